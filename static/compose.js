@@ -1,0 +1,133 @@
+// The compose form: counter, phone, time in words, a button that says what it will do.
+
+const form = document.querySelector("[data-compose]");
+const { table, words } = JSON.parse(form.dataset.compose);
+const find = (selector) => form.querySelector(selector);
+const named = (name) => find(`[name="${name}"]`);
+const [recipient, message, at, zone, from] = ["recipient", "message", "send_at", "time_zone", "sms_id"].map(named);
+const lang = document.documentElement.lang.replace(/^en$/, "en-GB");
+const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
+const count = ([one, other], n) => fill(n === 1 ? one : other, { n });
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
+
+// The rules of segment() on the server, with its table.
+function segment(typed) {
+  const text = [...typed.replace(/\r\n?/g, "\n").normalize("NFC")];
+  const forcing = new Set(text.filter((c) => !(table.basic + table.extension).includes(c)));
+  const kind = forcing.size ? "ucs2" : "gsm7";
+  const width = (c) => (forcing.size ? c.length : 1 + table.extension.includes(c));
+  const total = text.reduce((sum, c) => sum + width(c), 0);
+  const single = table[kind + "_single"];
+  const room = total > single ? table[kind + "_part"] : single;
+  const parts = [];
+  let left = 0;
+  for (const c of text) {
+    if (width(c) > left) {
+      parts.push("");
+      left = room;
+    }
+    left -= width(c);
+    parts[parts.length - 1] += c;
+  }
+  // One segment less: without the last; of two, down to what a single one holds.
+  const less = parts.length === 2 ? total - single : room - left;
+  return { parts, forcing: [...forcing], less, left: parts.length ? left : single };
+}
+
+let pause;
+function showText() {
+  const { parts, forcing, less, left } = segment(message.value);
+  const tooLong = parts.length > table.max_segments;
+  const line = tooLong ? words.long : `${count(words.segment, parts.length)}, ${count(words.left, left)}`;
+  const notes = [];
+  if (forcing.length) notes.push(fill(words.dear, { c: forcing.slice(0, 4).join(" ") }));
+  if (parts.length > 1 && less <= 10) notes.push(count(words.less, less));
+  find("[data-count]").textContent = line;
+  find("[data-count]").classList.toggle("over", tooLong);
+  find("[data-dear]").textContent = notes.join(" ");
+  clearTimeout(pause);
+  pause = setTimeout(() => (find("[data-spoken]").textContent = message.value && line), 1500);
+
+  const bubble = find("[data-phone-text]");
+  bubble.replaceChildren();
+  parts.forEach((part, i) => {
+    const cut = Object.assign(document.createElement("i"), { className: "cut", textContent: i + 1 });
+    bubble.append(...(i ? [cut, part] : [part]));
+  });
+}
+
+// What a zone's clocks show, as the date field writes it. Swedish dates are ISO dates.
+const clock = (instant, timeZone = zone.value) => new Date(instant).toLocaleString("sv", { timeZone }).slice(0, 16).replace(" ", "T");
+const asUtc = (wall) => Date.parse(wall + "Z");
+const day = (wall, more = 0) => new Date(Date.parse(wall.slice(0, 10)) + more * 864e5).toISOString().slice(0, 10);
+const format = (instant, options) => new Intl.DateTimeFormat(lang, { timeZone: zone.value, ...options }).format(instant).replace(",", "");
+const relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
+const short = { weekday: "short", hour: "2-digit", minute: "2-digit" };
+const long = { ...short, day: "numeric", month: "short", year: "numeric", timeZoneName: "short" };
+
+function distance(ms) {
+  const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
+  return relative.format(Math.round(ms / size), unit);
+}
+
+function showTime() {
+  const now = Date.now();
+  const wall = at.value.slice(0, 16);
+  let instant = wall ? asUtc(wall) : now;
+  for (let i = 0; i < 2 && wall; i++) instant += asUtc(wall) - asUtc(clock(instant));
+  const fits = (shift) => clock(instant + shift) === wall;
+  let text = "";
+  if (wall && !fits(0)) text = words.missing;
+  else if (wall && (fits(36e5) || fits(-36e5))) text = words.twice;
+  else if (wall && instant < now) text = words.past;
+  else if (wall) {
+    const days = (Date.parse(day(wall)) - Date.parse(day(clock(now)))) / 864e5;
+    text = (days < 2 ? capital(relative.format(days, "day")) + ", " : "") + `${format(instant, long)}, ${distance(instant - now)}`;
+  }
+  find("[data-when]").textContent = text;
+  find("[data-phone-note]").textContent = format(instant, short);
+  for (const chip of find("[data-quick]").children) chip.ariaPressed = chip.value === wall;
+
+  const n = recipient.value.split(/[,;\n]/).filter((part) => part.trim()).length;
+  const key = !wall ? "now" : instant < now ? "plan" : "later";
+  const send = find("[data-send]");
+  if (send) send.textContent = fill(n > 1 ? words[wall ? "later_many" : "now_many"] : words[key], { n, when: format(instant, short) });
+}
+
+function showSender() {
+  for (const hint of form.querySelectorAll("[data-sender]")) {
+    hint.hidden = hint.dataset.extension !== from.value;
+    if (!hint.hidden) find("[data-phone-sender]").textContent = hint.dataset.sender;
+  }
+}
+
+function offerTimes() {
+  const now = Date.now();
+  const tomorrow = day(clock(now), 1);
+  const monday = day(tomorrow, (8 - new Date(tomorrow).getUTCDay()) % 7);
+  const choices = [[words.clear, ""], [relative.format(1, "hour"), clock(now + 36e5)], [relative.format(1, "day") + " 08:00", tomorrow + "T08:00"]];
+  if (monday > tomorrow) choices.push([new Date(monday).toLocaleDateString(lang, { weekday: "long", timeZone: "UTC" }) + " 08:00", monday + "T08:00"]);
+  find("[data-quick]").replaceChildren(...choices.map(([label, value]) => Object.assign(document.createElement("button"), {
+    type: "button", textContent: capital(label), value, onclick: () => { at.value = value; showTime(); },
+  })));
+  showTime();
+}
+
+// The browser's own zone, while nobody has chosen another.
+const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
+if (own && !at.value && !("typed" in form.dataset)) {
+  if (![...zone.options].some(({ value }) => value === own)) zone.add(new Option(own, own));
+  zone.value = own;
+}
+
+form.classList.add("live");
+message.addEventListener("input", showText);
+for (const field of [recipient, at]) field.addEventListener("input", showTime);
+zone.addEventListener("change", offerTimes);
+from.addEventListener("change", showSender);
+if (!CSS.supports("field-sizing", "content")) {
+  form.addEventListener("input", ({ target }) => target.rows && (target.rows = target.value.split("\n").length + target.value.length / 60));
+}
+showSender();
+showText();
+offerTimes();

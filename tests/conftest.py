@@ -1,0 +1,145 @@
+"""The simulator over real HTTP, a migrated database per test, and browsers.
+
+One simulator runs per test process and is reset before each test; one template database is migrated
+per process and copied. Where a run requires browsers or npm (`TEST_REQUIRE`), a skip is a failure.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.pages import Browser
+from webapp import create_app
+from webapp.database import upgrade_schema
+from webapp.extensions import db
+from webapp.simulator.server import Simulator, running_simulator
+
+PUBLIC_URL = os.environ.get("TEST_PUBLIC_URL", "http://localhost")
+REQUIRED = os.environ.get("TEST_REQUIRE", "").split()
+
+
+def required_or_skip(what: str, reason: str) -> None:
+    """Skip, saying why; fail instead where the run requires it (CI)."""
+    if what in REQUIRED:
+        pytest.fail(f"{reason} (and TEST_REQUIRE demands {what})")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def simulator() -> Iterator[Simulator]:
+    with running_simulator() as running:
+        running.world.client = type(running.client)(
+            running.client.client_id,
+            running.client.client_secret,
+            (f"{PUBLIC_URL}/auth/callback",),
+        )
+        yield running
+
+
+@pytest.fixture
+def sipgate(simulator: Simulator) -> Iterator[Simulator]:
+    """sipgate, as the simulator plays it: pristine, with `fail_next`, `phones` and its ledger."""
+    simulator.reset()
+    yield simulator
+    simulator.reset()
+
+
+def values_for(simulator: Simulator, database: Path, **changed: str) -> dict[str, str]:
+    """Settings as the environment would have them."""
+    values = {
+        "PUBLIC_URL": PUBLIC_URL,
+        "TRUSTED_PROXY_HOPS": "1" if PUBLIC_URL.startswith("https") else "0",
+        "SECRET_KEY": "a-key-for-tests-only-0123456789-abcdefghij",
+        "SIPGATE_CLIENT_ID": simulator.client.client_id,
+        "SIPGATE_CLIENT_SECRET": simulator.client.client_secret,
+        "SIPGATE_ISSUER": simulator.issuer,
+        "SIPGATE_API_URL": simulator.api_url,
+        "SIPGATE_ACCOUNTS": "1234567 7654321",
+        "DATABASE_URL": f"sqlite:///{database}",
+    }
+    return {**values, **changed}
+
+
+@pytest.fixture(scope="session")
+def template_database(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "app.sqlite"
+    app = create_app(values_for(simulator, path))
+    with app.app_context():
+        upgrade_schema()
+        db.engine.dispose()
+    return path
+
+
+MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture
+def make_app(sipgate: Simulator, template_database: Path, tmp_path: Path) -> Iterator[MakeApp]:
+    """Make an app on this test's own database; keyword arguments change settings."""
+    database = tmp_path / "app.sqlite"
+    shutil.copy(template_database, database)
+    made: list[Flask] = []
+
+    def make(**changed: str) -> Flask:
+        app = create_app(values_for(sipgate, database, **changed))
+        made.append(app)
+        return app
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.engine.dispose()
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app()
+
+
+@pytest.fixture
+def new_browser(app: Flask, sipgate: Simulator) -> Callable[[], Browser]:
+    return lambda: Browser(app, sipgate)
+
+
+@pytest.fixture
+def stranger(app: Flask, sipgate: Simulator) -> Browser:
+    """A browser that nobody has signed in with."""
+    return Browser(app, sipgate)
+
+
+@pytest.fixture
+def anna(new_browser: Callable[[], Browser]) -> Browser:
+    """Anna Sommer's browser, signed in: an admin with the extensions s0 and s1."""
+    browser = new_browser()
+    browser.sign_in("anna")
+    return browser
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Playwright drives the machine's own Chromium; nothing is downloaded."""
+    path = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
+    )
+    if not path:
+        required_or_skip("browser", "no Chromium or Chrome found: browser tests did not run")
+    flags = [
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+        "--disable-dev-shm-usage",
+    ]
+    hosts = "MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
+    return {
+        **browser_type_launch_args,
+        "executable_path": path,
+        "args": [*flags, f"--host-resolver-rules={hosts}"],
+    }

@@ -1,0 +1,52 @@
+"""Team SMS: send text messages through sipgate, each at most once, and tell the truth about it."""
+
+import os
+from collections.abc import Mapping
+
+from dotenv import load_dotenv
+from flask import Flask
+from jinja2 import StrictUndefined
+
+from webapp.cli import setup_cli
+from webapp.config import PROJECT, Settings
+from webapp.database import setup_database
+from webapp.extensions import csrf
+from webapp.i18n import setup_i18n
+from webapp.logs import setup_logs
+from webapp.members import setup_members
+from webapp.oauth import setup_oauth
+from webapp.security import setup_security
+from webapp.sipgate import setup_sipgate
+from webapp.views import setup_views
+from webapp.words import setup_words
+
+
+def create_app(config: Mapping[str, str] | None = None) -> Flask:
+    """Make the app from `config` (names as in the environment), else from environment and `.env`.
+
+    Raises `config.SettingError` when a setting is missing or wrong.
+    """
+    app = Flask(
+        __name__,
+        template_folder=str(PROJECT / "templates"),
+        static_folder=str(PROJECT / "static"),
+        instance_path=str(PROJECT / "instance"),
+    )
+    if config is None:
+        load_dotenv(PROJECT / ".env")
+        config = os.environ
+    app.config["SETTINGS"] = Settings.from_mapping(config)
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    setup_logs(app)
+    setup_security(app)
+    setup_database(app)
+    setup_sipgate(app)
+    setup_oauth(app)
+    setup_members(app)
+    csrf.init_app(app)
+    setup_i18n(app)
+    setup_words(app)
+    setup_views(app)
+    setup_cli(app)
+    return app

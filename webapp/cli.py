@@ -1,0 +1,101 @@
+"""`flask --app webapp …`: like sipgate's own example script, by the same rules as the pages."""
+
+import sys
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from webapp import account, database, members, oauth, sending, sipgate, sms, words
+from webapp.database import now
+from webapp.extensions import db, settings
+from webapp.models import Member, Message
+from webapp.oauth import PersonalToken, SignInEnded
+from webapp.outcomes import Outcome
+from webapp.sending import NewMessage
+from webapp.sipgate import Person, SipgateError
+from webapp.sms import RecipientRefused, TextRefused, TimeRefused
+
+EXIT_CODES = {
+    Outcome.ACCEPTED: 0,
+    Outcome.SCHEDULED: 0,
+    Outcome.REFUSED: 3,
+    Outcome.NOT_SENT: 4,
+    Outcome.UNKNOWN: 5,
+}
+"""1 is for a wrong setting or sipgate being away beforehand, 2 for a wrong argument (click's)."""
+
+sms_group = AppGroup("sms", help="List extensions and send with a personal access token.")
+
+
+def setup_cli(app: Flask) -> None:
+    app.cli.add_command(sms_group)
+
+
+@sms_group.command("extensions")
+def list_extensions() -> None:
+    """List the Web SMS extensions of the token's owner."""
+    for item in account.extensions(*_owner()).items:
+        click.echo(f"{item.id}\t{item.alias}\t{item.caller_id}")
+
+
+@sms_group.command("send")
+@click.option("--from", "extension_id", required=True, help="Extension, such as s0.")
+@click.option("--to", "recipient", required=True, help="One number, such as +4915123456789.")
+@click.option("--text", required=True, help="What to send.")
+@click.option("--at", default="", help="Later: 2026-12-24T08:00, in DEFAULT_TIME_ZONE.")
+def send(extension_id: str, recipient: str, text: str, at: str) -> None:
+    """Send one message; the exit code tells the outcome (0 accepted, 3 refused, 4 not sent,
+    5 unknown)."""
+    member, token = _owner()
+    new = _checked(member, token, extension_id, recipient, text, at)
+    message_id = sending.submit_from_command_line(new, member=member, credentials=token)
+    message = db.session.get_one(Message, message_id, populate_existing=True)
+    click.echo(" ".join((words.message_sentence(message), words.message_advice(message))).strip())
+    sys.exit(EXIT_CODES[message.outcome])
+
+
+def _owner() -> tuple[Member, PersonalToken]:
+    """Whose token it is. The message is stored as this member's."""
+    database.upgrade_schema()
+    if not settings.sipgate_token_id or not settings.sipgate_token:
+        raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
+    token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)
+    try:
+        identity = oauth.with_one_refresh(token, sipgate.client().identity)
+    except SignInEnded:
+        raise click.ClickException("sipgate does not take the personal access token.") from None
+    except SipgateError:
+        raise click.ClickException("sipgate could not be asked whose token this is.") from None
+    try:
+        person = sipgate.client().person(token.current(), identity.sub)
+    except SipgateError:
+        person = Person(name=identity.sub, is_admin=False)
+    return members.remember(identity, person), token
+
+
+def _checked(
+    member: Member, token: PersonalToken, extension_id: str, recipient: str, text: str, at: str
+) -> NewMessage:
+    extension = account.extensions(member, token).find(extension_id)
+    if extension is None:
+        raise click.BadParameter("this is none of your extensions", param_hint="--from")
+    try:
+        number = sms.parse_recipient(recipient, settings.default_region)
+        normal = sms.normalise_text(text)
+        sms.check_text(normal)
+        zone = settings.default_time_zone
+        moment = sms.parse_send_at(at, zone, "", now()) if at else None
+    except RecipientRefused as refused:
+        raise click.BadParameter(words.recipient_problem(refused), param_hint="--to") from None
+    except TextRefused as refused:
+        raise click.BadParameter(words.text_problem(refused), param_hint="--text") from None
+    except TimeRefused as refused:
+        raise click.BadParameter(words.time_problem(refused), param_hint="--at") from None
+    return NewMessage(
+        extension=extension,
+        recipient=number,
+        text=normal,
+        send_at=moment,
+        time_zone=zone if moment else "",
+    )

@@ -1,0 +1,210 @@
+"""The database underneath: column types, transactions, and the schema's version.
+
+Rules that were measured (`T3` of the library notes): SQLite loses updates silently in its default
+mode, so writes begin with BEGIN IMMEDIATE, with WAL and `synchronous=FULL` (a committed claim must
+survive a power loss); and no transaction may be open while we wait for sipgate.
+"""
+
+import base64
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from flask import Flask, current_app
+from sqlalchemy.orm import Session
+
+from webapp.extensions import alembic, db, settings
+
+SQLITE_BUSY_MS = 10_000
+
+
+class SchemaError(RuntimeError):
+    """The database does not fit this version of the app. `str()` is a sentence for the operator."""
+
+
+def now() -> datetime:
+    """The one clock: aware, UTC."""
+    return datetime.now(UTC)
+
+
+class UTCDateTime(sa.TypeDecorator[datetime]):
+    """Aware datetimes, kept in UTC; a naive value is a mistake and is refused."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Encrypted(sa.TypeDecorator[str]):
+    """Text encrypted at rest with the app's secret keys; the newest writes, all of them read.
+
+    A value no key can read (SECRET_KEY was replaced) comes out as None: the sign-in it belonged
+    to has ended, which is a page, not a crash.
+    """
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> bytes | None:
+        return None if value is None else _fernet(settings.secret_key).encrypt(value.encode())
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> str | None:
+        if value is None:
+            return None
+        try:
+            return _fernet(settings.secret_key).decrypt(value).decode()
+        except InvalidToken:
+            return None
+
+
+@lru_cache
+def _fernet(secret_keys: tuple[str, ...]) -> MultiFernet:
+    def derive(key: str) -> Fernet:
+        hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"team-sms tokens at rest")
+        return Fernet(base64.urlsafe_b64encode(hkdf.derive(key.encode())))
+
+    return MultiFernet([derive(key) for key in secret_keys])
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """A short write: begins at once, commits at the end, rolls back on any error.
+
+    Never talk to sipgate inside: the write lock would keep everybody else waiting.
+    """
+    release()
+    session = db.session
+    session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+
+
+def rows_changed(rows: Session, statement: sa.Update | sa.Delete) -> int:
+    """Execute it and tell how many rows it changed: the answer to "was it me who claimed this?"."""
+    statement = statement.execution_options(synchronize_session=False)
+    return cast("sa.CursorResult[Any]", rows.execute(statement)).rowcount
+
+
+def release() -> None:
+    """End the open read, if any, before waiting for somebody else. Loaded rows stay readable."""
+    db.session.commit()
+
+
+def setup_database(app: Flask) -> None:
+    """Bind engine and migrations. A SQLite file's folder is made, readable by its owner only."""
+    url = sa.engine.make_url(app.config["SETTINGS"].database_url)
+    options: dict[str, Any] = {"url": url, "pool_pre_ping": True}
+    if url.get_backend_name() == "sqlite":
+        _make_private_folder(url)
+        options["connect_args"] = {"check_same_thread": False}
+    options["pool_size"] = app.config["SETTINGS"].web_threads
+    app.config["SQLALCHEMY_ENGINES"] = {"default": options}
+    app.config["ALEMBIC"] = {"script_location": "migrations"}
+    app.config["ALEMBIC_CONTEXT"] = {"render_as_batch": True, "transactional_ddl": True}
+    db.init_app(app)
+    alembic.init_app(app)
+    with app.app_context():
+        if url.get_backend_name() == "sqlite":
+            _prepare_sqlite(db.engine)
+
+
+def _make_private_folder(url: sa.URL) -> None:
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not Path(url.database).exists():
+            os.close(os.open(url.database, os.O_CREAT | os.O_RDWR, 0o600))
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    """SQLAlchemy's recipe for real SQLite transactions, with the kind of BEGIN we ask for."""
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {SQLITE_BUSY_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {kind}")
+
+
+def schema_state() -> str:
+    """`current`, `older` (or empty) or `newer` than this app."""
+    with db.engine.connect() as connection:
+        context = sa.inspect(connection)
+        if not context.has_table("alembic_version"):
+            return "older"
+        found = set(connection.scalars(sa.text("SELECT version_num FROM alembic_version")))
+    known = {script.revision for script in alembic.script_directory.walk_revisions()}
+    if found - known:
+        return "newer"
+    return "current" if found == set(alembic.script_directory.get_heads()) else "older"
+
+
+def upgrade_schema() -> None:
+    """Bring the schema up to date, one process at a time; refuse one that is newer than we are."""
+    with _migration_lock():
+        state = schema_state()
+        if state == "newer":
+            raise SchemaError(
+                "The database was made by a newer version of Team SMS; start that version."
+            )
+        if state == "older":
+            alembic.upgrade()
+
+
+@contextmanager
+def _migration_lock() -> Iterator[None]:
+    url = db.engine.url
+    if url.get_backend_name() != "sqlite" or not url.database:
+        yield
+        return
+    path = f"{url.database}.migrating"
+    with open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def close_connections() -> None:
+    """Before a fork: a connection must not be shared between processes."""
+    db.engine.dispose()
+
+
+def is_reachable() -> bool:
+    try:
+        db.session.execute(sa.text("SELECT 1"))
+    except sa.exc.SQLAlchemyError:
+        current_app.logger.exception("the database does not answer")
+        return False
+    return True

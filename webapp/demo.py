@@ -1,0 +1,141 @@
+"""`make demo`: the simulator and the app, each its own process, on a database of the moment.
+
+Everything is on loopback and gone at the end. The app is the production server with the demo's
+settings; nothing in it knows that sipgate is simulated.
+"""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess  # noqa: S404 (starts our own two programs)
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from webapp.config import PROJECT
+
+CLIENT_ID = "demo:third-party"
+APP_PORT, SIMULATOR_PORT = 5000, 5001
+START_LIMIT_S = 30
+
+
+def main() -> None:
+    app_port = free_port(int(os.environ.get("PORT") or APP_PORT))
+    simulator_port = free_port(SIMULATOR_PORT, taken=app_port)
+    secret = secrets.token_urlsafe(24)
+    with tempfile.TemporaryDirectory(prefix="team-sms-demo-") as folder:
+        simulator = start_simulator(simulator_port, app_port, secret)
+        app = start_app(simulator_port, app_port, secret, Path(folder))
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            wait_for(f"http://localhost:{simulator_port}/", simulator)
+            wait_for(f"http://localhost:{app_port}/healthz", app)
+            sys.stdout.write(welcome(app_port, simulator_port))
+            sys.stdout.flush()
+            while app.poll() is None and simulator.poll() is None:
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            sys.stdout.write("\nStopping.\n")
+        finally:
+            stop(app)
+            stop(simulator)
+
+
+def start_simulator(port: int, app_port: int, secret: str) -> subprocess.Popen[bytes]:
+    redirects = [f"http://{host}:{app_port}/auth/callback" for host in ("localhost", "127.0.0.1")]
+    options = ["--port", str(port), "--client-id", CLIENT_ID, "--client-secret", secret]
+    for uri in redirects:
+        options += ["--redirect-uri", uri]
+    return start("webapp.simulator", options, dict(os.environ), output=subprocess.DEVNULL)
+
+
+def start_app(simulator_port: int, port: int, secret: str, folder: Path) -> subprocess.Popen[bytes]:
+    values = {
+        "PORT": str(port),
+        "HOST": "127.0.0.1",
+        "PUBLIC_URL": f"http://localhost:{port}",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "SIPGATE_CLIENT_ID": CLIENT_ID,
+        "SIPGATE_CLIENT_SECRET": secret,
+        "SIPGATE_ISSUER": f"http://127.0.0.1:{simulator_port}/auth/realms/third-party",
+        "SIPGATE_API_URL": f"http://127.0.0.1:{simulator_port}/v2",
+        "SIPGATE_ACCOUNTS": "1234567 7654321",
+        "DATABASE_URL": f"sqlite:///{folder / 'demo.sqlite'}",
+        "TRUSTED_PROXY_HOPS": "0",
+        "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
+    }
+    return start("webapp.server", [], {**os.environ, **values})
+
+
+def start(
+    module: str, options: list[str], environment: dict[str, str], output: int | None = None
+) -> subprocess.Popen[bytes]:
+    """A Python module as a process of its own group: Ctrl-C reaches us, and we stop the others."""
+    return subprocess.Popen(  # noqa: S603 (our own modules, arguments made here)
+        [sys.executable, "-m", module, *options],
+        cwd=PROJECT,
+        env=environment,
+        stdout=output,
+        start_new_session=True,
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+def free_port(wanted: int, taken: int = 0) -> int:
+    """The wanted port, or the next one that is free."""
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port != taken:
+            return port
+    sys.exit(f"No free port from {wanted} on.")
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(START_LIMIT_S * 10):
+        if process.poll() is not None:
+            sys.exit("The demo could not start; the lines above say why.")
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 (a loopback address)
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    sys.exit(f"Nothing answered at {url}.")
+
+
+def welcome(app_port: int, simulator_port: int) -> str:
+    simulator = f"http://localhost:{simulator_port}"
+    return f"""
+Team SMS is ready:        http://localhost:{app_port}
+The simulated sipgate:    {simulator}
+The phones, with texts:   {simulator}/phones
+
+Sign in as    Anna Sommer   (practice; administrator, two extensions)
+              Ben Wagner    (practice; one extension)
+              Clara Neu     (practice; no Web SMS extension)
+              Karl Krause   (another account: a workshop)
+
+Send to 0171 3920050 to see a text arrive. 0171 3920001 to 0171 3920016 make every other
+outcome; {simulator} has the list.
+
+Ctrl-C stops everything.
+"""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""The tables and the questions asked of them.
+
+Knows nothing of HTTP or forms. Outcomes are written by `sending.py` alone, sign-ins and token sets
+by `oauth.py`, sessions by `members.py`.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship
+
+from webapp.database import Encrypted, UTCDateTime, now
+from webapp.extensions import alembic
+from webapp.outcomes import Outcome
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_id() -> str:
+    """An id nobody can guess: 128 random bits as 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    metadata = sa.MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        datetime: UTCDateTime,
+        dict[str, Any]: sa.JSON,
+    }
+
+
+class Member(Base, kw_only=True):
+    """A person of a sipgate account. `sub` alone is not a person: every account has a `w0`."""
+
+    __tablename__ = "members"
+    __table_args__ = (sa.UniqueConstraint("account_id", "sub"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    sub: Mapped[str] = mapped_column(sa.String(64))
+    name: Mapped[str] = mapped_column(sa.String(200))
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    last_extension_id: Mapped[str | None] = mapped_column(sa.String(64), default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class SignIn(Base, kw_only=True):
+    """A sign-in that has begun and is taken once, by the callback that brings its state."""
+
+    __tablename__ = "sign_ins"
+
+    state_hash: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    browser_hash: Mapped[str] = mapped_column(sa.String(64))
+    verifier: Mapped[str] = mapped_column(Encrypted)
+    next_path: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now, index=True)
+
+
+class TokenSet(Base, kw_only=True):
+    """What one sign-in was granted. `lease` makes its refresh happen once at a time."""
+
+    __tablename__ = "token_sets"
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    access_token: Mapped[str | None] = mapped_column(Encrypted)
+    refresh_token: Mapped[str | None] = mapped_column(Encrypted)
+    expires_at: Mapped[datetime]
+    refresh_expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    scope: Mapped[str] = mapped_column(sa.Text, default="")
+    version: Mapped[int] = mapped_column(default=1)
+    lease: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    lease_until: Mapped[datetime | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    ended_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class BrowserSession(Base, kw_only=True):
+    """A signed-in browser. The cookie holds the id, this row only its hash."""
+
+    __tablename__ = "sessions"
+
+    id_hash: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    token_set_id: Mapped[int] = mapped_column(sa.ForeignKey("token_sets.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    last_seen_at: Mapped[datetime] = mapped_column(default_factory=now)
+    member: Mapped[Member] = relationship(init=False, lazy="joined", innerjoin=True)
+
+
+class KeptAnswer(Base, kw_only=True):
+    """What sipgate last said about a member (`kind`: `extensions`), and when we last asked."""
+
+    __tablename__ = "kept_answers"
+
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    value: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    fetched_at: Mapped[datetime | None] = mapped_column(default=None)
+    asked_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Draft(Base, kw_only=True):
+    """A form that could not be taken because its sign-in had ended; for its member alone."""
+
+    __tablename__ = "drafts"
+
+    submission: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    fields: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Submission(Base, kw_only=True):
+    """A form that was taken: its one-time id, and a keyed hash of what it said."""
+
+    __tablename__ = "submissions"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    content_hash: Mapped[str] = mapped_column(sa.String(64))
+    message_id: Mapped[str] = mapped_column(sa.ForeignKey("messages.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Message(Base, kw_only=True):
+    """One text to one recipient, and what became of it."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        sa.Index(None, "member_id", "created_at", "id"),
+        sa.Index(None, "account_id", "created_at", "id"),
+        sa.Index(None, "outcome", "sending_since"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    extension_id: Mapped[str] = mapped_column(sa.String(64))
+    extension_alias: Mapped[str] = mapped_column(sa.String(200), default="")
+    caller_id: Mapped[str] = mapped_column(sa.String(200), default="")
+    recipient: Mapped[str] = mapped_column(sa.String(16))
+    text: Mapped[str] = mapped_column(sa.Text)
+    segment_count: Mapped[int]
+    send_at: Mapped[datetime | None] = mapped_column(default=None)
+    time_zone: Mapped[str] = mapped_column(sa.String(64), default="")
+    outcome: Mapped[Outcome] = mapped_column(
+        sa.Enum(
+            Outcome,
+            native_enum=False,
+            length=16,
+            values_callable=lambda kind: [member.value for member in kind],
+        )
+    )
+    reason: Mapped[str] = mapped_column(sa.String(32), default="")
+    detail: Mapped[str | None] = mapped_column(sa.Text, default=None)
+    retry_at: Mapped[datetime | None] = mapped_column(default=None)
+    attempt: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    sending_since: Mapped[datetime | None] = mapped_column(default=None)
+    settled_at: Mapped[datetime | None] = mapped_column(default=None)
+    previous_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("messages.id"), index=True, default=None
+    )
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    member: Mapped[Member] = relationship(init=False)
+
+
+# What migrations are compared with.
+alembic.metadatas = {"default": Base.metadata}

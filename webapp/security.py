@@ -1,0 +1,95 @@
+"""What every answer and every request must keep to, whatever page it is: headers, hosts, sizes."""
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, current_app, redirect, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from webapp.config import Settings, is_loopback
+
+MAX_FORM_BYTES = 256 * 1024
+YEAR_S = 365 * 24 * 3600
+# Nothing inline, nothing from elsewhere. Forms only lead back here: sign-in is a link.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "script-src 'self'",
+        "img-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def setup_security(app: Flask) -> None:
+    settings: Settings = app.config["SETTINGS"]
+    https = settings.is_https
+    app.config.update(
+        SECRET_KEY=settings.secret_key[0],
+        SECRET_KEY_FALLBACKS=list(settings.secret_key[1:]),
+        SESSION_COOKIE_NAME="__Host-session" if https else "session",
+        SESSION_COOKIE_SECURE=https,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",  # Strict would lose the sign-in on the way back from sipgate
+        TRUSTED_HOSTS=[settings.hostname, "localhost", "127.0.0.1"],
+        MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES,
+        # The token lives as long as the session: a text typed for two hours is not lost.
+        WTF_CSRF_TIME_LIMIT=None,
+        # Checked by `members`, after it has looked whether there is a session at all.
+        WTF_CSRF_CHECK_DEFAULT=False,
+        SEND_FILE_MAX_AGE_DEFAULT=YEAR_S,
+    )
+    if settings.trusted_proxy_hops:
+        hops = settings.trusted_proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    app.before_request(_one_loopback_name)
+    app.after_request(_harden)
+    app.add_template_global(static_url)
+
+
+def static_url(name: str) -> str:
+    """The address of a static file, with a hash of its content: it may be kept for ever."""
+    return url_for("static", filename=name, v=_content_hash(str(current_app.static_folder), name))
+
+
+@lru_cache
+def _content_hash(folder: str, name: str) -> str:
+    return hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()[:12]
+
+
+def _one_loopback_name() -> ResponseReturnValue | None:
+    """A cookie set for `localhost` is not sent to `127.0.0.1`: keep browsers to the one name."""
+    settings: Settings = current_app.config["SETTINGS"]
+    asked = urlsplit(request.host_url).hostname or ""
+    other_name = asked != settings.hostname and is_loopback(asked)
+    is_probe = (request.blueprint or "") == "ops"
+    if settings.is_https or not other_name or is_probe or request.method not in ("GET", "HEAD"):
+        return None
+    return redirect(f"{settings.public_url}{request.full_path.rstrip('?')}")
+
+
+def _harden(response: Response) -> Response:
+    headers = response.headers
+    headers["Content-Security-Policy"] = POLICY
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    # `no-referrer` would break every form over HTTPS: Flask-WTF wants to see our own origin.
+    headers["Referrer-Policy"] = "same-origin"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    if current_app.config["SETTINGS"].is_https:
+        headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
+    if request.endpoint == "static" and response.status_code in (200, 206, 304):
+        headers["Cache-Control"] = f"public, max-age={YEAR_S}, immutable"
+    else:
+        headers["Cache-Control"] = "no-store"
+    return response

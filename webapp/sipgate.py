@@ -1,0 +1,384 @@
+"""The client of sipgate's REST API v2, and the only place that knows its words.
+
+Frozen dataclasses come out, or the exceptions below, which carry data and no sentences. Knows
+nothing of where tokens live: each call is given an `Authorization` header.
+
+Facts about the API and their sources stand in the project's notes; where sipgate's behaviour is
+not documented, either answer works.
+"""
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from flask import Flask, current_app
+
+from webapp import sms, wire
+from webapp.outcomes import Reason
+
+log = logging.getLogger(__name__)
+
+SEND_DEADLINE_S = 20.0
+READ_DEADLINE_S = 5.0
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_LIST_BYTES = 4 * 1024 * 1024
+MAX_RETRY_AFTER_S = 15 * 60
+MAX_DETAIL_CHARACTERS = 300
+
+
+class SipgateError(Exception):
+    """Any call that did not do what was asked."""
+
+
+class Unreachable(SipgateError):
+    """No usable answer. For a message: it provably never left us."""
+
+    def __init__(self, reason: Reason = Reason.UNREACHABLE) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class OutcomeUnknown(SipgateError):
+    """The request had begun and no clear answer came: the message may have gone out."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Unauthorized(SipgateError):
+    """401: the token is not taken (any more). Nothing was done."""
+
+
+class Refused(SipgateError):
+    """sipgate said no. Nothing was done.
+
+    `detail` is sipgate's own sentence if it gave one, cut, never HTML; `retry_after_s` is whole
+    seconds, at most 15 minutes, None where the header was missing or made no sense.
+    """
+
+    def __init__(
+        self, reason: Reason, status: int, detail: str = "", retry_after_s: int | None = None
+    ) -> None:
+        self.reason = reason
+        self.status = status
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{reason} ({status})")
+
+
+class Nonsense(SipgateError):
+    """An answer that is not what this call gives: no JSON, or fields of the wrong kind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token belongs to. A person is `account_id` and `sub` together."""
+
+    sub: str
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    name: str
+    is_admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """A Web SMS extension. `caller_id` is what recipients see: a number, or a text."""
+
+    id: str
+    alias: str
+    caller_id: str
+
+    @property
+    def can_reply(self) -> bool:
+        """Whether recipients can answer: a text such as "sipgate" is no number to write to."""
+        digits = self.caller_id.removeprefix("+")
+        return digits.isascii() and digits.isdigit() and len(digits) > 5
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The value of an `Authorization` header; its repr shows no secret."""
+
+    header: str
+
+    @classmethod
+    def bearer(cls, access_token: str) -> "Authorization":
+        return cls(f"Bearer {access_token}")
+
+    @classmethod
+    def personal(cls, token_id: str, token: str) -> "Authorization":
+        """HTTP Basic, for a personal access token."""
+        pair = base64.b64encode(f"{token_id}:{token}".encode()).decode()
+        return cls(f"Basic {pair}")
+
+    def __repr__(self) -> str:
+        return "Authorization(…)"
+
+
+class Sipgate:
+    """The client. One per process; safe to share between threads. Limits in seconds."""
+
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        pool_size: int,
+        send_deadline_s: float = SEND_DEADLINE_S,
+        read_deadline_s: float = READ_DEADLINE_S,
+    ) -> None:
+        self._api_url = api_url
+        self._adapter = wire.DeadlineAdapter(pool_size)
+        self._threads = threading.local()
+        self._send_deadline_s = send_deadline_s
+        self._read_deadline_s = read_deadline_s
+
+    def identity(self, auth: Authorization) -> Identity:
+        answer = self._get("/authorization/userinfo", auth)
+        return Identity(sub=_text(answer, "sub"), account_id=_text(answer, "masterSipId"))
+
+    def person(self, auth: Authorization, sub: str) -> Person:
+        answer = self._get(f"/users/{quote(sub, safe='')}", auth)
+        names = (str(answer.get(key) or "").strip() for key in ("firstname", "lastname"))
+        # `admin` is a boolean in sipgate's spec and a string in its own client.
+        is_admin = str(answer.get("admin")).lower() == "true"
+        return Person(name=" ".join(name for name in names if name) or sub, is_admin=is_admin)
+
+    def extensions(self, auth: Authorization, sub: str) -> tuple[Extension, ...]:
+        """The Web SMS extensions of a person, in sipgate's order."""
+        items = self._get(f"/{quote(sub, safe='')}/sms", auth).get("items")
+        if not isinstance(items, list):
+            raise Nonsense("items")
+        return tuple(_extension(item) for item in items)
+
+    def send_sms(
+        self,
+        auth: Authorization,
+        *,
+        extension_id: str,
+        recipient: str,
+        text: str,
+        send_at: datetime | None,
+    ) -> None:
+        """Hand one message to sipgate; returning means that sipgate took it.
+
+        Raises `Unauthorized`, `Refused` or `Unreachable` when nothing was sent for certain, and
+        `OutcomeUnknown` for everything else. Never tries twice.
+        """
+        if not sms.is_sendable(recipient):
+            raise ValueError("the recipient is no E.164 number")
+        body: dict[str, Any] = {"smsId": extension_id, "recipient": recipient, "message": text}
+        if send_at is not None:
+            # `null`, 0 and -1 seem to mean "now" at sipgate, so the field is left out for now.
+            body["sendAt"] = int(send_at.timestamp())
+        with wire.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
+            try:
+                response = self._request("POST", "/sessions/sms", auth, json_body=body)
+                answer = _Answer.read(response)
+            except requests.RequestException as error:
+                answer = _without_answer(exchange, error)
+        _judge(answer)
+
+    def _get(self, path: str, auth: Authorization) -> Mapping[str, Any]:
+        with wire.exchange(self._read_deadline_s, MAX_LIST_BYTES):
+            try:
+                response = self._request("GET", path, auth)
+                answer = _Answer.read(response)
+            except requests.RequestException:
+                raise Unreachable from None
+        return _as_object(answer)
+
+    def _request(
+        self, method: str, path: str, auth: Authorization, *, json_body: Any = None
+    ) -> requests.Response:
+        """The one way out: no redirects, no environment, one log line without text or token."""
+        started = time.monotonic()
+        status: int | str = "no answer"
+        try:
+            response = self._session().request(
+                method,
+                self._api_url + path,
+                headers={"Authorization": auth.header, "Accept": "application/json"},
+                json=json_body,
+                allow_redirects=False,
+                stream=True,
+            )
+            status = response.status_code
+            return response
+        finally:
+            log.info("%s %s %s %d ms", method, path, status, (time.monotonic() - started) * 1000)
+
+    def _session(self) -> requests.Session:
+        # requests does not promise that a Session is thread-safe; urllib3's pool below it is.
+        session: requests.Session | None = getattr(self._threads, "session", None)
+        if session is None:
+            session = self._threads.session = requests.Session()
+            wire.prepare(session, self._adapter)
+        return session
+
+
+def setup_sipgate(app: Flask) -> None:
+    settings = app.config["SETTINGS"]
+    app.extensions["sipgate"] = Sipgate(settings.sipgate_api_url, pool_size=settings.web_threads)
+
+
+def client() -> Sipgate:
+    """The running app's client."""
+    found: Sipgate = current_app.extensions["sipgate"]
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A status and as much of a body as could be read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    is_whole: bool
+
+    @classmethod
+    def read(cls, response: requests.Response) -> "_Answer":
+        """The status line decides, so a body that breaks is kept as far as it came."""
+        body, is_whole = b"", True
+        try:
+            for chunk in response.iter_content(8192):
+                body += chunk
+        except (requests.RequestException, OSError):
+            is_whole = False
+        finally:
+            response.close()
+        return cls(response.status_code, response.headers, body, is_whole)
+
+    @property
+    def is_html(self) -> bool:
+        return (
+            "html" in self.headers.get("Content-Type", "").lower() or self.body.lstrip()[:1] == b"<"
+        )
+
+    def json(self) -> Any:
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+def _without_answer(exchange: wire.Exchange, error: requests.RequestException) -> _Answer:
+    """Decide by what had left us, never by the class of the error."""
+    if exchange.status is not None:
+        return _Answer(exchange.status, {}, b"", is_whole=False)
+    if exchange.request_began:
+        raise OutcomeUnknown(Reason.NO_ANSWER) from None
+    untrusted = isinstance(error, requests.exceptions.SSLError)
+    raise Unreachable(Reason.UNTRUSTED if untrusted else Reason.UNREACHABLE) from None
+
+
+_REASONS = {
+    400: Reason.REJECTED,
+    402: Reason.BALANCE,
+    403: Reason.NOT_ALLOWED,
+    404: Reason.MISUNDERSTOOD,
+    405: Reason.MISUNDERSTOOD,
+    415: Reason.MISUNDERSTOOD,
+    429: Reason.RATE_LIMITED,
+}
+
+
+def _judge(answer: _Answer) -> None:
+    """What an answer to a send means. Only a clear yes returns; only a clear no is a refusal."""
+    status = answer.status
+    if 200 <= status < 300:
+        if answer.is_html:  # a captive portal or a maintenance page said this, not the API
+            raise OutcomeUnknown(Reason.ODD_ANSWER)
+        return
+    if 300 <= status < 400:
+        log.error("sipgate's API answered with a redirect (%d): check SIPGATE_API_URL", status)
+        raise OutcomeUnknown(Reason.REDIRECTED)
+    if status == 401:
+        raise Unauthorized
+    if status == 408 or 500 <= status < 600:
+        raise OutcomeUnknown(Reason.SERVER_ERROR)
+    if 400 <= status < 500:
+        raise _refusal(answer)
+    raise OutcomeUnknown(Reason.ODD_ANSWER)
+
+
+def _refusal(answer: _Answer) -> Refused:
+    return Refused(
+        _REASONS.get(answer.status, Reason.REFUSED),
+        answer.status,
+        detail=_detail(answer),
+        retry_after_s=_retry_after_s(answer.headers.get("Retry-After", "")),
+    )
+
+
+def _as_object(answer: _Answer) -> Mapping[str, Any]:
+    if answer.status == 401:
+        raise Unauthorized
+    if 400 <= answer.status < 500 and answer.status != 408:
+        raise _refusal(answer)
+    if not 200 <= answer.status < 300:
+        raise Unreachable
+    value = answer.json()
+    if not answer.is_whole or not isinstance(value, dict):
+        raise Nonsense("no JSON object")
+    return value
+
+
+def _detail(answer: _Answer) -> str:
+    """sipgate's own words in any of the shapes seen: two JSON shapes, or plain text."""
+    if answer.is_html:
+        return ""
+    value = answer.json()
+    found: Any = answer.body.decode(errors="replace") if value is None else ""
+    if isinstance(value, dict):
+        errors = value.get("errors")
+        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+            value = errors[0]
+        found = value.get("message") or value.get("detail") or value.get("title")
+    printable = "".join(c for c in str(found or "") if c.isprintable())
+    return printable.strip()[:MAX_DETAIL_CHARACTERS]
+
+
+def _retry_after_s(value: str) -> int | None:
+    """Seconds to wait, from a number or a date; None where the header says nothing usable."""
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(int(value[:12]), MAX_RETRY_AFTER_S)
+    try:
+        until = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return max(0, min(int((until - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER_S))
+
+
+def _text(answer: Mapping[str, Any], key: str) -> str:
+    value = answer.get(key)
+    if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
+        raise Nonsense(key)
+    return str(value)[:64]
+
+
+def _extension(item: Any) -> Extension:
+    if not isinstance(item, dict):
+        raise Nonsense("items")
+    return Extension(
+        id=_text(item, "id"),
+        alias=str(item.get("alias") or "")[:200],
+        caller_id=str(item.get("callerId") or "")[:200],
+    )

@@ -1,0 +1,73 @@
+"""A form's one-time id, and the form that had to wait for a new sign-in.
+
+The id is made by the server, signed, and names the member; it is unique in the database once the
+form was taken. It is the first line of defence against a text sent twice: browsers resend a form by
+themselves when a connection dies (measured: three arrivals from one click).
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from itsdangerous import BadData, URLSafeSerializer
+
+from webapp.database import transaction
+from webapp.extensions import db, settings
+from webapp.models import Draft, Member, new_id
+
+CONTENT_FIELDS = ("sms_id", "recipient", "message", "send_at", "time_zone")
+KEPT_FIELDS = (*CONTENT_FIELDS, "fold")
+
+
+@dataclass(frozen=True, slots=True)
+class SubmissionId:
+    """What the hidden field says. `previous` is the message that this form sends again, or ""."""
+
+    id: str
+    member_id: int
+    previous: str = ""
+
+    @property
+    def signed(self) -> str:
+        value: str | bytes = _serializer().dumps([self.id, self.member_id, self.previous])
+        return value if isinstance(value, str) else value.decode()
+
+
+def new_submission(member: Member, previous: str = "") -> SubmissionId:
+    return SubmissionId(new_id(), member.id, previous)
+
+
+def read_submission(signed: str) -> SubmissionId | None:
+    """The id a form brought, or None if it is not one of ours."""
+    try:
+        id_, member_id, previous = _serializer().loads(signed)
+    except (BadData, ValueError, TypeError):
+        return None
+    return SubmissionId(id_, member_id, previous)
+
+
+def content_hash(fields: Mapping[str, str]) -> str:
+    """A keyed hash of what was typed: equal for a resent form, and it tells nothing to a reader."""
+    content = [fields.get(name, "").replace("\r\n", "\n").strip() for name in CONTENT_FIELDS]
+    key = b"submission" + settings.secret_key[-1].encode()
+    return hmac.new(key, json.dumps(content).encode(), hashlib.sha256).hexdigest()
+
+
+def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
+    """Keep a form whose sign-in had ended, for the member its id names. The last one wins."""
+    kept: dict[str, Any] = {name: fields.get(name, "") for name in KEPT_FIELDS}
+    with transaction() as rows:
+        rows.merge(Draft(submission=submission.id, member_id=submission.member_id, fields=kept))
+
+
+def find_draft(draft_id: str, member: Member) -> Draft | None:
+    draft = db.session.get(Draft, draft_id)
+    return draft if draft and draft.member_id == member.id else None
+
+
+def _serializer() -> URLSafeSerializer:
+    # Settings name the newest key first; itsdangerous signs with the last.
+    return URLSafeSerializer(list(reversed(settings.secret_key)), salt="submission")

@@ -1,0 +1,11 @@
+"""The pages. A view loads (own or 404), reads a form, makes one call, and redirects or renders."""
+
+from flask import Flask
+
+from webapp.views import auth, errors, extensions, messages, ops
+
+
+def setup_views(app: Flask) -> None:
+    for module in (auth, messages, extensions, ops):
+        app.register_blueprint(module.blueprint)
+    errors.setup_errors(app)

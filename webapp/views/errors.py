@@ -1,0 +1,126 @@
+"""Every error as a page in the same frame: what happened, what to do, and what was typed kept."""
+
+import logging
+
+from flask import Flask, Response, current_app, jsonify, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+
+from webapp import members, submissions
+from webapp.extensions import db
+from webapp.oauth import SignInEnded
+from webapp.views import messages
+
+log = logging.getLogger(__name__)
+
+
+def setup_errors(app: Flask) -> None:
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(CSRFError, csrf_error)
+    app.register_error_handler(SignInEnded, lambda _error: sign_in_needed())
+    app.register_error_handler(OperationalError, database_error)
+    app.register_error_handler(401, lambda _error: sign_in_needed())
+
+
+def http_error(error: HTTPException) -> ResponseReturnValue:
+    status = error.code or 500
+    title, sentences = _words(status)
+    response = _page(title, sentences, status)
+    allow = error.get_response().headers.get("Allow")
+    if allow:
+        response.headers["Allow"] = allow
+    return response
+
+
+def csrf_error(_error: CSRFError) -> ResponseReturnValue:
+    """The form is too old for this session: nothing was done, and what was typed is still there."""
+    member = members.current_member()
+    if member is None:
+        return sign_in_needed()
+    if request.endpoint == "messages.create":
+        note = _("This form had grown old. Nothing was sent. Check the message and send it.")
+        return messages.kept_form(member, note, 400)
+    return _page(_("Once more"), [_("This form had grown old. Nothing was changed.")], 400)
+
+
+def sign_in_needed() -> ResponseReturnValue:
+    """401: the sign-in has ended. A message's form is kept for the member its id names."""
+    next_path = members.asked_path() if request.method == "GET" else "/"
+    sentences = [_("Your sign-in has ended. Sign in again to go on.")]
+    submission = None
+    if request.method == "POST" and request.endpoint == "messages.create":
+        submission = submissions.read_submission(request.form.get("submission_id", ""))
+    if submission is not None:
+        submissions.keep_draft(submission, request.form)
+        next_path = url_for("messages.compose", draft=submission.id)
+        sentences = [
+            _("Your sign-in has ended. Nothing was sent. Sign in again: your text is kept.")
+        ]
+    if members.wants_json():
+        return jsonify(error="sign_in_ended"), 401
+    return _page(
+        _("Sign in again"),
+        sentences,
+        401,
+        actions=[(_("Sign in again"), url_for("auth.login", next=next_path))],
+    )
+
+
+def database_error(error: OperationalError) -> ResponseReturnValue:
+    db.session.rollback()
+    log.error("the database failed: %s", type(error.orig).__name__)
+    title, sentences = _words(503)
+    return _page(title, sentences, 503)
+
+
+def _page(
+    title: str, sentences: list[str], status: int, actions: list[tuple[str, str]] | None = None
+) -> Response:
+    if members.wants_json():
+        response = jsonify(error=title)
+    else:
+        page = render_template(
+            "problem.html",
+            title=title,
+            sentences=sentences,
+            actions=actions or [(_("New message"), url_for("messages.compose"))],
+            kept_text=_typed_text(status),
+        )
+        response = current_app.make_response(page)
+    response.status_code = status
+    return response
+
+
+def _typed_text(status: int) -> str | None:
+    """The text of a form that was not taken; 401 keeps it for its member instead of showing it."""
+    if request.endpoint != "messages.create" or status in (401, 413) or request.method != "POST":
+        return None
+    return request.form.get("message")
+
+
+def _words(status: int) -> tuple[str, list[str]]:
+    words = {
+        400: (_("This request made no sense"), [_("Nothing was sent and nothing was changed.")]),
+        403: (
+            _("This is not allowed"),
+            [_("The request came from another site, so nothing was done.")],
+        ),
+        404: (_("There is no such page"), [_("It may have been moved, or it is somebody else's.")]),
+        405: (_("This does not work that way"), [_("Nothing was sent and nothing was changed.")]),
+        413: (
+            _("That is too much at once"),
+            [_("A form may hold at most 256 KB. Nothing was sent. Go back to shorten the text.")],
+        ),
+        503: (
+            _("The database is busy"),
+            [_("Your message was not sent. Try again in a moment.")],
+        ),
+    }
+    broken = (
+        _("Something broke on our side"),
+        [_("The operator's log says more. Look at your messages before you send anything again.")],
+    )
+    return words.get(status, broken if status >= 500 else words[400])

@@ -1,0 +1,28 @@
+"""For the operator's tools. These never call sipgate."""
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from webapp import database
+from webapp.members import public
+
+blueprint = Blueprint("ops", __name__)
+
+
+@blueprint.get("/healthz")
+@public
+def healthz() -> ResponseReturnValue:
+    """The process is up."""
+    return {"status": "ok"}
+
+
+@blueprint.get("/readyz")
+@public
+def readyz() -> ResponseReturnValue:
+    """The database answers and has this version's schema."""
+    if not database.is_reachable():
+        return {"status": "no database"}, 503
+    state = database.schema_state()
+    if state != "current":
+        return {"status": f"the database's schema is {state}"}, 503
+    return {"status": "ok"}

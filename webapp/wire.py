@@ -1,0 +1,200 @@
+"""The transport below every call to sipgate: a total deadline, and a record of what had left us.
+
+requests' exceptions do not tell "nothing was sent" from "it may have been sent": a refused
+connection and a reset after delivery are both `ConnectionError` (measured). So the connection
+itself notes how far it came, and callers decide by that. And a read timeout is no limit: a server
+that drips one byte a second never trips it. So every read waits only for what is left of one
+deadline.
+
+Nothing is retried, nothing comes from the environment (proxies, `.netrc`), and no cookie that one
+member's call receives is sent with another's.
+"""
+
+import http.client
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any, Protocol
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+CONNECT_TIMEOUT_S = 5.0
+MAX_IDLE_S = 5.0
+"""A pooled connection idle for longer may be dying at the other end; it is not used again, for a
+request lost on it would be an "unknown" that a fresh connection avoids."""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its answer, as far as they came."""
+
+    ends_at: float
+    """When the total deadline ends, on `time.monotonic`."""
+    max_bytes: int
+    """More than this is not read."""
+    request_began: bool = False
+    """The first byte of the request may have left; before that, nothing was sent for certain."""
+    status: int | None = None
+    """The status line's code, also when the rest of the answer broke."""
+
+    def remaining_s(self) -> float:
+        left = self.ends_at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the total deadline has passed")
+        return left
+
+
+_current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+
+
+@contextmanager
+def exchange(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
+    """Whatever is requested inside shares one deadline; afterwards the exchange tells how far."""
+    current = Exchange(ends_at=time.monotonic() + deadline_s, max_bytes=max_bytes)
+    token = _current.set(current)
+    try:
+        yield current
+    finally:
+        _current.reset(token)
+
+
+def _exchange() -> Exchange:
+    current = _current.get()
+    if current is None:
+        raise RuntimeError("requests to sipgate are made inside `with exchange(...)`")
+    return current
+
+
+class _DeadlineReader(io.RawIOBase):
+    """Reads a socket; every single read waits only for what is left of the deadline."""
+
+    def __init__(self, sock: Any, current: Exchange) -> None:
+        self._sock = sock
+        self._raw = sock.makefile("rb", buffering=0)
+        self._exchange = current
+        self._bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._exchange.remaining_s())
+        count: int | None = self._raw.readinto(buffer)
+        self._bytes += count or 0
+        if self._bytes > self._exchange.max_bytes:
+            raise OSError("the answer is larger than anything sipgate says")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self._exchange = _exchange()
+        self.fp.close()
+        self.fp = io.BufferedReader(_DeadlineReader(sock, self._exchange))
+
+    def begin(self) -> None:
+        try:
+            super().begin()
+        finally:
+            # Set before the headers are read, so a broken header still leaves a known status.
+            if isinstance(self.status, int):
+                self._exchange.status = self.status
+
+
+class _NotesProgress:
+    """A connection that notes when a request begins, and refuses to be reused when it has aged."""
+
+    response_class = _Response
+    _last_used = 0.0
+    sock: Any
+
+    @property
+    def is_connected(self) -> bool:
+        fresh = time.monotonic() - self._last_used < MAX_IDLE_S
+        return fresh and bool(super().is_connected)  # type: ignore[misc]
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        self._last_used = time.monotonic()
+
+    def send(self, data: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        current = _exchange()
+        self.sock.settimeout(current.remaining_s())
+        current.request_began = True
+        super().send(data)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        response = super().getresponse()  # type: ignore[misc]
+        self._last_used = time.monotonic()
+        return response
+
+
+class _HTTPConnection(_NotesProgress, HTTPConnection):  # type: ignore[misc]
+    pass
+
+
+class _HTTPSConnection(_NotesProgress, HTTPSConnection):  # type: ignore[misc]
+    pass
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+class DeadlineAdapter(HTTPAdapter):
+    """requests' transport on the connections above. One per process: its pool is thread-safe."""
+
+    def __init__(self, pool_size: int) -> None:
+        super().__init__(pool_connections=4, pool_maxsize=pool_size, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+        left = _exchange().remaining_s()
+        kwargs["timeout"] = (min(CONNECT_TIMEOUT_S, left), left)
+        return super().send(request, *args, **kwargs)
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        # We ask for no compression. A body compressed all the same stays as it is, so that a
+        # few kilobytes cannot unfold to gigabytes; it then fails as what it is not: JSON.
+        resp.headers.pop("Content-Encoding", None)
+        return super().build_response(req, resp)
+
+
+class _Session(Protocol):
+    trust_env: bool
+    max_redirects: int
+    headers: Any
+    cookies: Any
+
+    def mount(self, prefix: str, adapter: Any) -> None: ...
+
+
+def prepare(session: _Session, adapter: DeadlineAdapter) -> None:
+    """Give a requests session (Authlib's is one) this transport and nothing of its surroundings."""
+    session.trust_env = False
+    session.max_redirects = 0
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    session.headers.update({"User-Agent": "Team-SMS", "Accept-Encoding": "identity"})
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))

@@ -1,0 +1,238 @@
+"""The one table from codes to sentences: problems of a form, outcomes, reasons, sign-ins.
+
+A sentence says what happened, what did not, and what to do next. Never "delivered"; "sent" only
+where it is certain.
+"""
+
+from dataclasses import dataclass
+
+from flask import Flask
+from flask_babel import LazyString, gettext
+from flask_babel import lazy_gettext as _
+
+from webapp.account import Trouble
+from webapp.i18n import when
+from webapp.models import Message
+from webapp.oauth import SignInProblem
+from webapp.outcomes import Outcome, Reason
+from webapp.sms import (
+    RecipientProblem,
+    RecipientRefused,
+    TextProblem,
+    TextRefused,
+    TimeProblem,
+    TimeRefused,
+)
+
+MAX_QUOTED_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeWords:
+    """How an outcome looks: one word, and a tone that the pages give a colour and a shape."""
+
+    word: LazyString
+    tone: str
+
+
+OUTCOMES = {
+    Outcome.HELD: OutcomeWords(_("Planned"), "wait"),
+    Outcome.QUEUED: OutcomeWords(_("Waiting"), "wait"),
+    Outcome.PAUSED: OutcomeWords(_("Paused"), "unknown"),
+    Outcome.SENDING: OutcomeWords(_("Being sent"), "wait"),
+    Outcome.ACCEPTED: OutcomeWords(_("Accepted"), "good"),
+    Outcome.SCHEDULED: OutcomeWords(_("Scheduled"), "good"),
+    Outcome.REFUSED: OutcomeWords(_("Refused"), "bad"),
+    Outcome.NOT_SENT: OutcomeWords(_("Not sent"), "bad"),
+    Outcome.UNKNOWN: OutcomeWords(_("Unknown"), "unknown"),
+    Outcome.CANCELLED: OutcomeWords(_("Withdrawn"), "quiet"),
+    Outcome.MISSED: OutcomeWords(_("Missed"), "unknown"),
+}
+
+REASONS = {
+    Reason.REJECTED: _("sipgate did not accept the number or the time. Nothing was sent."),
+    Reason.SIGN_IN_ENDED: _(
+        "Your sign-in had ended. Nothing was sent. Sign in again: your text is kept."
+    ),
+    Reason.BALANCE: _(
+        "The account's balance is too low. Nothing was sent. Top up at sipgate, then send again."
+    ),
+    Reason.NOT_ALLOWED: _(
+        "You may not send with this extension. Nothing was sent. Possible reasons: Web SMS is not "
+        "booked (Feature Store) or not enabled for you; the extension is not yours; your sipgate "
+        "password must be renewed in the web app; this app lacks a permission."
+    ),
+    Reason.MISUNDERSTOOD: _(
+        "This app and sipgate do not understand each other; the operator can help. "
+        "Nothing was sent."
+    ),
+    Reason.REFUSED: _("sipgate refused the message. Nothing was sent."),
+    Reason.UNREACHABLE: _("sipgate could not be reached. Nothing was sent. You can send it again."),
+    Reason.UNTRUSTED: _(
+        "The connection to sipgate could not be trusted, so nothing was sent. "
+        "The operator can help."
+    ),
+    Reason.LOGIN_AWAY: _(
+        "sipgate's sign-in service could not be reached, so nothing was sent. "
+        "You can send it again."
+    ),
+    Reason.NO_ANSWER: _("sipgate gave no answer in time."),
+    Reason.SERVER_ERROR: _("sipgate reported a fault of its own."),
+    Reason.ODD_ANSWER: _("Something other than sipgate's interface gave the answer."),
+    Reason.REDIRECTED: _("The answer pointed to another address, which this app never follows."),
+    Reason.INTERRUPTED: _("This app was interrupted while the message was on its way to sipgate."),
+}
+
+UNKNOWN_ADVICE = _(
+    "We cannot tell whether it was sent. Look in sipgate's event list before you send it again."
+)
+
+RECIPIENT_PROBLEMS = {
+    RecipientProblem.EMPTY: _("Enter a mobile number, such as 0151 23456789."),
+    RecipientProblem.LETTERS: _("Enter digits only: “%(typed)s” has letters in it."),
+    RecipientProblem.STRANGE_CHARACTER: _(
+        "Enter digits only: “%(typed)s” has a character that belongs to no number."
+    ),
+    RecipientProblem.PLUS_INSIDE: _("Put the plus sign first, or leave it out: “%(typed)s”."),
+    RecipientProblem.SEVERAL: _("Enter one number: several at once cannot be sent yet."),
+    RecipientProblem.EXTENSION: _("Leave out the extension after the number: “%(typed)s”."),
+    RecipientProblem.TOO_SHORT: _("Add the missing digits: “%(typed)s” is too short."),
+    RecipientProblem.TOO_LONG: _("Check the number: “%(typed)s” is too long."),
+    RecipientProblem.UNKNOWN_COUNTRY: _(
+        "Check the country code: no country has the one in “%(typed)s”."
+    ),
+    RecipientProblem.NOT_A_NUMBER: _("Check the number: nobody can have “%(typed)s”."),
+    RecipientProblem.EMERGENCY: _(
+        "Call emergency services by phone: a text to “%(typed)s” would not reach them."
+    ),
+    RecipientProblem.SHORT_CODE: _(
+        "Enter a full number: short codes such as “%(typed)s” cannot be reached from sipgate."
+    ),
+    RecipientProblem.PREMIUM: _("Enter another number: “%(typed)s” is charged at a premium rate."),
+    RecipientProblem.MASS_CALL: _(
+        "Enter another number: “%(typed)s” is a line for votes and contests."
+    ),
+    RecipientProblem.SHARED_COST: _(
+        "Enter another number: “%(typed)s” is a service line that charges extra."
+    ),
+    RecipientProblem.COMPANY_WIDE: _(
+        "Enter another number: “%(typed)s” is a company's central line, not a phone."
+    ),
+    RecipientProblem.PAGER: _("Enter another number: “%(typed)s” belongs to a pager."),
+    RecipientProblem.VOICEMAIL: _("Enter another number: “%(typed)s” belongs to a mailbox."),
+}
+
+TEXT_PROBLEMS = {
+    TextProblem.EMPTY: _("Write a text."),
+    TextProblem.TOO_LONG: _("Shorten the text: it has %(detail)s segments, and 10 can be sent."),
+    TextProblem.CONTROL_CHARACTER: _(
+        "Remove a character that no phone can show (%(detail)s); it may have come along when "
+        "the text was copied."
+    ),
+    TextProblem.LONE_SURROGATE: _("Remove a broken character (%(detail)s) from the text."),
+}
+
+TIME_PROBLEMS = {
+    TimeProblem.UNREADABLE: _("Enter a day and a time, such as 24.12.2026 08:00."),
+    TimeProblem.UNKNOWN_ZONE: _("Choose the time zone in which the time is meant."),
+    TimeProblem.DOES_NOT_EXIST: _(
+        "Choose another time: in that night the clocks go forward, and this time does not exist."
+    ),
+    TimeProblem.EXISTS_TWICE: _(
+        "Choose which of the two: in that night the clocks go back, and this time exists twice."
+    ),
+    TimeProblem.TOO_SOON: _(
+        "Choose a time at least 2 minutes from now, or leave it empty to send now."
+    ),
+    TimeProblem.TOO_FAR: _("Choose a time within the next 30 days: sipgate takes none later."),
+}
+
+SIGN_IN_PROBLEMS = {
+    SignInProblem.DECLINED: _("You did not allow access at sipgate, so you are not signed in."),
+    SignInProblem.NOT_OURS: _(
+        "This sign-in was used already, took longer than ten minutes, or began in another browser."
+    ),
+    SignInProblem.LOGIN_AWAY: _("sipgate's sign-in service could not be reached."),
+    SignInProblem.LOGIN_ODD: _("sipgate's sign-in service reported a problem."),
+    SignInProblem.CODE_REFUSED: _("sipgate did not confirm the sign-in."),
+    SignInProblem.IDENTITY_UNKNOWN: _("sipgate did not say who you are."),
+}
+
+EXTENSION_TROUBLES = {
+    Trouble.AWAY: _(
+        "sipgate could not be asked for your extensions just now; what is shown may be old."
+    ),
+}
+
+SCOPES = {
+    "sessions:sms:write": _("to send text messages for you"),
+    "sms:read": _("to list your Web SMS extensions and their senders"),
+    "users:read": _("to show your name"),
+    "history:read": _("to look up whether an uncertain message was sent"),
+    "contacts:read": _("to suggest your contacts as recipients"),
+    "balance:read": _("to show the account's balance"),
+}
+
+
+def outcome_word(message: Message) -> str:
+    return str(OUTCOMES[message.outcome].word)
+
+
+def outcome_tone(message: Message) -> str:
+    return OUTCOMES[message.outcome].tone
+
+
+def message_sentence(message: Message) -> str:
+    """What happened, in the first sentence of a message's page."""
+    at = when(message.settled_at or message.created_at)
+    if message.outcome == Outcome.SENDING:
+        return gettext("The message is on its way to sipgate.")
+    if message.outcome == Outcome.ACCEPTED:
+        return gettext(
+            "Accepted by sipgate on %(at)s. We cannot see whether it reached the phone.", at=at
+        )
+    if message.outcome == Outcome.SCHEDULED and message.send_at:
+        return gettext(
+            "sipgate has it and will send it on %(at)s.",
+            at=when(message.send_at, message.time_zone),
+        )
+    if message.reason == Reason.RATE_LIMITED and message.retry_at:
+        return gettext(
+            "sipgate asks to slow down; you can send again at %(at)s. Nothing was sent.",
+            at=when(message.retry_at),
+        )
+    sentence = REASONS.get(Reason(message.reason)) if message.reason else None
+    return str(sentence or OUTCOMES[message.outcome].word)
+
+
+def message_advice(message: Message) -> str:
+    """What to do next, where the first sentence does not say it; else empty."""
+    if message.outcome == Outcome.UNKNOWN:
+        return str(UNKNOWN_ADVICE)
+    if message.outcome == Outcome.SCHEDULED:
+        return gettext("It can no longer be recalled.")
+    return ""
+
+
+def recipient_problem(refused: RecipientRefused) -> str:
+    """Why a recipient was refused, with what was typed, cut."""
+    quoted = refused.typed.strip()[:MAX_QUOTED_CHARACTERS]
+    return str(RECIPIENT_PROBLEMS[refused.problem]) % {"typed": quoted}
+
+
+def text_problem(refused: TextRefused) -> str:
+    return str(TEXT_PROBLEMS[refused.problem]) % {"detail": refused.detail}
+
+
+def time_problem(refused: TimeRefused) -> str:
+    return str(TIME_PROBLEMS[refused.problem])
+
+
+def scope_words(scope: str) -> str:
+    return str(SCOPES.get(scope, scope))
+
+
+def setup_words(app: Flask) -> None:
+    for function in (outcome_word, outcome_tone, message_sentence, message_advice):
+        app.add_template_global(function)
+    app.context_processor(lambda: {"nav_attention": 0, "alarms": []})
