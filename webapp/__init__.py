@@ -12,9 +12,9 @@ from webapp.config import PROJECT, Settings
 from webapp.database import setup_database
 from webapp.extensions import csrf
 from webapp.i18n import setup_i18n
+from webapp.login_server import setup_login_server
 from webapp.logs import setup_logs
 from webapp.members import setup_members
-from webapp.oauth import setup_oauth
 from webapp.security import setup_security
 from webapp.sipgate import setup_sipgate
 from webapp.views import setup_views
@@ -42,7 +42,7 @@ def create_app(config: Mapping[str, str] | None = None) -> Flask:
     setup_security(app)
     setup_database(app)
     setup_sipgate(app)
-    setup_oauth(app)
+    setup_login_server(app)
     setup_members(app)
     csrf.init_app(app)
     setup_i18n(app)

@@ -10,13 +10,14 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from webapp import oauth, sipgate
+from webapp import sipgate, tokens
 from webapp.database import now, release, transaction
 from webapp.extensions import db
+from webapp.login_server import LoginAway
 from webapp.models import KeptAnswer, Member
-from webapp.oauth import Credentials, LoginAway
 from webapp.outcomes import Reason
 from webapp.sipgate import Extension, Refused, SipgateError
+from webapp.tokens import Credentials
 
 FRESH = timedelta(minutes=1)
 ASK_AGAIN_AFTER = timedelta(seconds=30)
@@ -42,7 +43,7 @@ class Extensions:
 
 
 def extensions(member: Member, credentials: Credentials) -> Extensions:
-    """The member's extensions; raises `oauth.SignInEnded` only."""
+    """The member's extensions; raises `tokens.SignInEnded` only."""
     kept = _kept(member, "extensions")
     at = now()
     if kept and kept.fetched_at and kept.fetched_at > at - FRESH:
@@ -50,7 +51,7 @@ def extensions(member: Member, credentials: Credentials) -> Extensions:
     if kept and kept.asked_at > at - ASK_AGAIN_AFTER and kept.fetched_at != kept.asked_at:
         return _from_kept(kept, Trouble.AWAY)
     try:
-        found = oauth.with_one_refresh(
+        found = tokens.with_one_refresh(
             credentials, lambda auth: sipgate.client().extensions(auth, member.sub)
         )
     except Refused as refused:

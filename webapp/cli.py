@@ -6,15 +6,28 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from webapp import account, database, members, oauth, sending, sipgate, sms, words
+from webapp import (
+    account,
+    database,
+    members,
+    recipients,
+    sending,
+    sipgate,
+    sms,
+    times,
+    tokens,
+    words,
+)
 from webapp.database import now
 from webapp.extensions import db, settings
 from webapp.models import Member, Message
-from webapp.oauth import PersonalToken, SignInEnded
 from webapp.outcomes import Outcome
+from webapp.recipients import RecipientRefused
 from webapp.sending import NewMessage
 from webapp.sipgate import Person, SipgateError
-from webapp.sms import RecipientRefused, TextRefused, TimeRefused
+from webapp.sms import TextRefused
+from webapp.times import TimeRefused
+from webapp.tokens import PersonalToken, SignInEnded
 
 EXIT_CODES = {
     Outcome.ACCEPTED: 0,
@@ -62,7 +75,7 @@ def _owner() -> tuple[Member, PersonalToken]:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
     token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)
     try:
-        identity = oauth.with_one_refresh(token, sipgate.client().identity)
+        identity = tokens.with_one_refresh(token, sipgate.client().identity)
     except SignInEnded:
         raise click.ClickException("sipgate does not take the personal access token.") from None
     except SipgateError:
@@ -81,11 +94,11 @@ def _checked(
     if extension is None:
         raise click.BadParameter("this is none of your extensions", param_hint="--from")
     try:
-        number = sms.parse_recipient(recipient, settings.default_region)
+        number = recipients.parse_recipient(recipient, settings.default_region)
         normal = sms.normalise_text(text)
         sms.check_text(normal)
         zone = settings.default_time_zone
-        moment = sms.parse_send_at(at, zone, "", now()) if at else None
+        moment = times.parse_send_at(at, zone, "", now()) if at else None
     except RecipientRefused as refused:
         raise click.BadParameter(words.recipient_problem(refused), param_hint="--to") from None
     except TextRefused as refused:

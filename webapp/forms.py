@@ -11,12 +11,14 @@ from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
 from wtforms.validators import ValidationError
 
-from webapp import sms, words
+from webapp import recipients, sms, times, words
 from webapp.account import Extensions
 from webapp.database import now
 from webapp.extensions import settings
+from webapp.recipients import RecipientProblem, RecipientRefused
 from webapp.sending import NewMessage
-from webapp.sms import RecipientProblem, RecipientRefused, TextRefused, TimeRefused
+from webapp.sms import TextRefused
+from webapp.times import TimeRefused
 
 COMMON_ZONES = ("UTC",)
 
@@ -39,11 +41,13 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             raise ValidationError(_("Choose one of your extensions."))
 
     def validate_recipient(self, field: TextAreaField) -> None:
-        typed = sms.split_recipients(field.data or "")
+        typed = recipients.split_recipients(field.data or "")
         if len(typed) > 1:
             raise ValidationError(words.RECIPIENT_PROBLEMS[RecipientProblem.SEVERAL])
         try:
-            self.number = sms.parse_recipient(typed[0] if typed else "", settings.default_region)
+            self.number = recipients.parse_recipient(
+                typed[0] if typed else "", settings.default_region
+            )
         except RecipientRefused as refused:
             raise ValidationError(words.recipient_problem(refused)) from None
 
@@ -60,7 +64,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         if not (field.data or "").strip():
             return
         try:
-            self.moment = sms.parse_send_at(
+            self.moment = times.parse_send_at(
                 field.data or "", self.time_zone.data or "", self.fold.data or "", now()
             )
         except TimeRefused as refused:

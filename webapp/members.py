@@ -18,11 +18,12 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from webapp import oauth, sipgate
+from webapp import login_server, oauth, sipgate, tokens
 from webapp.database import now, release, transaction
 from webapp.extensions import csrf, db, settings
+from webapp.login_server import Grant
 from webapp.models import BrowserSession, Member, Message, TokenSet
-from webapp.oauth import Grant, SignInFailed, SignInProblem
+from webapp.oauth import SignInFailed, SignInProblem
 from webapp.sipgate import Authorization, Identity, Person, SipgateError
 
 log = logging.getLogger(__name__)
@@ -67,13 +68,13 @@ def sign_in(grant: Grant) -> Member:
     try:
         identity, person = _who_is(grant)
     except SignInFailed:
-        oauth.revoke(grant.refresh_token)
+        login_server.revoke(grant.refresh_token)
         raise
     sid = secrets.token_urlsafe(32)
     with transaction() as rows:
         _delete_session(rows)
         member = _remember(rows, identity, person)
-        token_set = oauth.new_token_set(member.id, grant)
+        token_set = tokens.new_token_set(member.id, grant)
         rows.add(token_set)
         rows.flush()
         rows.add(
@@ -95,15 +96,14 @@ def sign_out() -> None:
     found = _current_session()
     if found is None:
         return
-    tokens = db.session.get_one(TokenSet, found.token_set_id)
-    refresh_token = tokens.refresh_token
+    refresh_token = db.session.get_one(TokenSet, found.token_set_id).refresh_token
     with transaction() as rows:
         _delete_session(rows)
     session.pop("sid", None)
     session.pop("csrf_token", None)
     g.pop("browser_session", None)
-    oauth.end_token_set(found.token_set_id)
-    oauth.revoke(refresh_token)
+    tokens.end_token_set(found.token_set_id)
+    login_server.revoke(refresh_token)
     log.info("member %d signed out", found.member_id)
 
 
@@ -112,12 +112,12 @@ def current_member() -> Member | None:
     return found.member if found else None
 
 
-def credentials() -> oauth.TokenSetCredentials:
+def credentials() -> tokens.TokenSetCredentials:
     """What authorises calls for the signed-in member; only where sign-in is required."""
     found = _current_session()
     if found is None:
         abort(401)
-    return oauth.TokenSetCredentials(found.token_set_id)
+    return tokens.TokenSetCredentials(found.token_set_id)
 
 
 def own_or_404(message_id: str, member: Member) -> Message:

@@ -17,11 +17,11 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from webapp import sipgate, sms
+from webapp import recipients, sipgate, sms
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
+from webapp.login_server import LoginAway
 from webapp.models import Draft, Member, Message, Submission, new_id
-from webapp.oauth import Credentials, LoginAway, SignInEnded
 from webapp.outcomes import Outcome, Reason
 from webapp.sipgate import (
     Authorization,
@@ -32,6 +32,7 @@ from webapp.sipgate import (
     Unreachable,
 )
 from webapp.submissions import SubmissionId
+from webapp.tokens import Credentials, SignInEnded
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _deliver(message: Message, credentials: Credentials) -> None:
     log.info(
         "message %s to %s: %s %s, %d ms",
         message.id,
-        sms.mask(message.recipient),
+        recipients.mask(message.recipient),
         result.outcome,
         result.reason or "",
         duration_ms,

@@ -22,7 +22,7 @@ from urllib.parse import quote
 import requests
 from flask import Flask, current_app
 
-from webapp import sms, wire
+from webapp import recipients, wire
 from webapp.outcomes import Reason
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Sipgate:
         Raises `Unauthorized`, `Refused` or `Unreachable` when nothing was sent for certain, and
         `OutcomeUnknown` for everything else. Never tries twice.
         """
-        if not sms.is_sendable(recipient):
+        if not recipients.is_sendable(recipient):
             raise ValueError("the recipient is no E.164 number")
         body: dict[str, Any] = {"smsId": extension_id, "recipient": recipient, "message": text}
         if send_at is not None:

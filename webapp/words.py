@@ -15,14 +15,9 @@ from webapp.i18n import when
 from webapp.models import Message
 from webapp.oauth import SignInProblem
 from webapp.outcomes import Outcome, Reason
-from webapp.sms import (
-    RecipientProblem,
-    RecipientRefused,
-    TextProblem,
-    TextRefused,
-    TimeProblem,
-    TimeRefused,
-)
+from webapp.recipients import RecipientProblem, RecipientRefused
+from webapp.sms import TextProblem, TextRefused
+from webapp.times import TimeProblem, TimeRefused
 
 MAX_QUOTED_CHARACTERS = 40
 

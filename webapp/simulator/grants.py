@@ -170,9 +170,10 @@ class Grants:
 
     def end(self, person: Person | None = None) -> None:
         """End the grants of one person or of all."""
-        for code in self.codes.values():
-            if person is None or code.grant.person is person:
-                code.grant.is_alive = False
+        holders: list[Code | AccessToken] = [*self.codes.values(), *self.access_tokens.values()]
+        for holder in holders:
+            if person is None or holder.grant.person is person:
+                holder.grant.is_alive = False
 
     def _jwt(self, grant: Grant, scope: str, issuer: str, lifetime_s: int) -> str:
         """A token that looks like Keycloak's, three base64url parts; its signature is noise."""

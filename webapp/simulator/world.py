@@ -10,7 +10,7 @@ from collections.abc import Callable
 from threading import Event, RLock
 
 from webapp.simulator.faults import Fault, FaultPlan, canonical
-from webapp.simulator.grants import Client, Grants
+from webapp.simulator.grants import Client, Grant, Grants
 from webapp.simulator.people import TEXT_SENDER, Account, CallerId, Extension, Person, cast
 from webapp.simulator.pricing import price
 from webapp.simulator.records import Arrival, HistoryEntry, PhoneText, e164
@@ -231,6 +231,12 @@ class World:
         """End the sign-ins of one person (a key) or of all: 401, and `invalid_grant` on refresh."""
         with self.lock:
             self.grants.end(self.people[person] if person else None)
+
+    def sign_in(self, person: str, scope: str, issuer: str) -> str:
+        """A fresh access token of a new grant."""
+        with self.lock:
+            grant = Grant(self.people[person], self.client.client_id, scope)
+            return str(self.grants.issue(grant, scope, issuer)["access_token"])
 
     def remove_extension(self, person: str, sms_id: str) -> None:
         with self.lock:

@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from webapp import members, submissions
 from webapp.extensions import db
-from webapp.oauth import SignInEnded
+from webapp.tokens import SignInEnded
 from webapp.views import messages
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,88 @@
+"""The rules of planned times: which exist, which exist twice, and how far ahead one may plan.
+
+Pure functions over strings and aware times.
+"""
+
+import enum
+import re
+import zoneinfo
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+MIN_AHEAD = timedelta(minutes=2)
+MAX_AHEAD = timedelta(days=30)
+"""sipgate's own library takes no time further ahead."""
+
+_LOCAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?", re.ASCII)
+# Names that say nothing about where somebody is: the server's own zone, and "not yet set".
+_PLACELESS_ZONES = frozenset({"localtime", "Factory"})
+
+
+class TimeProblem(enum.StrEnum):
+    UNREADABLE = "unreadable"
+    UNKNOWN_ZONE = "unknown_zone"
+    DOES_NOT_EXIST = "does_not_exist"
+    EXISTS_TWICE = "exists_twice"
+    TOO_SOON = "too_soon"
+    TOO_FAR = "too_far"
+
+
+class TimeRefused(ValueError):
+    """`choices`, for EXISTS_TWICE only: the first and the second such time, aware, in the zone."""
+
+    def __init__(self, problem: TimeProblem, choices: tuple[datetime, ...] = ()) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.choices = choices
+
+
+def parse_send_at(typed: str, zone_name: str, fold: str, now: datetime) -> datetime:
+    """Return the UTC second that a `datetime-local` field means, or raise TimeRefused.
+
+    `fold` is "0" or "1", the first or second of two equal clock times; anything else makes such a
+    time a question. `now` is aware.
+    """
+    if zone_name not in _zone_names():
+        raise TimeRefused(TimeProblem.UNKNOWN_ZONE)
+    local = _resolved(_clock_time(typed), zoneinfo.ZoneInfo(zone_name), fold)
+    try:
+        send_at = local.astimezone(UTC)
+    except OverflowError:
+        # The first or the last day of the calendar.
+        problem = TimeProblem.TOO_SOON if local.year < now.year else TimeProblem.TOO_FAR
+        raise TimeRefused(problem) from None
+    if send_at < now + MIN_AHEAD:
+        raise TimeRefused(TimeProblem.TOO_SOON)
+    if send_at > now + MAX_AHEAD:
+        raise TimeRefused(TimeProblem.TOO_FAR)
+    return send_at
+
+
+@cache
+def _zone_names() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones()) - _PLACELESS_ZONES
+
+
+def _clock_time(typed: str) -> datetime:
+    text = typed.strip()
+    if not _LOCAL_TIME.fullmatch(text):
+        raise TimeRefused(TimeProblem.UNREADABLE)
+    try:
+        return datetime.fromisoformat(text).replace(microsecond=0)
+    except ValueError:
+        raise TimeRefused(TimeProblem.UNREADABLE) from None
+
+
+def _resolved(clock_time: datetime, zone: zoneinfo.ZoneInfo, fold: str) -> datetime:
+    """Return the one time meant; around a change of clocks the two folds differ (PEP 495)."""
+    first = clock_time.replace(tzinfo=zone, fold=0)
+    second = clock_time.replace(tzinfo=zone, fold=1)
+    if _offset(first) < _offset(second):
+        raise TimeRefused(TimeProblem.DOES_NOT_EXIST)
+    if _offset(first) > _offset(second) and fold not in {"0", "1"}:
+        raise TimeRefused(TimeProblem.EXISTS_TWICE, (first, second))
+    return second if fold == "1" else first
+
+
+def _offset(local: datetime) -> timedelta:
+    return local.utcoffset() or timedelta(0)

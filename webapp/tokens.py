@@ -1,0 +1,253 @@
+"""Token sets: what a sign-in was granted, refreshed by one caller at a time, ended for good.
+
+A refresh token is good for one use, so a lease on the row makes one caller refresh, across threads
+and processes, while the others wait; the new refresh token is saved before the new access token is
+used. No transaction is open during HTTP.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+import sqlalchemy as sa
+from authlib.integrations.base_client import OAuthError
+
+from webapp import login_server
+from webapp.database import now, release, rows_changed, transaction
+from webapp.extensions import db
+from webapp.login_server import Grant, LoginAway
+from webapp.models import TokenSet
+from webapp.sipgate import Authorization, Unauthorized
+
+log = logging.getLogger(__name__)
+
+REFRESH_MARGIN = timedelta(seconds=30)
+LEASE = timedelta(seconds=15)
+"""Longer than a refresh can take, so that a lease runs out only when its holder has died."""
+LEASE_WAIT_S = 10.0
+LEASE_POLL_S = 0.05
+
+T = TypeVar("T")
+
+
+class SignInEnded(Exception):
+    """The token set is gone for good; its member must sign in again."""
+
+
+class Credentials(Protocol):
+    """Something that can authorise calls for one person."""
+
+    def current(self) -> Authorization:
+        """An authorisation to try with; raises `SignInEnded` or `LoginAway`."""
+        ...
+
+    def renewed(self, refused: Authorization) -> Authorization:
+        """Another one after a 401; raises the same."""
+        ...
+
+    def end(self) -> None:
+        """sipgate takes none of it any more: whoever holds it must sign in again."""
+        ...
+
+
+def with_one_refresh(credentials: Credentials, call: Callable[[Authorization], T]) -> T:
+    """Make a call, and once more with a renewed token after a 401.
+
+    Raises `SignInEnded` (also when the renewed token is refused), `LoginAway`, or what `call` does.
+    """
+    authorization = credentials.current()
+    try:
+        return call(authorization)
+    except Unauthorized:
+        renewed = credentials.renewed(authorization)
+    try:
+        return call(renewed)
+    except Unauthorized:
+        credentials.end()
+        raise SignInEnded from None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSetCredentials:
+    """The credentials of one sign-in, refreshed when needed."""
+
+    token_set_id: int
+
+    def current(self) -> Authorization:
+        return Authorization.bearer(_access_token(self.token_set_id))
+
+    def renewed(self, refused: Authorization) -> Authorization:
+        return Authorization.bearer(_access_token(self.token_set_id, refused=refused))
+
+    def end(self) -> None:
+        end_token_set(self.token_set_id)
+
+
+@dataclass(frozen=True, slots=True)
+class PersonalToken:
+    """A personal access token (command line only). It cannot be renewed."""
+
+    token_id: str
+    token: str
+
+    def current(self) -> Authorization:
+        return Authorization.personal(self.token_id, self.token)
+
+    def renewed(self, refused: Authorization) -> Authorization:
+        raise SignInEnded
+
+    def end(self) -> None:
+        """Only sipgate's console can end it."""
+
+    def __repr__(self) -> str:
+        return f"PersonalToken({self.token_id})"
+
+
+def new_token_set(member_id: int, grant: Grant) -> TokenSet:
+    return TokenSet(
+        member_id=member_id,
+        access_token=grant.access_token,
+        refresh_token=grant.refresh_token,
+        expires_at=grant.expires_at,
+        refresh_expires_at=grant.refresh_expires_at,
+        scope=grant.scope,
+    )
+
+
+def end_token_set(token_set_id: int) -> None:
+    """End a sign-in here: its sessions count as signed out from now on, its tokens are erased."""
+    with transaction() as session:
+        session.execute(
+            sa.update(TokenSet)
+            .where(TokenSet.id == token_set_id, TokenSet.ended_at.is_(None))
+            .values(ended_at=now(), access_token=None, refresh_token=None, lease=None)
+        )
+
+
+def _access_token(token_set_id: int, *, refused: Authorization | None = None) -> str:
+    """A token to try with: the kept one while it lives, else a refreshed one.
+
+    `refused` is what sipgate has just answered 401 to; a token that differs from it is newer.
+    Raises `SignInEnded` or `LoginAway`.
+    """
+    give_up_at = time.monotonic() + LEASE_WAIT_S
+    while True:
+        tokens = _read(token_set_id)
+        token = tokens.access_token
+        if tokens.ended_at is not None or token is None:
+            raise SignInEnded
+        was_refused = refused is not None and refused == Authorization.bearer(token)
+        if not was_refused and tokens.expires_at > now() + REFRESH_MARGIN:
+            return token
+        lease = _take_lease(tokens)
+        if lease:
+            return _refresh(tokens, lease, may_use_old=not was_refused)
+        if time.monotonic() > give_up_at:
+            raise LoginAway
+        time.sleep(LEASE_POLL_S)
+
+
+def _read(token_set_id: int) -> TokenSet:
+    query = sa.select(TokenSet).where(TokenSet.id == token_set_id)
+    tokens = db.session.scalars(query, execution_options={"populate_existing": True}).one()
+    release()
+    return tokens
+
+
+def _take_lease(tokens: TokenSet) -> str | None:
+    """Become the one who refreshes this version of the token set, or None if somebody else is."""
+    lease = secrets.token_hex(16)
+    with transaction() as session:
+        taken = rows_changed(
+            session,
+            sa.update(TokenSet)
+            .where(
+                TokenSet.id == tokens.id,
+                TokenSet.version == tokens.version,
+                TokenSet.ended_at.is_(None),
+                sa.or_(TokenSet.lease.is_(None), TokenSet.lease_until < now()),
+            )
+            .values(lease=lease, lease_until=now() + LEASE),
+        )
+    return lease if taken == 1 else None
+
+
+def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
+    """Refresh under the lease. `may_use_old`: the old token was not refused, only runs out soon."""
+    if not tokens.refresh_token:
+        return _old_token_or_end(tokens, lease, may_use_old)
+    try:
+        grant = login_server.ask_token_endpoint(lambda client, at: _refreshed(client, tokens, at))
+    except OAuthError as error:
+        log.warning("token set %d: refresh refused: %s", tokens.id, login_server.error_code(error))
+        if login_server.error_code(error) == "invalid_grant":
+            return _after_invalid_grant(tokens, lease)
+        _drop_lease(tokens, lease)
+        raise LoginAway from None  # our client is set up wrongly: the member's grant still lives
+    except LoginAway:
+        _drop_lease(tokens, lease)
+        if may_use_old and tokens.access_token and tokens.expires_at > now():
+            return tokens.access_token
+        raise
+    if not _save(tokens, lease, grant):
+        return _access_token(tokens.id)
+    return grant.access_token
+
+
+def _refreshed(client: Any, tokens: TokenSet, asked_at: datetime) -> Grant:
+    # No scope is sent: naming one that was not granted would end the sign-in for good.
+    token = client.refresh_token(
+        login_server.endpoint("token"), refresh_token=tokens.refresh_token, allow_redirects=False
+    )
+    return login_server.checked_grant(token, asked_at)
+
+
+def _old_token_or_end(tokens: TokenSet, lease: str, may_use_old: bool) -> str:
+    if may_use_old and tokens.access_token and tokens.expires_at > now():
+        _drop_lease(tokens, lease)
+        return tokens.access_token
+    end_token_set(tokens.id)
+    raise SignInEnded
+
+
+def _after_invalid_grant(tokens: TokenSet, lease: str) -> str:
+    """The grant is dead, unless somebody refreshed it while our lease had run out: read again."""
+    again = _read(tokens.id)
+    if again.version != tokens.version and again.access_token:
+        return again.access_token
+    _drop_lease(tokens, lease)
+    end_token_set(tokens.id)
+    raise SignInEnded
+
+
+def _save(tokens: TokenSet, lease: str, grant: Grant) -> bool:
+    with transaction() as session:
+        saved = rows_changed(
+            session,
+            sa.update(TokenSet)
+            .where(TokenSet.id == tokens.id, TokenSet.lease == lease)
+            .values(
+                access_token=grant.access_token,
+                refresh_token=grant.refresh_token or tokens.refresh_token,
+                expires_at=grant.expires_at,
+                refresh_expires_at=grant.refresh_expires_at or tokens.refresh_expires_at,
+                version=tokens.version + 1,
+                lease=None,
+                lease_until=None,
+            ),
+        )
+    return saved == 1
+
+
+def _drop_lease(tokens: TokenSet, lease: str) -> None:
+    with transaction() as session:
+        rows_changed(
+            session,
+            sa.update(TokenSet)
+            .where(TokenSet.id == tokens.id, TokenSet.lease == lease)
+            .values(lease=None, lease_until=None),
+        )
