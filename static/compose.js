@@ -3,8 +3,7 @@
 const form = document.querySelector("[data-compose]");
 const { table, words } = JSON.parse(form.dataset.compose);
 const find = (selector) => form.querySelector(selector);
-const named = (name) => find(`[name="${name}"]`);
-const [recipient, message, at, zone, from] = ["recipient", "message", "send_at", "time_zone", "sms_id"].map(named);
+const [message, at, zone, from] = ["message", "send_at", "time_zone", "sms_id"].map((name) => find(`[name=${name}]`));
 const lang = document.documentElement.lang.replace(/^en$/, "en-GB");
 const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
 const count = ([one, other], n) => fill(n === 1 ? one : other, { n });
@@ -76,22 +75,20 @@ function showTime() {
   let instant = wall ? asUtc(wall) : now;
   for (let i = 0; i < 2 && wall; i++) instant += asUtc(wall) - asUtc(clock(instant));
   const fits = (shift) => clock(instant + shift) === wall;
-  let text = "";
-  if (wall && !fits(0)) text = words.missing;
-  else if (wall && (fits(36e5) || fits(-36e5))) text = words.twice;
-  else if (wall && instant < now) text = words.past;
-  else if (wall) {
+  let [key, text, when] = ["now", "", format(instant, short)];
+  if (wall) {
     const days = (Date.parse(day(wall)) - Date.parse(day(clock(now)))) / 864e5;
-    text = (days < 2 ? capital(relative.format(days, "day")) + ", " : "") + `${format(instant, long)}, ${distance(instant - now)}`;
+    const problem = !fits(0) ? "missing" : fits(36e5) || fits(-36e5) ? "twice" : instant < now ? "past" : "";
+    key = problem ? "plan" : "later";
+    text = words[problem] ?? `${days < 2 ? capital(relative.format(days, "day")) + ", " : ""}${format(instant, long)}, ${distance(instant - now)}`;
+    if (days > 6) when = format(instant, { ...short, day: "numeric", month: "short" });
   }
   find("[data-when]").textContent = text;
-  find("[data-phone-note]").textContent = format(instant, short);
+  find("[data-phone-note]").textContent = when;
   for (const chip of find("[data-quick]").children) chip.ariaPressed = chip.value === wall;
 
-  const n = recipient.value.split(/[,;\n]/).filter((part) => part.trim()).length;
-  const key = !wall ? "now" : instant < now ? "plan" : "later";
   const send = find("[data-send]");
-  if (send) send.textContent = fill(n > 1 ? words[wall ? "later_many" : "now_many"] : words[key], { n, when: format(instant, short) });
+  if (send) send.textContent = fill(words[key], { when });
 }
 
 function showSender() {
@@ -122,7 +119,7 @@ if (own && !at.value && !("typed" in form.dataset)) {
 
 form.classList.add("live");
 message.addEventListener("input", showText);
-for (const field of [recipient, at]) field.addEventListener("input", showTime);
+at.addEventListener("input", showTime);
 zone.addEventListener("change", offerTimes);
 from.addEventListener("change", showSender);
 if (!CSS.supports("field-sizing", "content")) {

@@ -6,6 +6,7 @@ What was typed stays in the fields, right or wrong; what it means comes out of `
 from datetime import datetime
 from zoneinfo import available_timezones
 
+from flask import request
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
@@ -37,7 +38,8 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
     extensions: Extensions
 
     def validate_sms_id(self, field: SelectField) -> None:
-        if self.extensions.find(field.data or "") is None:
+        # Only what the form named: the preselected one must not be sent with by omission.
+        if self.extensions.find(field.raw_data[0] if field.raw_data else "") is None:
             raise ValidationError(_("Choose one of your extensions."))
 
     def validate_recipient(self, field: TextAreaField) -> None:
@@ -90,7 +92,8 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
 
 def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
     """The form with the choices of this member; `data` prefills it where nothing was typed."""
-    form = ComposeForm(**data)
+    # Only text: a file sent in a field's place (multipart) counts as nothing typed.
+    form = ComposeForm(request.form or None, **data)
     form.extensions = extensions
     form.sms_id.choices = [(item.id, f"{item.alias} ({item.id})") for item in extensions.items]
     if not form.sms_id.data and extensions.items:

@@ -60,9 +60,9 @@ ALIASES = {"token": "token_code", "refresh": "token_refresh"}
 class Fault:
     """One thing going wrong.
 
-    `mode` `answer`: the given status, headers and body after `delay_s`; with `status` None only the
-    delay, then the usual answer. `body` None is sipgate's usual error body for the status, `b""` an
-    empty one. The other modes:
+    `mode` `answer`: the given status, headers and body after `delay_s`. With `status` None only the
+    delay, then the usual answer; a client that gives up before is not served. `body` None is
+    sipgate's usual error body for the status, `b""` an empty one. The other modes:
 
     - `redirect`: 302 (or `status`) to `headers`' Location or to a counted address of our own
     - `hang`: no answer; after `delay_s`, or (0) when the client gives up, the connection ends

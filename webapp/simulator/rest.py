@@ -236,7 +236,7 @@ def _is_between(created_at: float) -> bool:
     """Created within `from` and `to`, both included, to the second as they are shown."""
     earliest, latest = _time("from"), _time("to")
     return (earliest is None or int(created_at) >= int(earliest)) and (
-        latest is None or created_at <= latest
+        latest is None or int(created_at) <= latest
     )
 
 

@@ -1,6 +1,6 @@
 """The HTTP server: Werkzeug's threads with keep-alive, raw sockets for faults, and a clean stop.
 
-`running_simulator` is for tests (a thread), `SimulatorServer` also for `__main__`.
+`running_simulator` starts it in a thread, for the tests as well as for `__main__`.
 """
 
 import io
@@ -159,7 +159,7 @@ class SimulatorServer(ThreadedWSGIServer):
 
 
 class Simulator:
-    """A simulator in a thread of the tests' own process."""
+    """A simulator in a thread: its addresses, its world, and a switch."""
 
     def __init__(self, world: World, port: int, tls: ssl.SSLContext | None, control: bool) -> None:
         self.world = world

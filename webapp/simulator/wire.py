@@ -63,7 +63,10 @@ class Wire:
     def _client_has_gone(self) -> bool:
         """True when the client closed its side, also with data of its own still unread."""
         poll = select.poll()
-        poll.register(self._socket.fileno(), _PEER_CLOSED)
+        try:
+            poll.register(self._socket.fileno(), _PEER_CLOSED)
+        except ValueError:  # closed by a server that is being stopped
+            return True
         return bool(poll.poll(0))
 
 

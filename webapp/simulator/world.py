@@ -7,6 +7,7 @@ Tests, the control routes and the pages look at it and change it here; the route
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Event, RLock
 
 from webapp.simulator.faults import Fault, FaultPlan, canonical
@@ -72,6 +73,10 @@ class World:
         """Cut off the requests that hang or wait; later ones may hang again."""
         self.halt.set()
         self.halt = Event()
+
+    def allow_redirect(self, uri: str) -> None:
+        """Register one more redirect URI of the client; it survives a reset."""
+        self.client = replace(self.client, redirect_uris=(*self.client.redirect_uris, uri))
 
     # Time
 

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from webapp import members, submissions
 from webapp.extensions import db
@@ -26,6 +26,9 @@ def setup_errors(app: Flask) -> None:
 
 
 def http_error(error: HTTPException) -> ResponseReturnValue:
+    if isinstance(error, SecurityError):
+        # Without a host of ours no page's address can be built, so this answer has no links.
+        return Response("Nothing is served under this host name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     title, sentences = _words(status)
     response = _page(title, sentences, status)
