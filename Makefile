@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-tls check lock clean
+.PHONY: help demo run worker test test-tls check lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -17,6 +17,9 @@ demo: $(VENV)/app ## try it: the app and a simulated sipgate, on this machine on
 
 run: $(VENV)/app ## the production server; settings from the environment or .env
 	@$(BIN)/python -m webapp.server
+
+worker: $(VENV)/app ## a worker of its own, beside one or more `make run` (needs REDIS_URL)
+	@$(BIN)/python -m webapp.worker
 
 test: $(VENV)/dev ## all tests; those that need a browser or npm are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup

@@ -17,6 +17,7 @@ from webapp.logs import setup_logs
 from webapp.members import setup_members
 from webapp.security import setup_security
 from webapp.sipgate import setup_sipgate
+from webapp.tasks import setup_queue
 from webapp.views import setup_views
 from webapp.words import setup_words
 
@@ -48,5 +49,6 @@ def create_app(config: Mapping[str, str] | None = None) -> Flask:
     setup_i18n(app)
     setup_words(app)
     setup_views(app)
+    setup_queue(app)
     setup_cli(app)
     return app

@@ -1,6 +1,7 @@
 """`flask --app webapp …`: like sipgate's own example script, by the same rules as the pages."""
 
 import sys
+from pathlib import Path
 
 import click
 from flask import Flask
@@ -9,6 +10,8 @@ from flask.cli import AppGroup
 from webapp import (
     account,
     database,
+    housekeeping,
+    installation,
     members,
     recipients,
     sending,
@@ -16,6 +19,7 @@ from webapp import (
     sms,
     times,
     tokens,
+    waiting,
     words,
 )
 from webapp.database import now
@@ -42,7 +46,8 @@ sms_group = AppGroup("sms", help="List extensions and send with a personal acces
 
 
 def setup_cli(app: Flask) -> None:
-    app.cli.add_command(sms_group)
+    for command in (sms_group, backup, hold, release, prune, forget):
+        app.cli.add_command(command)
 
 
 @sms_group.command("extensions")
@@ -112,3 +117,48 @@ def _checked(
         send_at=moment,
         time_zone=zone if moment else "",
     )
+
+
+@click.command("backup")
+@click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+def backup(target: Path) -> None:
+    """Write a copy of the SQLite database; started from, it sends nothing until `release`."""
+    try:
+        installation.backup(target)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"Written to {target}. A copy that is put back starts on hold: flask release.")
+
+
+@click.command("hold")
+def hold() -> None:
+    """Send nothing until `release`. The first step after restoring a PostgreSQL backup."""
+    database.upgrade_schema()
+    installation.hold()
+    click.echo("On hold: nothing is sent.")
+
+
+@click.command("release")
+def release() -> None:
+    """Send again. What is past its tolerance is asked about, not sent."""
+    database.upgrade_schema()
+    waiting.mark_missed()
+    installation.release_hold()
+    click.echo("Released: planned and queued messages are sent again.")
+
+
+@click.command("prune")
+def prune() -> None:
+    """Erase what is older than RETENTION_DAYS. The worker does it every night."""
+    click.echo(f"{housekeeping.prune()} messages erased.")
+
+
+@click.command("forget")
+@click.option("--number", required=True, help="One number, such as +4915123456789.")
+def forget(number: str) -> None:
+    """Withdraw what waits for a number and erase every message to it."""
+    try:
+        e164 = recipients.parse_recipient(number, settings.default_region)
+    except RecipientRefused as refused:
+        raise click.BadParameter(words.recipient_problem(refused), param_hint="--number") from None
+    click.echo(f"{housekeeping.forget_number(e164)} messages erased.")

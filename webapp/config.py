@@ -17,6 +17,7 @@ import phonenumbers
 
 PROJECT = Path(__file__).resolve().parent.parent
 MIN_SECRET_CHARACTERS = 32
+DEFAULT_RATE_LIMITS = "login 30/minute per address, send 120/minute per member"
 _WEAK_SECRETS = ("change-me", "changeme", "secret", "your-secret")
 
 
@@ -52,8 +53,27 @@ class Settings:
     """The `masterSipId`s whose people may sign in; `*` for any; empty for nobody."""
     database_url: str
     """SQLAlchemy address of the database; by default a SQLite file in `instance/`."""
+    redis_url: str = field(default="", repr=False)
+    """Redis for the queue of wake-ups, shared by several processes; empty: a SQLite file and a
+    worker inside the one web process."""
+    web_processes: int = 1
+    """Web processes; more than one needs REDIS_URL and `make worker`."""
     web_threads: int = 64
     """Threads of a web process: each sends one message at a time."""
+    send_concurrency: int = 16
+    """Messages that a worker sends at the same time."""
+    schedule_handover_minutes: int = 60
+    """How long before its time a planned message goes to sipgate and can no longer be recalled."""
+    missed_after_minutes: int = 30
+    """A message later than this is not sent but asked about."""
+    daily_limit: int = 500
+    """Messages a member may send on one day."""
+    rate_limits: Mapping[str, str] = field(default_factory=dict)
+    """How often: `login 30/minute per address, send 120/minute per member`; empty: no limit."""
+    retention_days: int = 365
+    """Messages older than this are erased."""
+    history_visibility: str = "own"
+    """`own`: members see their own messages, admins their account's; `team`: all see it."""
     default_region: str = "DE"
     """Country of numbers typed without a country code (ISO 3166, two letters)."""
     default_time_zone: str = "Europe/Berlin"
@@ -87,7 +107,20 @@ class Settings:
             database_url=read.text(
                 "DATABASE_URL", default=f"sqlite:///{PROJECT / 'instance' / 'team-sms.sqlite'}"
             ),
+            redis_url=read.checked("REDIS_URL", _redis_url),
+            web_processes=read.number("WEB_PROCESSES", default=1, low=1, high=64),
             web_threads=read.number("WEB_THREADS", default=64, low=1, high=1000),
+            send_concurrency=read.number("SEND_CONCURRENCY", default=16, low=1, high=200),
+            schedule_handover_minutes=read.number(
+                "SCHEDULE_HANDOVER_MINUTES", default=60, low=5, high=44_640
+            ),
+            missed_after_minutes=read.number(
+                "MISSED_AFTER_MINUTES", default=30, low=1, high=10_080
+            ),
+            daily_limit=read.number("DAILY_LIMIT", default=500, low=1, high=1_000_000),
+            rate_limits=_rate_limits_of(read, values),
+            retention_days=read.number("RETENTION_DAYS", default=365, low=1, high=36_500),
+            history_visibility=read.checked("HISTORY_VISIBILITY", _visibility, default="own"),
             default_region=read.checked("DEFAULT_REGION", _region, default="DE"),
             default_time_zone=read.checked("DEFAULT_TIME_ZONE", _zone, default="Europe/Berlin"),
             trusted_proxy_hops=read.number("TRUSTED_PROXY_HOPS", default=0, low=0, high=10),
@@ -107,6 +140,10 @@ class Settings:
         if not self.is_https and not is_loopback(self.hostname):
             raise SettingError(
                 "PUBLIC_URL must begin with https:// unless it names this machine (localhost)."
+            )
+        if self.web_processes > 1 and not self.redis_url:
+            raise SettingError(
+                "WEB_PROCESSES above 1 needs REDIS_URL, and `make worker` beside it."
             )
         for name, url in (
             ("SIPGATE_ISSUER", self.sipgate_issuer),
@@ -225,6 +262,41 @@ def _issuer_for(client_id: str) -> str:
     suffix = client_id.rpartition(":")[2] if ":" in client_id else ""
     realm = suffix if re.fullmatch(r"[a-z0-9-]+", suffix) else "third-party"
     return f"https://login.sipgate.com/auth/realms/{realm}"
+
+
+def _redis_url(value: str) -> str:
+    if value and not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("must be an address such as redis://localhost:6379/0.")
+    return value
+
+
+_RATE_LIMIT = re.compile(
+    r"(login|send) (\d{1,6}/(?:second|minute|hour|day)) per (address|member)", re.ASCII
+)
+
+
+def _rate_limits(value: str) -> Mapping[str, str]:
+    """`login 30/minute per address` as `{"login": "30/minute"}`."""
+    limits = {}
+    for part in filter(None, (part.strip() for part in value.split(","))):
+        found = _RATE_LIMIT.fullmatch(part)
+        if found is None:
+            raise ValueError(f"must be like: {DEFAULT_RATE_LIMITS}.")
+        limits[found[1]] = found[2]
+    return limits
+
+
+def _rate_limits_of(read: "_Reader", values: Mapping[str, str]) -> Mapping[str, str]:
+    """Unset is the default, empty is off."""
+    default = "" if "RATE_LIMITS" in values else DEFAULT_RATE_LIMITS
+    found: Mapping[str, str] = read.checked("RATE_LIMITS", _rate_limits, default=default)
+    return found
+
+
+def _visibility(value: str) -> str:
+    if value not in ("own", "team"):
+        raise ValueError("must be own or team.")
+    return value
 
 
 def _region(value: str) -> str:

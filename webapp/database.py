@@ -8,6 +8,7 @@ survive a power loss); and no transaction may be open while we wait for sipgate.
 import base64
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from sqlalchemy.orm import Session
 from webapp.extensions import alembic, db, settings
 
 SQLITE_BUSY_MS = 10_000
+_migrating = threading.Event()
 
 
 class SchemaError(RuntimeError):
@@ -149,7 +151,8 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
             f"busy_timeout = {SQLITE_BUSY_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",
-            "foreign_keys = ON",
+            # SQLite changes a table by making it anew, which its references would forbid.
+            f"foreign_keys = {'OFF' if _migrating.is_set() else 'ON'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -181,7 +184,34 @@ def upgrade_schema() -> None:
                 "The database was made by a newer version of Team SMS; start that version."
             )
         if state == "older":
-            alembic.upgrade()
+            _upgrade()
+
+
+def _upgrade() -> None:
+    db.engine.dispose()
+    _migrating.set()
+    try:
+        alembic.upgrade()
+    finally:
+        _migrating.clear()
+        db.engine.dispose()
+
+
+def require_current_schema() -> None:
+    """For processes that do not migrate: refuse any schema but ours."""
+    state = schema_state()
+    if state != "current":
+        raise SchemaError(f"The database's schema is {state} than this version; start the web app.")
+
+
+def beside_database(app: Flask, suffix: str) -> str:
+    """A file of ours beside the SQLite database, with its name: two apps never meet in it."""
+    url = sa.engine.make_url(app.config["SETTINGS"].database_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return f"{url.database}.{suffix}"
+    folder = Path(app.instance_path)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return str(folder / f"{url.database}.{suffix}")
 
 
 @contextmanager

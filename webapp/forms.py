@@ -16,12 +16,14 @@ from webapp import recipients, sms, times, words
 from webapp.account import Extensions
 from webapp.database import now
 from webapp.extensions import settings
-from webapp.recipients import RecipientProblem, RecipientRefused
+from webapp.recipients import RecipientRefused
 from webapp.sending import NewMessage
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused
 
 COMMON_ZONES = ("UTC",)
+MAX_RECIPIENTS = 100
+MAX_NAMED_PROBLEMS = 5
 
 
 class ComposeForm(FlaskForm):  # type: ignore[misc]
@@ -43,15 +45,24 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             raise ValidationError(_("Choose one of your extensions."))
 
     def validate_recipient(self, field: TextAreaField) -> None:
-        typed = recipients.split_recipients(field.data or "")
-        if len(typed) > 1:
-            raise ValidationError(words.RECIPIENT_PROBLEMS[RecipientProblem.SEVERAL])
-        try:
-            self.number = recipients.parse_recipient(
-                typed[0] if typed else "", settings.default_region
+        """One or several; each that is refused is named, and duplicates are counted once."""
+        typed = recipients.split_recipients(field.data or "") or [""]
+        if len(typed) > MAX_RECIPIENTS:
+            raise ValidationError(
+                _("Enter at most %(most)d numbers: there are %(count)d.")
+                % {"most": MAX_RECIPIENTS, "count": len(typed)}
             )
-        except RecipientRefused as refused:
-            raise ValidationError(words.recipient_problem(refused)) from None
+        problems: list[str] = []
+        self.numbers: list[str] = []
+        for one in typed:
+            try:
+                self.numbers.append(recipients.parse_recipient(one, settings.default_region))
+            except RecipientRefused as refused:
+                problems.append(words.recipient_problem(refused))
+        if problems:
+            raise ValidationError(" ".join(dict.fromkeys(problems[:MAX_NAMED_PROBLEMS])))
+        self.duplicate_count = len(self.numbers) - len(set(self.numbers))
+        self.numbers = list(dict.fromkeys(self.numbers))
 
     def validate_message(self, field: TextAreaField) -> None:
         self.text = sms.normalise_text(field.data or "")
@@ -76,18 +87,34 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             ]
             raise ValidationError(words.time_problem(refused)) from None
 
-    def checked(self) -> NewMessage:
-        """The message, after `validate()`."""
+    @property
+    def zone(self) -> str:
+        return (self.time_zone.data or "") if self.moment else ""
+
+    def validate_time(self) -> bool:
+        """Check the time alone: for a message whose other fields stay as they are."""
+        try:
+            self.validate_send_at(self.send_at)
+        except ValidationError as error:
+            self.send_at.errors = [str(error)]
+            return False
+        return True
+
+    def checked(self) -> list[NewMessage]:
+        """The messages, one for each recipient, after `validate()`."""
         extension = self.extensions.find(self.sms_id.data)
         if extension is None:
             raise LookupError("checked() is for a form that was validated")
-        return NewMessage(
-            extension=extension,
-            recipient=self.number,
-            text=self.text,
-            send_at=self.moment,
-            time_zone=self.time_zone.data if self.moment else "",
-        )
+        return [
+            NewMessage(
+                extension=extension,
+                recipient=number,
+                text=self.text,
+                send_at=self.moment,
+                time_zone=self.zone,
+            )
+            for number in self.numbers
+        ]
 
 
 def compose_form(extensions: Extensions, **data: str) -> ComposeForm:

@@ -21,16 +21,19 @@ from werkzeug.routing import RequestRedirect
 from webapp import login_server, oauth, sipgate, tokens
 from webapp.database import now, release, transaction
 from webapp.extensions import csrf, db, settings
-from webapp.login_server import Grant
-from webapp.models import BrowserSession, Member, Message, TokenSet
+from webapp.login_server import Grant, LoginAway
+from webapp.models import Batch, BrowserSession, Member, Message, TokenSet
 from webapp.oauth import SignInFailed, SignInProblem
+from webapp.record import Did, note
 from webapp.sipgate import Authorization, Identity, Person, SipgateError
+from webapp.tokens import SignInEnded
 
 log = logging.getLogger(__name__)
 
 IDLE_LIMIT = timedelta(hours=12)
 ABSOLUTE_LIMIT = timedelta(days=7)
 SEEN_EVERY = timedelta(minutes=1)
+LOOK_EVERY = timedelta(minutes=15)
 MAX_NEXT_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 200
 UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
@@ -79,9 +82,13 @@ def sign_in(grant: Grant) -> Member:
         rows.flush()
         rows.add(
             BrowserSession(
-                id_hash=oauth.hashed(sid), member_id=member.id, token_set_id=token_set.id
+                id_hash=oauth.hashed(sid),
+                member_id=member.id,
+                token_set_id=token_set.id,
+                device=request.user_agent.string[:MAX_NAME_CHARACTERS],
             )
         )
+        note(rows, Did.SIGNED_IN, member)
     # A new id and a new CSRF secret; the browser's id stays, so that other tabs may finish.
     kept = {key: session[key] for key in ("browser", "locale") if key in session}
     session.clear()
@@ -91,25 +98,56 @@ def sign_in(grant: Grant) -> Member:
     return member
 
 
-def sign_out() -> None:
-    """End this browser's session at once, then its grant at sipgate."""
+def end_session() -> int | None:
+    """End this browser's session at once; returns its token set, for the caller to end."""
     found = _current_session()
     if found is None:
-        return
-    refresh_token = db.session.get_one(TokenSet, found.token_set_id).refresh_token
+        return None
     with transaction() as rows:
         _delete_session(rows)
+        note(rows, Did.SIGNED_OUT, found.member)
     session.pop("sid", None)
     session.pop("csrf_token", None)
     g.pop("browser_session", None)
-    tokens.end_token_set(found.token_set_id)
-    login_server.revoke(refresh_token)
     log.info("member %d signed out", found.member_id)
+    return found.token_set_id
+
+
+def sessions_of(member: Member) -> list[BrowserSession]:
+    """The browsers this member is signed in with, the latest used first."""
+    query = sa.select(BrowserSession).where(BrowserSession.member_id == member.id, *_is_alive())
+    return list(db.session.scalars(query.order_by(BrowserSession.last_seen_at.desc())).unique())
+
+
+def end_other_session(member: Member, public_id: str) -> None:
+    """End one of one's own sessions and its grant; 404 if it is not one's own."""
+    found = db.session.scalar(
+        sa.select(BrowserSession).where(
+            BrowserSession.member_id == member.id, BrowserSession.public_id == public_id
+        )
+    )
+    if found is None:
+        abort(404)
+    with transaction() as rows:
+        rows.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
+        note(rows, Did.SIGNED_OUT, member)
+    login_server.revoke(tokens.take_for_ending(found.token_set_id))
+
+
+def is_this_browser(found: BrowserSession) -> bool:
+    current = _current_session()
+    return current is not None and current.id_hash == found.id_hash
 
 
 def current_member() -> Member | None:
     found = _current_session()
     return found.member if found else None
+
+
+def rate_key() -> str:
+    """Whose requests are counted together."""
+    member = current_member()
+    return f"member {member.id}" if member else request.remote_addr or ""
 
 
 def credentials() -> tokens.TokenSetCredentials:
@@ -120,12 +158,48 @@ def credentials() -> tokens.TokenSetCredentials:
     return tokens.TokenSetCredentials(found.token_set_id)
 
 
-def own_or_404(message_id: str, member: Member) -> Message:
-    """The member's own message; somebody else's is as missing as one that never was."""
-    message = db.session.get(Message, message_id, populate_existing=True)
-    if message is None or message.member_id != member.id:
+Row = TypeVar("Row", Message, Batch)
+
+
+def own_or_404(kind: type[Row], id_: str, member: Member) -> Row:
+    """The member's own; somebody else's is as missing as one that never was."""
+    found = visible_or_404(kind, id_, member)
+    if found.member_id != member.id:
         abort(404)
-    return message
+    return found
+
+
+def visible_or_404(kind: type[Row], id_: str, member: Member) -> Row:
+    """One that the member may see: their own, or their account's where the setting says so."""
+    found = db.session.get(kind, id_, populate_existing=True)
+    if found is None or not may_see(member, found):
+        abort(404)
+    return found
+
+
+def managed_or_404(kind: type[Row], id_: str, member: Member) -> Row:
+    """One that the member may withdraw or stop: their own, or as an admin their account's."""
+    found = visible_or_404(kind, id_, member)
+    if found.member_id != member.id and not member.is_admin:
+        abort(404)
+    return found
+
+
+def may_see(member: Member, row: Message | Batch) -> bool:
+    if row.account_id != member.account_id:
+        return False
+    return row.member_id == member.id or sees_account(member)
+
+
+def sees_account(member: Member) -> bool:
+    return member.is_admin or settings.history_visibility == "team"
+
+
+def visible_messages(member: Member) -> sa.ColumnElement[bool]:
+    """The condition on messages that keeps to what the member may see."""
+    if sees_account(member):
+        return Message.account_id == member.account_id
+    return Message.member_id == member.id
 
 
 def safe_next(value: str | None) -> str:
@@ -194,17 +268,64 @@ def _load_session() -> BrowserSession | None:
         sa.select(BrowserSession)
         .join(TokenSet, TokenSet.id == BrowserSession.token_set_id)
         .where(
-            BrowserSession.id_hash == oauth.hashed(sid),
-            BrowserSession.last_seen_at > at - IDLE_LIMIT,
-            BrowserSession.created_at > at - ABSOLUTE_LIMIT,
-            TokenSet.ended_at.is_(None),
+            BrowserSession.id_hash == oauth.hashed(sid), *_is_alive(), TokenSet.ended_at.is_(None)
         )
     )
     release()
-    if found is not None and found.last_seen_at < at - SEEN_EVERY:
+    if found is None or found.checked_at < at - LOOK_EVERY and not _is_still_welcome(found):
+        return None
+    if found.last_seen_at < at - SEEN_EVERY:
         with transaction():
             found.last_seen_at = at
     return found
+
+
+def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
+    at = now()
+    return (
+        BrowserSession.last_seen_at > at - IDLE_LIMIT,
+        BrowserSession.created_at > at - ABSOLUTE_LIMIT,
+    )
+
+
+def _is_still_welcome(found: BrowserSession) -> bool:
+    """Look again at who this is. An ended sign-in or a removed account ends all sessions of the
+    member; a sipgate that is away ends nothing."""
+    own = tokens.TokenSetCredentials(found.token_set_id)
+    try:
+        identity = tokens.with_one_refresh(own, sipgate.client().identity)
+        person = _person(own.current(), identity.sub, found.member)
+    except SignInEnded:
+        end_all_sessions(found.member)
+        return False
+    except (SipgateError, LoginAway):
+        return True
+    if not settings.admits(identity.account_id):
+        end_all_sessions(found.member)
+        return False
+    with transaction() as rows:
+        found.checked_at = now()
+        _remember(rows, identity, person)
+    return True
+
+
+def end_all_sessions(member: Member) -> None:
+    """End every sign-in of a member, here and at sipgate. What waits pauses when it is tried."""
+    query = sa.select(TokenSet.id).where(
+        TokenSet.member_id == member.id, TokenSet.ended_at.is_(None)
+    )
+    for token_set_id in list(db.session.scalars(query)):
+        login_server.revoke(tokens.take_for_ending(token_set_id))
+    with transaction() as rows:
+        rows.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
+
+
+def _person(authorization: Authorization, sub: str, known: Member | None = None) -> Person:
+    """Name and role; where sipgate does not say, what is known, else the id and no admin."""
+    try:
+        return sipgate.client().person(authorization, sub)
+    except SipgateError:
+        return Person(known.name, known.is_admin) if known else Person(name=sub, is_admin=False)
 
 
 def _delete_session(rows: Any) -> None:
@@ -224,11 +345,7 @@ def _who_is(grant: Grant) -> tuple[Identity, Person]:
     if not settings.admits(identity.account_id):
         log.warning("sign-in from account %s, which SIPGATE_ACCOUNTS omits", identity.account_id)
         raise SignInFailed(SignInProblem.NOT_ADMITTED, identity.account_id)
-    try:
-        person = sipgate.client().person(authorization, identity.sub)
-    except SipgateError:
-        person = Person(name=identity.sub, is_admin=False)
-    return identity, person
+    return identity, _person(authorization, identity.sub)
 
 
 def _remember(rows: Any, identity: Identity, person: Person) -> Member:

@@ -80,6 +80,9 @@ class TokenSet(Base, kw_only=True):
     lease_until: Mapped[datetime | None] = mapped_column(default=None)
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
+    refreshed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    leaving_at: Mapped[datetime | None] = mapped_column(default=None)
+    """Its member signed out; it ends when what was handed over has gone."""
 
 
 class BrowserSession(Base, kw_only=True):
@@ -92,6 +95,9 @@ class BrowserSession(Base, kw_only=True):
     token_set_id: Mapped[int] = mapped_column(sa.ForeignKey("token_sets.id"), index=True)
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     last_seen_at: Mapped[datetime] = mapped_column(default_factory=now)
+    checked_at: Mapped[datetime] = mapped_column(default_factory=now)
+    public_id: Mapped[str] = mapped_column(sa.String(32), default_factory=new_id, index=True)
+    device: Mapped[str] = mapped_column(sa.String(200), default="")
     member: Mapped[Member] = relationship(init=False, lazy="joined", innerjoin=True)
 
 
@@ -126,8 +132,31 @@ class Submission(Base, kw_only=True):
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
     member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
     content_hash: Mapped[str] = mapped_column(sa.String(64))
-    message_id: Mapped[str] = mapped_column(sa.ForeignKey("messages.id"), index=True)
+    message_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("messages.id"), index=True, default=None
+    )
+    batch_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("batches.id"), index=True, default=None
+    )
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Batch(Base, kw_only=True):
+    """One submission to many recipients. Its messages carry the outcomes."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    active_at: Mapped[datetime] = mapped_column(default_factory=now)
+    """When a message of it was last claimed, or when it was last resumed."""
+    stop_reason: Mapped[str] = mapped_column(sa.String(32), default="")
+    unknowns_in_a_row: Mapped[int] = mapped_column(default=0)
+    is_open: Mapped[bool] = mapped_column(default=False)
+    """A first clear answer came; until then at most three messages are under way at once."""
+    member: Mapped[Member] = relationship(init=False)
 
 
 class Message(Base, kw_only=True):
@@ -138,6 +167,9 @@ class Message(Base, kw_only=True):
         sa.Index(None, "member_id", "created_at", "id"),
         sa.Index(None, "account_id", "created_at", "id"),
         sa.Index(None, "outcome", "sending_since"),
+        sa.Index(None, "outcome", "due_at"),
+        sa.Index(None, "outcome", "look_at"),
+        sa.Index(None, "batch_id", "outcome", "position"),
     )
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
@@ -165,11 +197,81 @@ class Message(Base, kw_only=True):
     attempt: Mapped[str | None] = mapped_column(sa.String(32), default=None)
     sending_since: Mapped[datetime | None] = mapped_column(default=None)
     settled_at: Mapped[datetime | None] = mapped_column(default=None)
+    settled_how: Mapped[str] = mapped_column(sa.String(16), default="")
+    """Empty: by sipgate's answer; `history`: found there; `person`: somebody's word."""
+    settled_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
+    batch_id: Mapped[str | None] = mapped_column(sa.ForeignKey("batches.id"), default=None)
+    position: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None] = mapped_column(default=None)
+    """While it waits: not claimed before this time."""
+    expected_at: Mapped[datetime | None] = mapped_column(default=None)
+    """While it waits: the time from which lateness counts."""
+    first_tried_at: Mapped[datetime | None] = mapped_column(default=None)
+    tries: Mapped[int] = mapped_column(default=0)
+    look_at: Mapped[datetime | None] = mapped_column(default=None)
+    """Unknown: when to look in sipgate's history next."""
+    looks: Mapped[int] = mapped_column(default=0)
     previous_id: Mapped[str | None] = mapped_column(
         sa.ForeignKey("messages.id"), index=True, default=None
     )
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
-    member: Mapped[Member] = relationship(init=False)
+    member: Mapped[Member] = relationship(init=False, foreign_keys=[member_id])
+    settled_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[settled_by_id])
+
+
+class Slowdown(Base, kw_only=True):
+    """sipgate asked this account to slow down; the worker keeps still until then."""
+
+    __tablename__ = "slowdowns"
+
+    account_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    until: Mapped[datetime]
+
+
+class Event(Base, kw_only=True):
+    """The record of who did what: only ever added to. No texts, no numbers."""
+
+    __tablename__ = "events"
+    __table_args__ = (sa.Index(None, "account_id", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    at: Mapped[datetime] = mapped_column(default_factory=now)
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    account_id: Mapped[str] = mapped_column(sa.String(64), default="")
+    member_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
+    message_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    batch_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    note: Mapped[str] = mapped_column(sa.String(100), default="")
+
+
+class Worker(Base, kw_only=True):
+    """A worker process and its last sign of life."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    beat_at: Mapped[datetime]
+
+
+class Installation(Base, kw_only=True):
+    """The one row that says where this database lives and whether sending is on hold."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    home: Mapped[str] = mapped_column(sa.Text)
+    hold_reason: Mapped[str] = mapped_column(sa.String(32), default="")
+    """Empty: not on hold."""
+    held_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Alarm(Base, kw_only=True):
+    """Something about the set-up that an admin must know; one row a kind."""
+
+    __tablename__ = "alarms"
+
+    kind: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    last_at: Mapped[datetime]
 
 
 # What migrations are compared with.

@@ -46,3 +46,17 @@ class Reason(enum.StrEnum):
     ODD_ANSWER = "odd_answer"  # an HTML page instead of an answer, a status nobody defined
     REDIRECTED = "redirected"  # 3xx, never followed
     INTERRUPTED = "interrupted"  # this app stopped while the request was under way
+
+    # It waits for a person.
+    SIGNED_OUT = "signed_out"  # its member signed out and chose to pause
+    STOPPED = "stopped"  # somebody stopped the batch
+    UNKNOWNS = "unknowns"  # three unknown outcomes in a row stopped the batch
+
+
+WAITING = (Outcome.HELD, Outcome.QUEUED)
+"""Still with us, and sent without a further click."""
+
+STUCK = (Outcome.PAUSED, Outcome.MISSED)
+"""Still with us, and waiting for somebody's click."""
+
+NEEDS_SOMEBODY = (*STUCK, Outcome.UNKNOWN)

@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp.config import Settings, is_loopback
+from webapp.extensions import limiter
 
 MAX_FORM_BYTES = 256 * 1024
 YEAR_S = 365 * 24 * 3600
@@ -50,6 +51,13 @@ def setup_security(app: Flask) -> None:
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+    # Counted in Redis where there is one, else in the process; there, too, while Redis is away.
+    app.config.update(
+        RATELIMIT_STORAGE_URI=settings.redis_url or "memory://",
+        RATELIMIT_HEADERS_ENABLED=True,
+        RATELIMIT_STRATEGY="moving-window",
+    )
+    limiter.init_app(app)
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
     app.add_template_global(static_url)

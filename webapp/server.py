@@ -9,9 +9,10 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from webapp import create_app, database, sending
+from webapp import create_app, database, installation, sending
 from webapp.config import SettingError, Settings
 from webapp.database import SchemaError
+from webapp.worker import EmbeddedWorker
 
 GRACE_S = 30
 """On SIGTERM, running requests may finish for this long: more than a send's total deadline."""
@@ -28,6 +29,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in options(self._app.config["SETTINGS"]).items():
             self.cfg.set(name, value)
 
+        if not self._app.config["SETTINGS"].redis_url:
+            worker = EmbeddedWorker(self._app)
+            self.cfg.set("post_worker_init", lambda _worker: worker.start())
+            self.cfg.set("worker_exit", lambda _server, _worker: worker.stop())
+
     def load(self) -> Flask:
         return self._app
 
@@ -37,7 +43,7 @@ def options(settings: Settings) -> dict[str, Any]:
     return {
         "bind": f"{settings.host}:{settings.port}",
         "worker_class": "gthread",
-        "workers": 1,
+        "workers": settings.web_processes,
         "threads": settings.web_threads,
         "graceful_timeout": GRACE_S,
         "timeout": 60,
@@ -59,6 +65,7 @@ def main() -> None:
         app = create_app()
         with app.app_context():
             database.upgrade_schema()
+            installation.settle_in()
             sending.settle_stale()
             database.close_connections()
     except (SettingError, SchemaError) as error:

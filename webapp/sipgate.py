@@ -33,6 +33,8 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_RETRY_AFTER_S = 15 * 60
 MAX_DETAIL_CHARACTERS = 300
+MAX_HISTORY_ENTRIES = 1000
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class SipgateError(Exception):
@@ -110,6 +112,17 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """An outgoing SMS as sipgate's history shows it. No id ties it to what we sent."""
+
+    id: str
+    created_at: datetime
+    extension_ids: tuple[str, ...]
+    target: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Authorization:
     """The value of an `Authorization` header; its repr shows no secret."""
 
@@ -164,6 +177,24 @@ class Sipgate:
             raise Nonsense("items")
         return tuple(_extension(item) for item in items)
 
+    def sent_texts(
+        self, auth: Authorization, *, extension_id: str, since: datetime, until: datetime
+    ) -> tuple[HistoryEntry, ...]:
+        """Outgoing SMS of an extension that sipgate's history shows for a span of time."""
+        query = {
+            "types": "SMS",
+            "directions": "OUTGOING",
+            "connectionIds": extension_id,
+            "from": since.strftime(UTC_FORMAT),
+            "to": until.strftime(UTC_FORMAT),
+            "limit": str(MAX_HISTORY_ENTRIES),
+        }
+        items = self._get("/history", auth, query).get("items")
+        if not isinstance(items, list):
+            raise Nonsense("items")
+        entries = (_history_entry(item) for item in items)
+        return tuple(entry for entry in entries if entry is not None)
+
     def send_sms(
         self,
         auth: Authorization,
@@ -192,17 +223,25 @@ class Sipgate:
                 answer = _without_answer(exchange, error)
         _judge(answer)
 
-    def _get(self, path: str, auth: Authorization) -> Mapping[str, Any]:
+    def _get(
+        self, path: str, auth: Authorization, query: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any]:
         with wire.exchange(self._read_deadline_s, MAX_LIST_BYTES):
             try:
-                response = self._request("GET", path, auth)
+                response = self._request("GET", path, auth, query=query)
                 answer = _Answer.read(response)
             except requests.RequestException:
                 raise Unreachable from None
         return _as_object(answer)
 
     def _request(
-        self, method: str, path: str, auth: Authorization, *, json_body: Any = None
+        self,
+        method: str,
+        path: str,
+        auth: Authorization,
+        *,
+        query: Mapping[str, str] | None = None,
+        json_body: Any = None,
     ) -> requests.Response:
         """The one way out: no redirects, no environment, one log line without text or token."""
         started = time.monotonic()
@@ -212,6 +251,7 @@ class Sipgate:
                 method,
                 self._api_url + path,
                 headers={"Authorization": auth.header, "Accept": "application/json"},
+                params=query,
                 json=json_body,
                 allow_redirects=False,
                 stream=True,
@@ -382,3 +422,29 @@ def _extension(item: Any) -> Extension:
         alias=str(item.get("alias") or "")[:200],
         caller_id=str(item.get("callerId") or "")[:200],
     )
+
+
+def _history_entry(item: Any) -> HistoryEntry | None:
+    """An entry, or None where it is no outgoing text: the filter is sipgate's, the look is ours."""
+    if not isinstance(item, dict) or item.get("type") != "SMS":
+        return None
+    created_at = _moment(item.get("created"))
+    if item.get("direction") != "OUTGOING" or created_at is None:
+        return None
+    extension_ids = item.get("connectionIds")
+    return HistoryEntry(
+        id=str(item.get("id") or "")[:64],
+        created_at=created_at,
+        extension_ids=tuple(map(str, extension_ids)) if isinstance(extension_ids, list) else (),
+        target=str(item.get("target") or ""),
+        text=str(item.get("smsContent") or ""),
+    )
+
+
+def _moment(value: Any) -> datetime | None:
+    """sipgate writes times as `…Z`, with milliseconds, or `2016-02-10 14:19:39+00:00`."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

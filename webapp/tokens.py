@@ -15,12 +15,14 @@ from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from authlib.integrations.base_client import OAuthError
+from sqlalchemy.orm import Session
 
 from webapp import login_server
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import Grant, LoginAway
-from webapp.models import TokenSet
+from webapp.models import Message, TokenSet
+from webapp.outcomes import WAITING, Outcome
 from webapp.sipgate import Authorization, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ LEASE = timedelta(seconds=15)
 """Longer than a refresh can take, so that a lease runs out only when its holder has died."""
 LEASE_WAIT_S = 10.0
 LEASE_POLL_S = 0.05
+KEEP_ALIVE_EVERY = timedelta(days=1)
 
 T = TypeVar("T")
 
@@ -116,6 +119,78 @@ def new_token_set(member_id: int, grant: Grant) -> TokenSet:
         refresh_expires_at=grant.refresh_expires_at,
         scope=grant.scope,
     )
+
+
+def newest_for(member_id: int, rows: Session | None = None) -> TokenSetCredentials | None:
+    """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
+    transaction, if it has one open."""
+    query = sa.select(TokenSet.id).where(TokenSet.member_id == member_id, _is_living())
+    found = (rows or db.session).scalar(query.order_by(TokenSet.id.desc()).limit(1))
+    if rows is None:
+        release()
+    return TokenSetCredentials(found) if found else None
+
+
+def newest_with_scope(member_id: int, scope: str) -> TokenSetCredentials | None:
+    """The newest living sign-in that was granted a permission."""
+    query = sa.select(TokenSet).where(TokenSet.member_id == member_id, _is_living())
+    found = db.session.scalars(query.order_by(TokenSet.id.desc())).all()
+    release()
+    return next((TokenSetCredentials(one.id) for one in found if scope in one.scope.split()), None)
+
+
+def leave(token_set_id: int) -> None:
+    """Its member signed out; it stays for what was handed over, until `end_left` ends it."""
+    with transaction() as session:
+        rows_changed(
+            session,
+            sa.update(TokenSet).where(TokenSet.id == token_set_id).values(leaving_at=now()),
+        )
+
+
+def take_for_ending(token_set_id: int) -> str | None:
+    """End a sign-in here and return what is needed to end it at sipgate, too."""
+    refresh_token = _read(token_set_id).refresh_token
+    end_token_set(token_set_id)
+    return refresh_token
+
+
+def left_with_nothing_to_do() -> list[int]:
+    """Sign-ins whose member has left and whose messages have gone."""
+    busy = sa.select(Message.member_id).where(Message.outcome.in_((*WAITING, Outcome.SENDING)))
+    query = sa.select(TokenSet.id).where(
+        TokenSet.leaving_at.is_not(None), _is_living(), TokenSet.member_id.not_in(busy)
+    )
+    found = list(db.session.scalars(query))
+    release()
+    return found
+
+
+def keep_alive() -> None:
+    """Refresh the sign-ins that waiting messages depend on, before they run out unused.
+
+    Half of a refresh token's life is soon enough; where its end is unknown, once a day.
+    """
+    waiting = sa.select(Message.member_id).where(Message.outcome.in_(WAITING)).distinct()
+    newest = (
+        sa.select(sa.func.max(TokenSet.id))
+        .where(_is_living(), TokenSet.member_id.in_(waiting))
+        .group_by(TokenSet.member_id)
+    )
+    found = list(db.session.scalars(sa.select(TokenSet).where(TokenSet.id.in_(newest))))
+    release()
+    for tokens in found:
+        end = tokens.refresh_expires_at
+        lifetime = end - tokens.refreshed_at if end else KEEP_ALIVE_EVERY * 2
+        if tokens.access_token and now() > tokens.refreshed_at + lifetime / 2:
+            try:
+                _access_token(tokens.id, refused=Authorization.bearer(tokens.access_token))
+            except (SignInEnded, LoginAway):
+                log.warning("token set %d could not be kept alive", tokens.id)
+
+
+def _is_living() -> sa.ColumnElement[bool]:
+    return TokenSet.ended_at.is_(None)
 
 
 def end_token_set(token_set_id: int) -> None:
@@ -236,6 +311,7 @@ def _save(tokens: TokenSet, lease: str, grant: Grant) -> bool:
                 expires_at=grant.expires_at,
                 refresh_expires_at=grant.refresh_expires_at or tokens.refresh_expires_at,
                 version=tokens.version + 1,
+                refreshed_at=now(),
                 lease=None,
                 lease_until=None,
             ),

@@ -5,21 +5,27 @@ where it is certain.
 """
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 from flask_babel import LazyString, gettext
 from flask_babel import lazy_gettext as _
 
 from webapp.account import Trouble
+from webapp.extensions import settings
 from webapp.i18n import when
-from webapp.models import Message
+from webapp.models import Batch, Message
 from webapp.oauth import SignInProblem
 from webapp.outcomes import Outcome, Reason
 from webapp.recipients import RecipientProblem, RecipientRefused
+from webapp.record import AlarmKind
+from webapp.settling import BY_HISTORY, BY_PERSON
 from webapp.sms import TextProblem, TextRefused
 from webapp.times import TimeProblem, TimeRefused
 
 MAX_QUOTED_CHARACTERS = 40
+LATE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,56 @@ REASONS = {
     Reason.ODD_ANSWER: _("Something other than sipgate's interface gave the answer."),
     Reason.REDIRECTED: _("The answer pointed to another address, which this app never follows."),
     Reason.INTERRUPTED: _("This app was interrupted while the message was on its way to sipgate."),
+    Reason.SIGNED_OUT: _("It waits: you signed out and chose to pause it. Nothing was sent."),
+    Reason.STOPPED: _("It waits: the batch was stopped before its turn. Nothing was sent."),
+    Reason.UNKNOWNS: _(
+        "It waits: three messages in a row had an unknown outcome, so the batch was stopped before "
+        "its turn. Nothing was sent."
+    ),
+}
+
+# What a waiting message says where the same reason has refused or stopped another one.
+PAUSED_REASONS = {
+    Reason.SIGN_IN_ENDED: _("It waits: your sign-in had ended. Nothing was sent."),
+    Reason.BALANCE: _("It waits: the account's balance was too low. Nothing was sent."),
+    Reason.NOT_ALLOWED: _("It waits: sipgate did not allow the sending. Nothing was sent."),
+}
+
+PLAIN_SENTENCES = {
+    Outcome.SENDING: _("The message is on its way to sipgate."),
+    Outcome.QUEUED: _("It waits for its turn and has not been sent yet."),
+    Outcome.CANCELLED: _("It was withdrawn before it left. Nothing was sent."),
+    Outcome.MISSED: _(
+        "Its time passed before it could be sent, so it was not sent. Choose what to do with it."
+    ),
+}
+
+BATCH_STOPS = {
+    Reason.STOPPED: _("The batch was stopped. What is paused has not been sent."),
+    Reason.SIGNED_OUT: _("The batch is paused since you signed out. What is paused was not sent."),
+    Reason.SIGN_IN_ENDED: _(
+        "The batch is paused: the sign-in that sent it has ended. What is paused was not sent."
+    ),
+    Reason.BALANCE: _(
+        "The batch stopped: the balance is too low. Top up at sipgate, then go on. "
+        "What is paused was not sent."
+    ),
+    Reason.NOT_ALLOWED: _(
+        "The batch stopped: sipgate does not allow sending with this extension. "
+        "What is paused was not sent."
+    ),
+    Reason.UNKNOWNS: _(
+        "The batch stopped by itself: three messages in a row had an unknown outcome. "
+        "Look in sipgate's event list before you go on. What is paused was not sent."
+    ),
+}
+
+ALARMS = {
+    AlarmKind.UNTRUSTED: _(
+        "The connection to sipgate could not be trusted (certificate). Check SIPGATE_API_URL and "
+        "this machine's clock and certificates."
+    ),
+    AlarmKind.REDIRECTED: _("sipgate's API answered with a redirect. Check SIPGATE_API_URL."),
 }
 
 UNKNOWN_ADVICE = _(
@@ -169,39 +225,67 @@ SCOPES = {
 }
 
 
-def outcome_word(message: Message) -> str:
-    return str(OUTCOMES[message.outcome].word)
+def outcome_word(outcome: Outcome) -> str:
+    return str(OUTCOMES[outcome].word)
 
 
-def outcome_tone(message: Message) -> str:
-    return OUTCOMES[message.outcome].tone
+def outcome_tone(outcome: Outcome) -> str:
+    return OUTCOMES[outcome].tone
 
 
 def message_sentence(message: Message) -> str:
     """What happened, in the first sentence of a message's page."""
+    if message.outcome in PLAIN_SENTENCES:
+        return str(PLAIN_SENTENCES[message.outcome])
+    if message.outcome == Outcome.PAUSED and message.reason in PAUSED_REASONS:
+        return str(PAUSED_REASONS[Reason(message.reason)])
     at = when(message.settled_at or message.created_at)
-    if message.outcome == Outcome.SENDING:
-        return gettext("The message is on its way to sipgate.")
+    if message.settled_how == BY_HISTORY:
+        return gettext("Accepted: found in sipgate's history, looked up on %(at)s.", at=at)
+    if message.settled_how == BY_PERSON:
+        return _persons_word(message, at)
+    return _timed_sentence(message, at) or _reason_sentence(message)
+
+
+def _timed_sentence(message: Message, at: str) -> str:
     if message.outcome == Outcome.ACCEPTED:
         return gettext(
             "Accepted by sipgate on %(at)s. We cannot see whether it reached the phone.", at=at
-        )
-    if message.outcome == Outcome.SCHEDULED and message.send_at:
-        return gettext(
-            "sipgate has it and will send it on %(at)s.",
-            at=when(message.send_at, message.time_zone),
         )
     if message.reason == Reason.RATE_LIMITED and message.retry_at:
         return gettext(
             "sipgate asks to slow down; you can send again at %(at)s. Nothing was sent.",
             at=when(message.retry_at),
         )
+    if message.send_at is None:
+        return ""
+    planned = when(message.send_at, message.time_zone)
+    if message.outcome == Outcome.SCHEDULED:
+        return gettext("sipgate has it and will send it on %(at)s.", at=planned)
+    if message.outcome == Outcome.HELD:
+        return gettext(
+            "Planned for %(at)s. It is still here and can be changed or withdrawn.", at=planned
+        )
+    return ""
+
+
+def _reason_sentence(message: Message) -> str:
     sentence = REASONS.get(Reason(message.reason)) if message.reason else None
     return str(sentence or OUTCOMES[message.outcome].word)
 
 
+def _persons_word(message: Message, at: str) -> str:
+    name = message.settled_by.name if message.settled_by else ""
+    if message.outcome == Outcome.NOT_SENT:
+        return gettext("Not sent, by the word of %(name)s on %(at)s.", name=name, at=at)
+    return gettext("Accepted, by the word of %(name)s on %(at)s.", name=name, at=at)
+
+
 def message_advice(message: Message) -> str:
     """What to do next, where the first sentence does not say it; else empty."""
+    late_by = (message.settled_at or message.created_at) - (message.send_at or message.created_at)
+    if message.outcome == Outcome.ACCEPTED and message.send_at and late_by > LATE:
+        return gettext("It went out late: planned for %(at)s.", at=when(message.send_at))
     if message.outcome == Outcome.UNKNOWN:
         return str(UNKNOWN_ADVICE)
     if message.outcome == Outcome.SCHEDULED:
@@ -223,11 +307,50 @@ def time_problem(refused: TimeRefused) -> str:
     return str(TIME_PROBLEMS[refused.problem])
 
 
+def local_time_fields(moment: datetime, zone: str) -> dict[str, str]:
+    """A moment as the form's fields `send_at`, `time_zone` and `fold`."""
+    local = moment.astimezone(ZoneInfo(zone or settings.default_time_zone))
+    return {
+        "send_at": f"{local:%Y-%m-%dT%H:%M}",
+        "time_zone": zone or settings.default_time_zone,
+        "fold": str(local.fold),
+    }
+
+
 def scope_words(scope: str) -> str:
     return str(SCOPES.get(scope, scope))
+
+
+def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
+    """How a batch stands, in one sentence."""
+    if batch.stop_reason:
+        return str(BATCH_STOPS.get(Reason(batch.stop_reason), BATCH_STOPS[Reason.STOPPED]))
+    if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
+        return gettext("The messages are on their way to sipgate, one after the other.")
+    if counts.get(Outcome.HELD):
+        return gettext("The messages are planned.")
+    return gettext("Every message has its outcome.")
+
+
+def alarm_words(kind: AlarmKind) -> str:
+    return str(ALARMS[kind])
+
+
+def on_hold() -> str:
+    return gettext(
+        "Sending is on hold, and nothing is sent until the operator releases it "
+        "(flask --app webapp release)."
+    )
+
+
+def daily_limit() -> str:
+    return gettext(
+        "You have reached today's limit of %(limit)s messages. Nothing was sent. "
+        "Tomorrow you can send again; the operator can raise DAILY_LIMIT.",
+        limit=settings.daily_limit,
+    )
 
 
 def setup_words(app: Flask) -> None:
     for function in (outcome_word, outcome_tone, message_sentence, message_advice):
         app.add_template_global(function)
-    app.context_processor(lambda: {"nav_attention": 0, "alarms": []})

@@ -1,18 +1,27 @@
-"""Signing in through sipgate, and out."""
+"""Signing in through sipgate, and out; one's own sessions."""
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp import members, oauth, words
+from webapp import login_server, members, oauth, tasks, tokens, waiting, words
+from webapp.extensions import limiter, settings
 from webapp.members import public
 from webapp.models import Member
 from webapp.oauth import SignInFailed, SignInProblem
+from webapp.outcomes import Reason
 
 blueprint = Blueprint("auth", __name__)
 
+HAND_OVER, PAUSE = "hand_over", "pause"
+
 
 @blueprint.get("/login")
+@limiter.limit(
+    lambda: settings.rate_limits["login"],
+    key_func=lambda: request.remote_addr or "",
+    exempt_when=lambda: "login" not in settings.rate_limits,
+)
 @public
 def login() -> ResponseReturnValue:
     """Always starts a new sign-in."""
@@ -31,11 +40,51 @@ def callback() -> ResponseReturnValue:
     return redirect(next_path)
 
 
+@blueprint.get("/logout")
+def ask_logout(member: Member) -> ResponseReturnValue:
+    """While messages wait: what should become of them."""
+    return render_template("logout.html", waiting=waiting.waiting_count(member.id))
+
+
 @blueprint.post("/logout")
 def logout(member: Member) -> ResponseReturnValue:
-    members.sign_out()
+    """The session ends at once. What waits is handed over first, or paused."""
+    choice = request.form.get("waiting", HAND_OVER)
+    if choice not in (HAND_OVER, PAUSE):
+        abort(422)
+    token_set_id = members.end_session()
+    if token_set_id is not None:
+        _leave(member, token_set_id, choice)
     flash(_("You are signed out."), "success")
     return redirect(url_for("messages.compose"), 303)
+
+
+@blueprint.get("/sessions")
+def sessions(member: Member) -> ResponseReturnValue:
+    found = members.sessions_of(member)
+    return render_template(
+        "sessions.html", sessions=[(one, members.is_this_browser(one)) for one in found]
+    )
+
+
+@blueprint.post("/sessions/<id>/end")
+def end_session(id: str, member: Member) -> ResponseReturnValue:
+    members.end_other_session(member, id)
+    flash(_("That sign-in has ended."), "success")
+    return redirect(url_for("auth.sessions"), 303)
+
+
+def _leave(member: Member, token_set_id: int, choice: str) -> None:
+    """End the token set now, or once what it was needed for has gone."""
+    if choice == HAND_OVER and waiting.waiting_count(member.id):
+        tokens.leave(token_set_id)
+        waiting.hand_over_now(member.id)
+        tasks.wake_sweep()
+        return
+    refresh_token = tokens.take_for_ending(token_set_id)
+    if choice == PAUSE:
+        waiting.pause_waiting_of(member.id, Reason.SIGNED_OUT)
+    login_server.revoke(refresh_token)
 
 
 def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:

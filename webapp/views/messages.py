@@ -3,24 +3,35 @@
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp import account, members, sending, sms, submissions, words
-from webapp.extensions import db, settings
+from webapp import (
+    account,
+    members,
+    questions,
+    sending,
+    settling,
+    sms,
+    submissions,
+    tasks,
+    waiting,
+    words,
+)
+from webapp.extensions import db, limiter, settings
 from webapp.forms import ComposeForm, compose_form
-from webapp.members import own_or_404, public
+from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
-from webapp.outcomes import Outcome
-from webapp.sending import ContentChanged
+from webapp.outcomes import NEEDS_SOMEBODY, STUCK, WAITING, Outcome
+from webapp.sending import ContentChanged, DailyLimitReached, OnHold, Submitted
 from webapp.submissions import SubmissionId
 
 blueprint = Blueprint("messages", __name__)
 
 PAGE_SIZE = 50
-REPEATABLE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN)
-UNSETTLED = (Outcome.SENDING, Outcome.QUEUED, Outcome.HELD)
+REPEATABLE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.CANCELLED)
+UNSETTLED = (Outcome.SENDING, *WAITING)
 
 
 @blueprint.get("/")
@@ -31,25 +42,33 @@ def compose() -> ResponseReturnValue:
         return _welcome()
     draft = submissions.find_draft(request.args.get("draft", ""), member)
     if draft is None:
-        return _form_page(member, submissions.new_submission(member))
+        return form_page(member, submissions.new_submission(member))
     # The kept form was never taken, so it goes on under the id it had.
-    return _form_page(member, SubmissionId(draft.submission, member.id), prefill=draft.fields)
+    return form_page(member, SubmissionId(draft.submission, member.id), prefill=draft.fields)
 
 
 @blueprint.post("/messages")
+@limiter.limit(
+    lambda: settings.rate_limits["send"],
+    key_func=members.rate_key,
+    exempt_when=lambda: "send" not in settings.rate_limits,
+)
 def create(member: Member) -> ResponseReturnValue:
     submission = submissions.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
         note = _("This form could not be recognised. Check the message and send it once more.")
-        return _form_page(member, submissions.new_submission(member), note=note, status=422)
+        return kept_form(member, note, 422)
     content = submissions.content_hash(request.form)
     try:
-        message_id = sending.find_submission(submission, content)
-        if message_id is None:
-            form = _form_of(member)
+        taken = sending.find_submission(submission, content)
+        if taken is None:
+            form = form_of(member)
             if not form.validate():
-                return _form_page(member, submission, form=form, status=422)
-            message_id = sending.submit(
+                return form_page(member, submission, form=form, status=422)
+            asked = questions.questions_about(form, member)
+            if questions.unanswered(asked, request.form.get("confirm", "")):
+                return form_page(member, submission, form=form, asked=asked, status=409)
+            taken = sending.submit(
                 form.checked(),
                 member=member,
                 submission=submission,
@@ -61,17 +80,24 @@ def create(member: Member) -> ResponseReturnValue:
             "This form was already used for another message, which is not sent twice. "
             "Check what it says now, and send it if you mean it."
         )
-        return _form_page(member, submissions.new_submission(member), note=note, status=409)
-    return redirect(url_for("messages.show", id=message_id), 303)
+        return kept_form(member, note, 409)
+    except DailyLimitReached:
+        return form_page(member, submission, note=words.daily_limit(), status=429)
+    except OnHold:
+        return form_page(member, submission, note=words.on_hold(), status=503)
+    return redirect(_page_of(taken), 303)
 
 
 @blueprint.get("/messages")
 def index(member: Member) -> ResponseReturnValue:
     sending.settle_stale()
-    query = sa.select(Message).where(Message.member_id == member.id)
+    query = sa.select(Message).where(members.visible_messages(member))
+    outcomes = [Outcome(one) for one in request.args.getlist("outcome") if one in set(Outcome)]
+    if outcomes:
+        query = query.where(Message.outcome.in_(outcomes))
     before = request.args.get("before")
     if before:
-        last = own_or_404(before, member)
+        last = visible_or_404(Message, before, member)
         query = query.where(
             sa.tuple_(Message.created_at, Message.id) < sa.tuple_(last.created_at, last.id)
         )
@@ -81,49 +107,100 @@ def index(member: Member) -> ResponseReturnValue:
     return render_template(
         "messages.html",
         messages=found[:PAGE_SIZE],
-        older_url=url_for("messages.index", before=older) if older else None,
+        older_url=url_for("messages.index", outcome=outcomes, before=older) if older else None,
     )
 
 
 @blueprint.get("/messages/<id>")
 def show(id: str, member: Member) -> ResponseReturnValue:
     sending.settle_stale()
-    message = own_or_404(id, member)
+    message = visible_or_404(Message, id, member)
     if members.wants_json():
         return jsonify(_as_json(message))
-    followups = db.session.scalars(
-        sa.select(Message).where(Message.previous_id == id).order_by(Message.created_at)
-    )
-    return render_template(
-        "message.html",
-        message=message,
-        followups=list(followups),
-        can_send_again=message.outcome in REPEATABLE,
-        reload=message.outcome == Outcome.SENDING,
-    )
+    return _message_page(message, member)
 
 
 @blueprint.get("/messages/<id>/again")
 def again(id: str, member: Member) -> ResponseReturnValue:
     """The form, filled with this message; sending it makes a new message linked to this one."""
-    message = own_or_404(id, member)
+    message = own_or_404(Message, id, member)
     if message.outcome in UNSETTLED:
         abort(404)
-    prefill = {
-        "sms_id": message.extension_id,
-        "recipient": message.recipient,
-        "message": message.text,
-    }
     submission = submissions.new_submission(member, previous=message.id)
-    return _form_page(member, submission, prefill=prefill)
+    return form_page(member, submission, prefill=_as_fields(message))
+
+
+@blueprint.route("/messages/<id>/edit", methods=["GET", "POST"])
+def edit(id: str, member: Member) -> ResponseReturnValue:
+    """Change a planned message, until it goes to sipgate."""
+    message = own_or_404(Message, id, member)
+    if message.outcome != Outcome.HELD:
+        return _too_late(message)
+    form = form_of(member, _as_fields(message))
+    submission = submissions.new_submission(member)
+    if request.method == "GET":
+        return form_page(member, submission, form=form, editing=message)
+    if not form.validate():
+        return form_page(member, submission, form=form, editing=message, status=422)
+    if len(form.numbers) > 1:
+        note = _("Enter one number: a planned message goes to one recipient.")
+        return form_page(member, submission, form=form, editing=message, note=note, status=422)
+    if not waiting.edit(message, form.checked()[0], member):
+        return _too_late(message)
+    tasks.wake(message.id)
+    return redirect(url_for("messages.show", id=message.id), 303)
+
+
+@blueprint.post("/messages/<id>/cancel")
+def cancel(id: str, member: Member) -> ResponseReturnValue:
+    message = managed_or_404(Message, id, member)
+    if not waiting.withdraw(message, member):
+        return _too_late(message)
+    flash(_("Withdrawn. It was not sent."), "success")
+    return redirect(url_for("messages.show", id=message.id), 303)
+
+
+@blueprint.post("/messages/<id>/reschedule")
+def reschedule(id: str, member: Member) -> ResponseReturnValue:
+    """Send a missed or paused message after all: now, or at a new time."""
+    message = own_or_404(Message, id, member)
+    form = form_of(member, _as_fields(message))
+    if not form.validate_time():
+        return _message_page(message, member, form=form, status=422)
+    if not waiting.reschedule(message, form.moment, form.zone, member):
+        return _too_late(message)
+    tasks.wake(message.id)
+    return redirect(url_for("messages.show", id=message.id), 303)
+
+
+@blueprint.post("/messages/<id>/settle")
+def settle(id: str, member: Member) -> ResponseReturnValue:
+    """A person's word on what became of an unknown message."""
+    message = own_or_404(Message, id, member)
+    said = request.form.get("outcome", "")
+    if said not in settling.A_PERSON_MAY_SAY:
+        abort(422)
+    settling.say(message, Outcome(said), member)
+    return redirect(url_for("messages.show", id=message.id), 303)
+
+
+@blueprint.post("/messages/<id>/look")
+def look(id: str, member: Member) -> ResponseReturnValue:
+    """Look in sipgate's history once more."""
+    message = own_or_404(Message, id, member)
+    entries = settling.look(message)
+    message = own_or_404(Message, id, member)
+    if message.outcome == Outcome.UNKNOWN:
+        return _message_page(message, member, entries=entries, looked=True)
+    return redirect(url_for("messages.show", id=message.id), 303)
 
 
 def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:
     """What was typed, with a fresh id: for a form that could not be taken as it was."""
-    return _form_page(member, submissions.new_submission(member), note=note, status=status)
+    return form_page(member, submissions.new_submission(member), note=note, status=status)
 
 
-def _form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeForm:
+def form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeForm:
     known = account.extensions(member, members.credentials())
     chosen = {"sms_id": member.last_extension_id or "", **(prefill or {})}
     if known.items and known.find(chosen["sms_id"]) is None:
@@ -131,38 +208,102 @@ def _form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeFo
     return compose_form(known, **chosen)
 
 
-def _form_page(
+def form_page(
     member: Member,
     submission: SubmissionId,
     *,
     form: ComposeForm | None = None,
     prefill: dict[str, str] | None = None,
+    editing: Message | None = None,
+    asked: list[questions.Question] | None = None,
     note: str = "",
     status: int = 200,
 ) -> ResponseReturnValue:
-    form = form or _form_of(member, prefill)
+    form = form or form_of(member, prefill)
     form.submission_id.data = submission.signed
     trouble = words.EXTENSION_TROUBLES.get(form.extensions.trouble)
-    previous = own_or_404(submission.previous, member) if submission.previous else None
+    previous = own_or_404(Message, submission.previous, member) if submission.previous else None
     text = sms.normalise_text(form.message.data or "")
     page = render_template(
         "compose.html",
         form=form,
-        heading=_("Send again") if previous else _("New message"),
-        action=url_for("messages.create"),
+        heading=_heading(previous, editing),
+        action=url_for("messages.edit", id=editing.id) if editing else url_for("messages.create"),
         extensions=form.extensions.items,
         extensions_note=str(trouble or ""),
         note=note,
         previous=previous,
         counter_table=sms.counter_table(),
         segments=sms.segment(text) if text else None,
-        warnings=[],
-        confirm_value="",
-        confirm_label="",
+        warnings=asked or [],
+        confirm_value=questions.confirm_value(asked or []),
+        confirm_label=questions.confirm_label(form) if asked else "",
         min_time="",
         max_time="",
     )
     return page, status
+
+
+def _heading(previous: Message | None, editing: Message | None) -> str:
+    if editing:
+        return str(_("Change the message"))
+    return str(_("Send again") if previous else _("New message"))
+
+
+def _page_of(taken: Submitted) -> str:
+    if taken.batch_id:
+        tasks.wake_batch(taken.batch_id)
+        return url_for("batches.show", id=taken.batch_id)
+    return url_for("messages.show", id=taken.message_id)
+
+
+def _message_page(
+    message: Message,
+    member: Member,
+    *,
+    form: ComposeForm | None = None,
+    entries: tuple[Any, ...] = (),
+    looked: bool = False,
+    status: int = 200,
+) -> ResponseReturnValue:
+    followups = db.session.scalars(
+        sa.select(Message).where(Message.previous_id == message.id).order_by(Message.created_at)
+    )
+    is_own = message.member_id == member.id
+    needs_time = is_own and message.outcome in STUCK
+    page = render_template(
+        "message.html",
+        message=message,
+        followups=list(followups),
+        can_send_again=is_own and message.outcome in REPEATABLE,
+        can_edit=is_own and message.outcome == Outcome.HELD,
+        can_withdraw=(is_own or member.is_admin) and message.outcome in (*WAITING, *STUCK),
+        can_settle=is_own and message.outcome == Outcome.UNKNOWN,
+        can_look=is_own and message.outcome == Outcome.UNKNOWN and settling.may_look(message),
+        handover_at=waiting.handover_at(message),
+        time_form=(form or form_of(member)) if needs_time else None,
+        entries=entries,
+        looked=looked,
+        reload=message.outcome == Outcome.SENDING,
+    )
+    return page, status
+
+
+def _too_late(message: Message) -> ResponseReturnValue:
+    flash(_("Too late: it has left meanwhile. What became of it stands here."), "warning")
+    return redirect(url_for("messages.show", id=message.id), 303)
+
+
+def _as_fields(message: Message) -> dict[str, str]:
+    """A message as the fields of the form."""
+    fields = {
+        "sms_id": message.extension_id,
+        "recipient": message.recipient,
+        "message": message.text,
+    }
+    if message.outcome == Outcome.HELD and message.send_at:
+        fields.update(words.local_time_fields(message.send_at, message.time_zone))
+    return fields
 
 
 def _welcome() -> ResponseReturnValue:
@@ -185,3 +326,10 @@ def _as_json(message: Message) -> dict[str, Any]:
         "created_at": message.created_at.isoformat(),
         "member": message.member.name,
     }
+
+
+def needs_somebody(member: Member) -> int:
+    """How many of the member's messages wait for a click."""
+    query = sa.select(sa.func.count()).select_from(Message)
+    mine = (Message.member_id == member.id, Message.outcome.in_(NEEDS_SOMEBODY))
+    return db.session.scalar(query.where(*mine)) or 0

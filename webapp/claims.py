@@ -1,0 +1,140 @@
+"""Claims: how a waiting message becomes `sending`, for exactly one worker on exactly one host.
+
+The claim is one conditional UPDATE; its row count says who won, and it is committed before the
+first byte leaves. Nothing is claimed while the installation is on hold.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from webapp import installation
+from webapp.database import now, release, transaction
+from webapp.extensions import db, settings
+from webapp.models import Batch, Message, Slowdown
+from webapp.outcomes import WAITING, Outcome
+
+log = logging.getLogger(__name__)
+
+MAX_UNKNOWNS_IN_A_ROW = 3
+
+Kept = TypeVar("Kept")
+
+
+def tolerance() -> timedelta:
+    """How late a message may be sent without asking."""
+    return timedelta(minutes=settings.missed_after_minutes)
+
+
+def claim(message_id: str) -> Message | None:
+    """Take a waiting message that is due; None when it is not, or somebody else has it."""
+    attempt = secrets.token_hex(16)
+
+    def take(rows: Session) -> Message | None:
+        if installation.is_on_hold(rows):
+            return None
+        in_time = Message.expected_at > now() - tolerance()
+        return _take(rows, sa.select(Message.id).where(Message.id == message_id, in_time), attempt)
+
+    return surely(take, lambda: _claimed_as(attempt))
+
+
+def claim_next(batch_id: str) -> Message | None:
+    """Take the batch's next message; None when nothing is due or the batch holds back.
+
+    Until a first clear answer has come, at most three are under way or unknown at once: a sipgate
+    that hangs from the start costs three unknowns, not a hundred.
+    """
+    attempt = secrets.token_hex(16)
+
+    def take(rows: Session) -> Message | None:
+        batch = rows.get(Batch, batch_id, populate_existing=True, with_for_update=True)
+        if batch is None or batch.stop_reason or installation.is_on_hold(rows):
+            return None
+        if not _may_go_on(rows, batch):
+            return None
+        chosen = sa.select(Message.id).where(Message.batch_id == batch_id, _in_time(batch))
+        taken = _take(rows, chosen.order_by(Message.position).limit(1), attempt)
+        if taken is not None:
+            batch.active_at = now()
+        return taken
+
+    return surely(take, lambda: _claimed_as(attempt))
+
+
+def surely(
+    work: Callable[[Session], Kept | None], find_again: Callable[[], Kept | None]
+) -> Kept | None:
+    """Do it in one transaction. If the database is lost at the commit, look whether it was kept.
+
+    A lost answer to COMMIT says nothing about the commit (measured), so the attempt's own id is
+    looked up on a new connection.
+    """
+    try:
+        with transaction() as rows:
+            return work(rows)
+    except OperationalError:
+        log.warning("the database was lost at a claim; looking whether it was kept")
+        db.session.rollback()
+        return find_again()
+
+
+def _in_time(batch: Batch) -> sa.ColumnElement[bool]:
+    """A planned message counts from its own time; a queued one is late only if its batch has stood
+    still, for a batch that moves sets its own pace."""
+    limit = now() - tolerance()
+    planned = sa.and_(Message.outcome == Outcome.HELD, Message.expected_at > limit)
+    moves = batch.active_at > limit
+    return sa.or_(planned, sa.and_(Message.outcome == Outcome.QUEUED, sa.literal(moves)))
+
+
+def _take(rows: Session, chosen: sa.Select[str], attempt: str) -> Message | None:
+    """Claim what `chosen` names, if it waits, is due, and its account need not slow down."""
+    at = now()
+    slow = sa.select(Slowdown.account_id).where(
+        Slowdown.account_id == Message.account_id, Slowdown.until > at
+    )
+    due = chosen.where(Message.outcome.in_(WAITING), Message.due_at <= at, ~slow.exists())
+    taken = rows.scalar(
+        sa.update(Message)
+        .where(
+            Message.id.in_(due.with_for_update(skip_locked=True, of=Message)),
+            Message.outcome.in_(WAITING),
+        )
+        .values(
+            outcome=Outcome.SENDING,
+            attempt=attempt,
+            sending_since=at,
+            first_tried_at=sa.func.coalesce(Message.first_tried_at, at),
+            tries=Message.tries + 1,
+        )
+        .returning(Message.id)
+        .execution_options(synchronize_session=False)
+    )
+    return rows.get(Message, taken, populate_existing=True) if taken else None
+
+
+def _claimed_as(attempt: str) -> Message | None:
+    found = db.session.scalar(
+        sa.select(Message).where(Message.attempt == attempt, Message.outcome == Outcome.SENDING),
+        execution_options={"populate_existing": True},
+    )
+    release()
+    return found
+
+
+def _may_go_on(rows: Session, batch: Batch) -> bool:
+    if batch.is_open:
+        return True
+    under_way = rows.scalar(
+        sa.select(sa.func.count())
+        .select_from(Message)
+        .where(Message.batch_id == batch.id, Message.outcome == Outcome.SENDING)
+    )
+    return (under_way or 0) + batch.unknowns_in_a_row < MAX_UNKNOWNS_IN_A_ROW

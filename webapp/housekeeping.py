@@ -1,0 +1,85 @@
+"""What must end: sign-ins that were left, rows past their time, the traces of a number."""
+
+import logging
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp import login_server, tokens
+from webapp.database import now, rows_changed, transaction
+from webapp.extensions import settings
+from webapp.members import ABSOLUTE_LIMIT
+from webapp.models import (
+    Batch,
+    BrowserSession,
+    Draft,
+    Event,
+    Message,
+    SignIn,
+    Slowdown,
+    Submission,
+    TokenSet,
+)
+from webapp.oauth import SIGN_IN_LIFETIME
+from webapp.outcomes import STUCK, WAITING, Outcome
+from webapp.record import Did, note
+
+log = logging.getLogger(__name__)
+
+DRAFT_LIFETIME = timedelta(days=7)
+ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
+
+
+def end_left_sign_ins() -> None:
+    """End the sign-ins whose member has gone and whose messages have left."""
+    for token_set_id in tokens.left_with_nothing_to_do():
+        login_server.revoke(tokens.take_for_ending(token_set_id))
+
+
+def prune() -> int:
+    """Erase what is past its time; returns how many messages. What waits is never erased."""
+    old = now() - timedelta(days=settings.retention_days)
+    settled = Message.outcome.not_in((*WAITING, *STUCK, Outcome.SENDING))
+    with transaction() as rows:
+        count = _erase(rows, sa.and_(Message.created_at < old, settled))
+        rows.execute(sa.delete(Event).where(Event.at < old))
+        rows.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
+        rows.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
+        rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
+        gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
+        rows.execute(sa.delete(BrowserSession).where(gone))
+        _delete_ended_token_sets(rows)
+    log.info("%d messages were erased after %d days", count, settings.retention_days)
+    return count
+
+
+def forget_number(number: str) -> int:
+    """Withdraw what waits for a number and erase every message to it; returns how many."""
+    with transaction() as rows:
+        waits = (Message.recipient == number, Message.outcome.in_((*WAITING, *STUCK)))
+        rows_changed(rows, sa.update(Message).where(*waits).values(outcome=Outcome.CANCELLED))
+        count = _erase(
+            rows, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
+        )
+        note(rows, Did.ERASED, detail=str(count))
+    return count
+
+
+def _erase(rows: Session, which: sa.ColumnElement[bool]) -> int:
+    ids = sa.select(Message.id).where(which)
+    rows.execute(sa.delete(Submission).where(Submission.message_id.in_(ids)))
+    rows_changed(
+        rows, sa.update(Message).where(Message.previous_id.in_(ids)).values(previous_id=None)
+    )
+    count = rows_changed(rows, sa.delete(Message).where(which))
+    empty = sa.select(Batch.id).where(~sa.exists().where(Message.batch_id == Batch.id))
+    rows.execute(sa.delete(Submission).where(Submission.batch_id.in_(empty)))
+    rows_changed(rows, sa.delete(Batch).where(Batch.id.in_(empty)))
+    return count
+
+
+def _delete_ended_token_sets(rows: Session) -> None:
+    ended = sa.select(TokenSet.id).where(TokenSet.ended_at < now() - ENDED_TOKEN_SET_LIFETIME)
+    rows.execute(sa.delete(BrowserSession).where(BrowserSession.token_set_id.in_(ended)))
+    rows_changed(rows, sa.delete(TokenSet).where(TokenSet.id.in_(ended)))

@@ -1,0 +1,134 @@
+"""This installation: where its database lives, whether it is on hold, whether a worker is alive.
+
+A database that was copied or put back from a backup must not send what its original has sent
+already. So a backup carries the hold, and a database that finds itself in another place than it was
+made in puts itself on hold; only `flask release` ends it.
+"""
+
+import os
+import secrets
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.database import now, release, transaction
+from webapp.extensions import db
+from webapp.models import Installation, Worker
+from webapp.record import Did, note
+
+BEAT_EVERY_S = 10
+STOPPED_AFTER = timedelta(seconds=45)
+"""A worker unheard of for this long counts as dead; pages say so within a minute."""
+FORGET_WORKER_AFTER = timedelta(days=1)
+
+
+class Hold(StrEnum):
+    """Why nothing is sent."""
+
+    NONE = ""
+    OPERATOR = "operator"
+    BACKUP = "backup"
+    MOVED = "moved"
+
+
+def settle_in() -> None:
+    """At start: on first use note where the database lives; in another place, hold."""
+    home = _home()
+    with transaction() as rows:
+        row = rows.get(Installation, 1)
+        if row is None:
+            rows.add(Installation(id=1, home=home))
+        elif row.home != home and not row.hold_reason:
+            row.hold_reason = Hold.MOVED
+            row.held_at = now()
+            note(rows, Did.HELD, detail=Hold.MOVED)
+
+
+def hold_state() -> Hold:
+    reason = db.session.scalar(sa.select(Installation.hold_reason).where(Installation.id == 1))
+    release()
+    return Hold(reason or "")
+
+
+def is_on_hold(rows: Session) -> bool:
+    """The same, inside a transaction that is about to claim."""
+    return bool(rows.scalar(sa.select(Installation.hold_reason).where(Installation.id == 1)))
+
+
+def hold() -> None:
+    """Send nothing from now on; what is under way is finished."""
+    settle_in()
+    with transaction() as rows:
+        row = rows.get_one(Installation, 1)
+        row.hold_reason = row.hold_reason or Hold.OPERATOR
+        row.held_at = row.held_at or now()
+        note(rows, Did.HELD, detail=Hold.OPERATOR)
+
+
+def release_hold() -> None:
+    """Send again, from this place."""
+    settle_in()
+    with transaction() as rows:
+        row = rows.get_one(Installation, 1)
+        row.home = _home()
+        row.hold_reason = Hold.NONE
+        row.held_at = None
+        note(rows, Did.RELEASED)
+
+
+def backup(target: Path) -> None:
+    """Write a copy of the SQLite database that is on hold. Raises `ValueError` for others.
+
+    `VACUUM INTO` sees one consistent state while others write; `cp` would not.
+    """
+    if db.engine.url.get_backend_name() != "sqlite":
+        raise ValueError("use pg_dump for PostgreSQL, and `flask hold` first after a restore")
+    if target.exists():
+        raise ValueError(f"{target} exists already")
+    release()
+    os.close(os.open(target, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600))
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.connection.execute("VACUUM INTO ?", (str(target),))
+    copy = sa.create_engine(f"sqlite:///{target}")
+    with copy.begin() as connection:
+        connection.execute(
+            sa.update(Installation).values(hold_reason=Hold.BACKUP.value, held_at=now())
+        )
+    copy.dispose()
+
+
+def new_worker_id() -> str:
+    return secrets.token_hex(8)
+
+
+def beat(worker_id: str) -> None:
+    """A worker's sign of life."""
+    with transaction() as rows:
+        rows.merge(Worker(id=worker_id, beat_at=now()))
+        rows.execute(sa.delete(Worker).where(Worker.beat_at < now() - FORGET_WORKER_AFTER))
+
+
+def sign_off(worker_id: str) -> None:
+    with transaction() as rows:
+        rows.execute(sa.delete(Worker).where(Worker.id == worker_id))
+
+
+def has_worker() -> bool:
+    """Whether any worker was alive a moment ago."""
+    last = db.session.scalar(sa.select(sa.func.max(Worker.beat_at)))
+    release()
+    return last is not None and last > now() - STOPPED_AFTER
+
+
+def _home() -> str:
+    """Where the database is: a copy of it elsewhere gives another answer."""
+    url = db.engine.url
+    if url.get_backend_name() == "sqlite":
+        return str(Path(url.database or "").resolve())
+    query = "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"
+    found = str(db.session.scalar(sa.text(query)))
+    release()
+    return found

@@ -1,0 +1,126 @@
+"""The queue's entry points. They take ids only, and what a message is they do not know.
+
+The queue is a wake-up, never the truth: what is lost is found by the sweep, what comes twice finds
+its row taken. So putting something into it may fail without harm, and is only logged.
+"""
+
+import logging
+import time
+from typing import Any
+
+from flask import Flask
+from huey import crontab
+from huey.serializer import SignedSerializer
+from huey.storage import RedisStorage, SqliteStorage
+
+from webapp import claims, housekeeping, settling, tokens, waiting
+from webapp.config import SettingError, Settings
+from webapp.database import beside_database, now
+from webapp.extensions import db, queue
+from webapp.models import Message
+
+log = logging.getLogger(__name__)
+
+TURN_S = 5.0
+"""A batch gives its place back after this long, so that others get their turn."""
+
+
+def setup_queue(app: Flask) -> None:
+    """Give the queue its storage: Redis if there is one, else a file beside the database."""
+    settings: Settings = app.config["SETTINGS"]
+    queue.app = app
+    queue.serializer = SignedSerializer(secret=settings.secret_key[0], salt="queue")
+    if settings.redis_url:
+        try:
+            queue.storage = RedisStorage(queue.name, url=settings.redis_url)
+        except Exception as error:  # huey's own, when the redis package is missing
+            raise SettingError(f"REDIS_URL cannot be used: {type(error).__name__}.") from None
+    else:
+        path = beside_database(app, "queue")
+        queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
+
+
+def wake(message_id: str) -> None:
+    _put(deliver, message_id)
+
+
+def wake_batch(batch_id: str) -> None:
+    """One lane for each message that may be under way at once."""
+    for _ in range(queue.app.config["SETTINGS"].send_concurrency):
+        _put(lane, batch_id)
+
+
+def wake_sweep() -> None:
+    """Look for what is due now, instead of within a minute."""
+    try:
+        sweep()
+    except Exception:  # the next minute's sweep comes anyway
+        log.exception("a sweep was not queued")
+
+
+def is_stopping() -> bool:
+    """Whether the worker was told to stop: it finishes what it sends and takes nothing new."""
+    flag = getattr(queue, "stop_flag", None)
+    return flag is not None and flag.is_set()
+
+
+def _put(task: Any, id_: str) -> None:
+    try:
+        task(id_)
+    except Exception:  # the row is committed, and the sweep will find it
+        log.exception("a wake-up was not queued")
+
+
+@queue.task()
+def deliver(message_id: str) -> None:
+    """Send one waiting message, if it is due and nobody else has it."""
+    with queue.app.app_context():
+        message = claims.claim(message_id)
+        if message:
+            waiting.deliver_claimed(message)
+
+
+@queue.task()
+def lane(batch_id: str) -> None:
+    """Send messages of a batch one after the other, for a while."""
+    with queue.app.app_context():
+        give_back_at = time.monotonic() + TURN_S
+        while not is_stopping():
+            message = claims.claim_next(batch_id)
+            if message is None:
+                return
+            if waiting.deliver_claimed(message):
+                wake_batch(batch_id)
+            if time.monotonic() > give_back_at:
+                _put(lane, batch_id)
+                return
+
+
+@queue.task()
+def look(message_id: str) -> None:
+    with queue.app.app_context():
+        message = db.session.get(Message, message_id)
+        if message and message.look_at and message.look_at <= now():
+            settling.look(message)
+
+
+@queue.periodic_task(crontab())
+def sweep() -> None:
+    """Every minute: whatever is due, stuck or forgotten."""
+    with queue.app.app_context():
+        due = waiting.sweep()
+        for message_id in due.message_ids:
+            wake(message_id)
+        for batch_id in due.batch_ids:
+            wake_batch(batch_id)
+        for message_id in due.look_ids:
+            _put(look, message_id)
+        tokens.keep_alive()
+        housekeeping.end_left_sign_ins()
+
+
+@queue.periodic_task(crontab(minute="17", hour="3"))
+def prune() -> None:
+    """Every night: erase what is older than it may be kept."""
+    with queue.app.app_context():
+        housekeeping.prune()

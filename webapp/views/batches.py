@@ -1,0 +1,77 @@
+"""Many recipients: how far it is, and stop, go on, withdraw."""
+
+import sqlalchemy as sa
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from webapp import members, sending, tasks, waiting, words
+from webapp.extensions import db
+from webapp.members import managed_or_404, own_or_404, visible_or_404
+from webapp.models import Batch, Member, Message
+from webapp.outcomes import STUCK, WAITING, Outcome
+
+blueprint = Blueprint("batches", __name__)
+
+PAGE_SIZE = 200
+
+
+@blueprint.get("/batches/<id>")
+def show(id: str, member: Member) -> ResponseReturnValue:
+    sending.settle_stale()
+    batch = visible_or_404(Batch, id, member)
+    counts = waiting.outcome_counts(batch.id)
+    if members.wants_json():
+        return jsonify(
+            id=batch.id,
+            counts={outcome.value: counts.get(outcome, 0) for outcome in Outcome},
+            total=sum(counts.values()),
+            stop_reason=batch.stop_reason,
+            created_at=batch.created_at.isoformat(),
+        )
+    query = sa.select(Message).where(Message.batch_id == id).order_by(Message.position)
+    after = request.args.get("after", type=int, default=-1)
+    found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
+    more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
+    waits = sum(counts.get(outcome, 0) for outcome in WAITING)
+    stuck = sum(counts.get(outcome, 0) for outcome in STUCK)
+    manages = batch.member_id == member.id or member.is_admin
+    return render_template(
+        "batch.html",
+        batch=batch,
+        counts=[(outcome, counts[outcome]) for outcome in Outcome if counts.get(outcome)],
+        total=sum(counts.values()),
+        settled=sum(counts.values()) - waits - stuck - counts.get(Outcome.SENDING, 0),
+        sentence=words.batch_sentence(batch, counts),
+        messages=found[:PAGE_SIZE],
+        more_url=url_for("batches.show", id=id, after=more) if more is not None else None,
+        can_stop=manages and waits > 0,
+        can_resume=batch.member_id == member.id and counts.get(Outcome.PAUSED, 0) > 0,
+        can_cancel=manages and waits + stuck > 0,
+        reload=waits > 0 or Outcome.SENDING in counts,
+    )
+
+
+@blueprint.post("/batches/<id>/stop")
+def stop(id: str, member: Member) -> ResponseReturnValue:
+    waiting.stop_batch(managed_or_404(Batch, id, member), member)
+    flash(_("Stopped. What had left before is not recalled."), "success")
+    return redirect(url_for("batches.show", id=id), 303)
+
+
+@blueprint.post("/batches/<id>/resume")
+def resume(id: str, member: Member) -> ResponseReturnValue:
+    waiting.resume_batch(own_or_404(Batch, id, member), member)
+    tasks.wake_batch(id)
+    return redirect(url_for("batches.show", id=id), 303)
+
+
+@blueprint.post("/batches/<id>/cancel")
+def cancel(id: str, member: Member) -> ResponseReturnValue:
+    count = waiting.cancel_batch(managed_or_404(Batch, id, member), member)
+    flash(
+        ngettext("%(num)s message was withdrawn.", "%(num)s messages were withdrawn.", count),
+        "success",
+    )
+    return redirect(url_for("batches.show", id=id), 303)

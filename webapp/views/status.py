@@ -1,0 +1,38 @@
+"""What stands on every signed-in page: what needs the member, and what is wrong with sending."""
+
+from typing import Any
+
+from flask import Flask
+from flask_babel import gettext as _
+
+from webapp import installation, members, record, waiting, words
+from webapp.installation import Hold
+from webapp.models import Member
+from webapp.views.messages import needs_somebody
+
+
+def setup_status(app: Flask) -> None:
+    app.context_processor(_status)
+
+
+def _status() -> dict[str, Any]:
+    member = members.current_member()
+    if member is None:
+        return {"nav_attention": 0, "alarms": [], "has_waiting": False}
+    return {
+        "nav_attention": needs_somebody(member),
+        "alarms": _alarms(member),
+        "has_waiting": waiting.waiting_count(member.id) > 0,
+    }
+
+
+def _alarms(member: Member) -> list[str]:
+    """For everybody: that nothing is sent. For admins also: what is wrong with the set-up."""
+    found: list[str] = []
+    if installation.hold_state() != Hold.NONE:
+        found.append(words.on_hold())
+    elif not installation.has_worker():
+        found.append(_("Sending of planned and queued messages has stopped: no worker is running."))
+    if member.is_admin:
+        found += [words.alarm_words(kind) for kind in record.alarms()]
+    return found
