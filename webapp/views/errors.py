@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import OperationalError
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from webapp import members, submissions
@@ -55,7 +56,7 @@ def sign_in_needed() -> ResponseReturnValue:
     sentences = [_("Your sign-in has ended. Sign in again to go on.")]
     submission = None
     if request.method == "POST" and request.endpoint == "messages.create":
-        submission = submissions.read_submission(request.form.get("submission_id", ""))
+        submission = submissions.read_submission(_typed().get("submission_id", ""))
     if submission is not None:
         submissions.keep_draft(submission, request.form)
         next_path = url_for("messages.compose", draft=submission.id)
@@ -98,10 +99,19 @@ def _page(
 
 
 def _typed_text(status: int) -> str | None:
-    """The text of a form that was not taken; 401 keeps it for its member instead of showing it."""
-    if request.endpoint != "messages.create" or status in (401, 413) or request.method != "POST":
+    """The text of a form that was not taken; 401 keeps it for its member instead of showing it,
+    and a body without a length (411) is not read at all."""
+    if request.endpoint != "messages.create" or status in (401, 411) or request.method != "POST":
         return None
-    return request.form.get("message")
+    return _typed().get("message")
+
+
+def _typed() -> MultiDict[str, str]:
+    """The form as it came; nothing of one that cannot be read, such as a form too large."""
+    try:
+        return request.form
+    except HTTPException:
+        return MultiDict()
 
 
 def _words(status: int) -> tuple[str, list[str]]:
