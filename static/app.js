@@ -1,6 +1,4 @@
-// Every page: focus on what is wrong, one submit per click, a menu that closes.
-
-document.querySelector("[data-summary]")?.focus();
+// Every page: a menu that closes, one submit per click.
 
 const menu = document.querySelector("[data-menu]");
 if (menu) {

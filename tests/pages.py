@@ -185,6 +185,10 @@ class Browser:
         """Send, and open the message's page."""
         return self.follow(self.send(to, text, **fields))
 
+    def press(self, page: Page, action: str, *, status: int = 303, **fields: str) -> Page:
+        """Send the form on the page that leads to `action`."""
+        return self.post(action, {**page.fields(action), **fields}, status=status)
+
     def twin(self, page: Page) -> dict[str, Any]:
         """The JSON twin of the message that a page or a redirect belongs to."""
         path = page.location if page.status == 303 else page.path

@@ -253,6 +253,12 @@ def test_wrong_client_or_redirect_uri_gets_a_page_and_no_redirect(
     assert "Location" not in answer.headers
 
 
+def test_redirect_uri_allowed_later_is_as_good_as_the_first(sipgate: Simulator) -> None:
+    uri = "http://localhost:54321/auth/callback"
+    sipgate.world.allow_redirect(uri)
+    assert SignIn(sipgate, redirect_uri=uri).tokens()["token_type"] == "Bearer"
+
+
 def test_code_used_twice_ends_the_whole_grant(sign_in: SignIn) -> None:
     code = sign_in.callback()["code"]
     tokens = sign_in.exchange(code).json()

@@ -8,6 +8,8 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -78,6 +80,10 @@ class Settings:
     """Country of numbers typed without a country code (ISO 3166, two letters)."""
     default_time_zone: str = "Europe/Berlin"
     """Time zone of pages and of scheduled times until the browser names its own."""
+    quiet_hours: tuple[time, time] | None = (time(22), time(7))
+    """From when to when a text at the recipient's place is asked about first; empty: never."""
+    segment_price: Decimal | None = None
+    """What a segment costs, in euros, for the estimate on the page; empty: no estimate."""
     trusted_proxy_hops: int = 0
     """Number of reverse proxies in front whose `X-Forwarded-*` headers are believed."""
     sipgate_token_id: str = ""
@@ -123,6 +129,8 @@ class Settings:
             history_visibility=read.checked("HISTORY_VISIBILITY", _visibility, default="own"),
             default_region=read.checked("DEFAULT_REGION", _region, default="DE"),
             default_time_zone=read.checked("DEFAULT_TIME_ZONE", _zone, default="Europe/Berlin"),
+            quiet_hours=_quiet_hours_of(read, values),
+            segment_price=read.checked("SEGMENT_PRICE", _price),
             trusted_proxy_hops=read.number("TRUSTED_PROXY_HOPS", default=0, low=0, high=10),
             sipgate_token_id=read.text("SIPGATE_TOKEN_ID"),
             sipgate_token=read.text("SIPGATE_TOKEN"),
@@ -173,6 +181,20 @@ class Settings:
         """What a sign-in asks for. The first three are what sending and showing a name need."""
         needed = ("sessions:sms:write", "sms:read", "users:read")
         return needed + tuple(s for s in self.sipgate_optional_scopes if s not in needed)
+
+    def shown(self) -> dict[str, str]:
+        """Every setting by its name, as text; of a secret only whether there is one."""
+        shown = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if not one.repr:
+                value = "set" if value else "not set"
+            elif isinstance(value, tuple | frozenset):
+                value = " ".join(sorted(map(str, value)))
+            elif isinstance(value, Mapping):
+                value = ", ".join(f"{key} {limit}" for key, limit in value.items())
+            shown[one.name.upper()] = str(value) if value not in (None, "") else "not set"
+        return shown
 
     def admits(self, account_id: str) -> bool:
         """Whether people of this sipgate account may sign in."""
@@ -291,6 +313,33 @@ def _rate_limits_of(read: "_Reader", values: Mapping[str, str]) -> Mapping[str, 
     default = "" if "RATE_LIMITS" in values else DEFAULT_RATE_LIMITS
     found: Mapping[str, str] = read.checked("RATE_LIMITS", _rate_limits, default=default)
     return found
+
+
+def _quiet_hours_of(read: "_Reader", values: Mapping[str, str]) -> tuple[time, time] | None:
+    """Unset is the default, empty is off."""
+    default = "" if "QUIET_HOURS" in values else "22:00-07:00"
+    found: tuple[time, time] | None = read.checked("QUIET_HOURS", _quiet_hours, default=default)
+    return found
+
+
+def _quiet_hours(value: str) -> tuple[time, time] | None:
+    if not value:
+        return None
+    if not re.fullmatch(r"\d\d:\d\d-\d\d:\d\d", value, re.ASCII):
+        raise ValueError("must be like 22:00-07:00, or empty.")
+    try:
+        start, end = (time.fromisoformat(part) for part in value.split("-"))
+    except ValueError:
+        raise ValueError("must be like 22:00-07:00, or empty.") from None
+    return start, end
+
+
+def _price(value: str) -> Decimal | None:
+    if not value:
+        return None
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,6})?", value, re.ASCII):
+        raise ValueError("must be a price in euros, such as 0.07, or empty.")
+    return Decimal(value)
 
 
 def _visibility(value: str) -> str:

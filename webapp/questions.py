@@ -4,13 +4,29 @@ Each question has a code that names exactly what was asked (`many-12-24`: 12 mes
 The one control `confirm` carries the codes that were on the page; a new question asks again.
 """
 
+import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
+import sqlalchemy as sa
+from babel.core import get_global
 from flask_babel import gettext, ngettext
 
-from webapp import sms
+from webapp import members, recipients, sms, times
+from webapp.database import now, release
+from webapp.extensions import db, settings
 from webapp.forms import ComposeForm
-from webapp.models import Member
+from webapp.i18n import phone, sender, when
+from webapp.models import Member, Message
+from webapp.outcomes import WAITING, Outcome
+from webapp.recipients import NumberKind
+from webapp.submissions import SubmissionId
+
+SAME_AGAIN_WITHIN = timedelta(minutes=10)
+NOT_GONE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.CANCELLED, Outcome.MISSED)
+MAX_NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +35,25 @@ class Question:
     sentence: str
 
 
-def questions_about(form: ComposeForm, member: Member) -> list[Question]:
+def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
     """What to ask about a valid form; empty when it may go at once."""
-    asked: list[Question] = []
-    if len(form.numbers) > 1:
-        asked.append(_many(form))
+    asked = [
+        *_many(form),
+        *_same_again(form, member),
+        *_colleague(form, member),
+        *_sender_changed(form, submission),
+        *_night(form),
+        *_landline(form),
+        *_own_number(form),
+    ]
+    release()
     return asked
 
 
-def unanswered(asked: list[Question], confirm: str) -> list[Question]:
+def unanswered(asked: list[Question], confirm: str) -> bool:
+    """Whether a question stands that the person has not seen."""
     answered = set(confirm.split())
-    return asked if any(question.code not in answered for question in asked) else []
+    return any(question.code not in answered for question in asked)
 
 
 def confirm_value(asked: list[Question]) -> str:
@@ -38,15 +62,17 @@ def confirm_value(asked: list[Question]) -> str:
 
 def confirm_label(form: ComposeForm) -> str:
     count = len(form.numbers)
-    if count == 1:
-        return gettext("Send anyway")
     if form.moment:
         return ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count)
+    if count == 1:
+        return gettext("Send anyway")
     return ngettext("Send %(num)s message", "Send %(num)s messages", count)
 
 
-def _many(form: ComposeForm) -> Question:
+def _many(form: ComposeForm) -> Iterator[Question]:
     count = len(form.numbers)
+    if count < 2:
+        return
     segments = sms.segment(form.text).segment_count * count
     sentence = gettext(
         "This goes to %(count)s recipients, %(segments)s segments in all.",
@@ -59,4 +85,123 @@ def _many(form: ComposeForm) -> Question:
             "%(num)s numbers stood there more than once and are counted once.",
             form.duplicate_count,
         )
-    return Question(f"many-{count}-{segments}", sentence)
+    yield Question(f"many-{count}-{segments}", sentence)
+
+
+def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
+    """The same text went to the same number a moment ago."""
+    query = sa.select(Message).where(
+        Message.account_id == member.account_id,
+        Message.recipient.in_(form.numbers),
+        Message.text == form.text,
+        Message.created_at > now() - SAME_AGAIN_WITHIN,
+        Message.outcome.not_in(NOT_GONE),
+    )
+    found = list(db.session.scalars(query.order_by(Message.created_at.desc()).limit(MAX_NAMED)))
+    if found:
+        sentence = gettext(
+            "The same text went to %(number)s on %(at)s. Send it again?",
+            number=phone(found[0].recipient),
+            at=when(found[0].created_at),
+        )
+        yield Question(f"again-{found[0].id[:12]}", sentence)
+
+
+def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
+    """A colleague wrote to this number today, or has something planned for it."""
+    midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
+    query = (
+        sa.select(Message)
+        .where(
+            Message.account_id == member.account_id,
+            Message.member_id != member.id,
+            Message.recipient.in_(form.numbers),
+            Message.outcome.not_in(NOT_GONE),
+            sa.or_(Message.created_at > midnight, Message.outcome.in_(WAITING)),
+        )
+        .order_by(Message.created_at.desc())
+    )
+    for message in db.session.scalars(query.limit(MAX_NAMED)):
+        yield Question(f"colleague-{message.id[:12]}", _colleague_sentence(message, member))
+
+
+def _colleague_sentence(message: Message, member: Member) -> str:
+    name, number = message.member.name, phone(message.recipient)
+    at = when(message.send_at or message.created_at)
+    if message.outcome in WAITING:
+        sentence = gettext(
+            "%(name)s has planned a message to %(number)s for %(at)s.",
+            name=name,
+            number=number,
+            at=at,
+        )
+    else:
+        sentence = gettext(
+            "%(name)s wrote to %(number)s on %(at)s.", name=name, number=number, at=at
+        )
+    if members.may_see(member, message):
+        sentence += " " + gettext("The text: “%(text)s”", text=message.text[:100])
+    return sentence
+
+
+def _sender_changed(form: ComposeForm, submission: SubmissionId) -> Iterator[Question]:
+    """The page promised another sender than recipients would see now."""
+    chosen = form.extensions.find(form.sms_id.data or "")
+    shown = submission.senders.get(chosen.id) if chosen else None
+    if chosen is None or shown is None or shown == chosen.caller_id:
+        return
+    sentence = gettext(
+        "The sender has changed since the page was opened: people will see “%(sender)s”.",
+        sender=sender(chosen.caller_id),
+    )
+    yield Question(f"sender-{hashlib.sha256(chosen.caller_id.encode()).hexdigest()[:8]}", sentence)
+
+
+def _night(form: ComposeForm) -> Iterator[Question]:
+    """It is, or may be, night at a recipient's place."""
+    if settings.quiet_hours is None:
+        return
+    moment = form.moment or now()
+    for country in dict.fromkeys(recipients.country_of(number) for number in form.numbers):
+        clocks = _clocks(country, moment)
+        quiet = [at for at in clocks if times.is_within(at.time(), settings.quiet_hours)]
+        if not quiet:
+            continue
+        place, at = country or "", f"{quiet[0]:%H:%M}"
+        if len(quiet) == len(clocks):
+            sentence = gettext(
+                "It will be %(at)s at night for recipients there (%(place)s).", at=at, place=place
+            )
+        else:
+            sentence = gettext("It may be night for recipients there (%(place)s).", place=place)
+        yield Question(f"night-{place}", sentence)
+
+
+def _clocks(country: str | None, moment: datetime) -> list[datetime]:
+    """What the clocks of a country show; without a country, those of the deployment."""
+    zones = get_global("territory_zones").get(country or "") or [settings.default_time_zone]
+    known = (zone for zone in zones if zone in times.zone_names())
+    return [moment.astimezone(ZoneInfo(zone)) for zone in known]
+
+
+def _landline(form: ComposeForm) -> Iterator[Question]:
+    kinds = {number: recipients.number_kind(number) for number in form.numbers}
+    landlines = [number for number, kind in kinds.items() if kind == NumberKind.LANDLINE]
+    if landlines:
+        sentence = gettext(
+            "%(number)s is a landline: sipgate calls there and reads the text aloud.",
+            number=phone(landlines[0]),
+        )
+        yield Question(f"landline-{len(landlines)}", sentence)
+    others = [n for n, k in kinds.items() if k in (NumberKind.FREEPHONE, NumberKind.OTHER)]
+    if others:
+        sentence = gettext(
+            "%(number)s is no mobile number; a text may not arrive there.", number=phone(others[0])
+        )
+        yield Question(f"other-{len(others)}", sentence)
+
+
+def _own_number(form: ComposeForm) -> Iterator[Question]:
+    chosen = form.extensions.find(form.sms_id.data or "")
+    if chosen and f"+{chosen.caller_id.lstrip('+')}" in form.numbers:
+        yield Question("own", gettext("This is your own sender number."))

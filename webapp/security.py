@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, current_app, redirect, request, url_for
+from flask import Flask, Response, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -58,6 +58,7 @@ def setup_security(app: Flask) -> None:
         RATELIMIT_STRATEGY="moving-window",
     )
     limiter.init_app(app)
+    app.before_request(_refuse_chunks)
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
     app.add_template_global(static_url)
@@ -71,6 +72,12 @@ def static_url(name: str) -> str:
 @lru_cache
 def _content_hash(folder: str, name: str) -> str:
     return hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()[:12]
+
+
+def _refuse_chunks() -> None:
+    """Browsers send forms with their length; a broken chunk would fail in the middle of reading."""
+    if "Transfer-Encoding" in request.headers:
+        abort(411)
 
 
 def _one_loopback_name() -> ResponseReturnValue | None:

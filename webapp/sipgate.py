@@ -8,6 +8,7 @@ not documented, either answer works.
 """
 
 import base64
+import codecs
 import json
 import logging
 import threading
@@ -305,9 +306,8 @@ class _Answer:
 
     @property
     def is_html(self) -> bool:
-        return (
-            "html" in self.headers.get("Content-Type", "").lower() or self.body.lstrip()[:1] == b"<"
-        )
+        start = self.body.removeprefix(codecs.BOM_UTF8).lstrip()
+        return "html" in self.headers.get("Content-Type", "").lower() or start[:1] == b"<"
 
     def json(self) -> Any:
         try:

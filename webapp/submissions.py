@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -29,10 +29,14 @@ class SubmissionId:
     id: str
     member_id: int
     previous: str = ""
+    senders: Mapping[str, str] = field(default_factory=dict)
+    """The sender of each extension as the form's page showed it."""
 
     @property
     def signed(self) -> str:
-        value: str | bytes = _serializer().dumps([self.id, self.member_id, self.previous])
+        value: str | bytes = _serializer().dumps(
+            [self.id, self.member_id, self.previous, dict(self.senders)]
+        )
         return value if isinstance(value, str) else value.decode()
 
 
@@ -43,10 +47,10 @@ def new_submission(member: Member, previous: str = "") -> SubmissionId:
 def read_submission(signed: str) -> SubmissionId | None:
     """The id a form brought, or None if it is not one of ours."""
     try:
-        id_, member_id, previous = _serializer().loads(signed)
+        id_, member_id, previous, senders = _serializer().loads(signed)
     except (BadData, ValueError, TypeError):
         return None
-    return SubmissionId(id_, member_id, previous)
+    return SubmissionId(id_, member_id, previous, senders)
 
 
 def content_hash(fields: Mapping[str, str]) -> str:

@@ -6,7 +6,7 @@ Pure functions over strings and aware times.
 import enum
 import re
 import zoneinfo
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cache
 
 MIN_AHEAD = timedelta(minutes=2)
@@ -42,7 +42,7 @@ def parse_send_at(typed: str, zone_name: str, fold: str, now: datetime) -> datet
     `fold` is "0" or "1", the first or second of two equal clock times; anything else makes such a
     time a question. `now` is aware.
     """
-    if zone_name not in _zone_names():
+    if zone_name not in zone_names():
         raise TimeRefused(TimeProblem.UNKNOWN_ZONE)
     local = _resolved(_clock_time(typed), zoneinfo.ZoneInfo(zone_name), fold)
     try:
@@ -58,8 +58,16 @@ def parse_send_at(typed: str, zone_name: str, fold: str, now: datetime) -> datet
     return send_at
 
 
+def is_within(moment: time, span: tuple[time, time]) -> bool:
+    """Whether a time of day lies in a span, which may pass midnight and excludes its end."""
+    start, end = span
+    if start <= end:
+        return start <= moment < end
+    return moment >= start or moment < end
+
+
 @cache
-def _zone_names() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones()) - _PLACELESS_ZONES
 
 

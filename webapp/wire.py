@@ -178,6 +178,9 @@ class DeadlineAdapter(HTTPAdapter):
         # We ask for no compression. A body compressed all the same stays as it is, so that a
         # few kilobytes cannot unfold to gigabytes; it then fails as what it is not: JSON.
         resp.headers.pop("Content-Encoding", None)
+        # No redirect is followed, so nobody needs to read where it leads; requests would all the
+        # same, and break on an address that is not UTF-8.
+        resp.headers.pop("Location", None)
         return super().build_response(req, resp)
 
 

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import OperationalError
+from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from webapp import members, submissions
@@ -32,9 +33,9 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code or 500
     title, sentences = _words(status)
     response = _page(title, sentences, status)
-    allow = error.get_response().headers.get("Allow")
-    if allow:
-        response.headers["Allow"] = allow
+    for name in ("Allow", "Retry-After"):
+        if name in error.get_response().headers:
+            response.headers[name] = error.get_response().headers[name]
     return response
 
 
@@ -55,7 +56,7 @@ def sign_in_needed() -> ResponseReturnValue:
     sentences = [_("Your sign-in has ended. Sign in again to go on.")]
     submission = None
     if request.method == "POST" and request.endpoint == "messages.create":
-        submission = submissions.read_submission(request.form.get("submission_id", ""))
+        submission = submissions.read_submission(_typed().get("submission_id", ""))
     if submission is not None:
         submissions.keep_draft(submission, request.form)
         next_path = url_for("messages.compose", draft=submission.id)
@@ -98,10 +99,19 @@ def _page(
 
 
 def _typed_text(status: int) -> str | None:
-    """The text of a form that was not taken; 401 keeps it for its member instead of showing it."""
-    if request.endpoint != "messages.create" or status in (401, 413) or request.method != "POST":
+    """The text of a form that was not taken; 401 keeps it for its member instead of showing it,
+    and a body without a length (411) is not read at all."""
+    if request.endpoint != "messages.create" or status in (401, 411) or request.method != "POST":
         return None
-    return request.form.get("message")
+    return _typed().get("message")
+
+
+def _typed() -> MultiDict[str, str]:
+    """The form as it came; nothing of one that cannot be read, such as a form too large."""
+    try:
+        return request.form
+    except HTTPException:
+        return MultiDict()
 
 
 def _words(status: int) -> tuple[str, list[str]]:
@@ -116,6 +126,10 @@ def _words(status: int) -> tuple[str, list[str]]:
         413: (
             _("That is too much at once"),
             [_("A form may hold at most 256 KB. Nothing was sent. Go back to shorten the text.")],
+        ),
+        429: (
+            _("That was too fast"),
+            [_("Nothing was sent. Wait a minute, then try again.")],
         ),
         503: (
             _("The database is busy"),

@@ -1,5 +1,6 @@
 """Writing a message, and what became of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,7 +66,7 @@ def create(member: Member) -> ResponseReturnValue:
             form = form_of(member)
             if not form.validate():
                 return form_page(member, submission, form=form, status=422)
-            asked = questions.questions_about(form, member)
+            asked = questions.questions_about(form, member, submission)
             if questions.unanswered(asked, request.form.get("confirm", "")):
                 return form_page(member, submission, form=form, asked=asked, status=409)
             taken = sending.submit(
@@ -220,7 +221,8 @@ def form_page(
     status: int = 200,
 ) -> ResponseReturnValue:
     form = form or form_of(member, prefill)
-    form.submission_id.data = submission.signed
+    shown = {item.id: item.caller_id for item in form.extensions.items}
+    form.submission_id.data = replace(submission, senders=shown).signed
     trouble = words.EXTENSION_TROUBLES.get(form.extensions.trouble)
     previous = own_or_404(Message, submission.previous, member) if submission.previous else None
     text = sms.normalise_text(form.message.data or "")

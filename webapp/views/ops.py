@@ -1,12 +1,53 @@
 """For the operator's tools. These never call sipgate."""
 
-from flask import Blueprint
+from flask import Blueprint, abort, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 
-from webapp import database, installation
+from webapp import VERSION, database, installation, members, sms
+from webapp.extensions import settings
+from webapp.i18n import LOCALES
 from webapp.members import public
+from webapp.models import Member
 
 blueprint = Blueprint("ops", __name__)
+
+
+@blueprint.get("/help")
+@public
+def help_page() -> ResponseReturnValue:
+    """What a segment is, what unknown means, and the other questions people ask."""
+    return render_template("help.html", counter_table=sms.counter_table(), settings=settings)
+
+
+@blueprint.get("/about")
+@public
+def about() -> ResponseReturnValue:
+    """Version, and what is stored for how long."""
+    return render_template("about.html", version=VERSION, settings=settings)
+
+
+@blueprint.get("/operator")
+def operator(member: Member) -> ResponseReturnValue:
+    """For admins: which settings and permissions are active. No secrets."""
+    if not member.is_admin:
+        abort(403)
+    return render_template(
+        "operator.html",
+        settings=settings.shown(),
+        scopes=settings.scopes,
+        redirect_uri=settings.redirect_uri,
+        workers=installation.has_worker(),
+    )
+
+
+@blueprint.post("/language")
+@public
+def language() -> ResponseReturnValue:
+    """Keep the language chosen in the menu."""
+    chosen = request.form.get("locale", "")
+    if chosen in LOCALES:
+        session["locale"] = chosen
+    return redirect(members.safe_next(request.form.get("next")), 303)
 
 
 @blueprint.get("/healthz")
