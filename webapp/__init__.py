@@ -21,8 +21,6 @@ from webapp.tasks import setup_queue
 from webapp.views import setup_views
 from webapp.words import setup_words
 
-VERSION = "0.1.0"
-
 
 def create_app(config: Mapping[str, str] | None = None) -> Flask:
     """Make the app from `config` (names as in the environment), else from environment and `.env`.

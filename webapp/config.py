@@ -17,6 +17,7 @@ from zoneinfo import available_timezones
 
 import phonenumbers
 
+VERSION = "0.1.0"
 PROJECT = Path(__file__).resolve().parent.parent
 MIN_SECRET_CHARACTERS = 32
 DEFAULT_RATE_LIMITS = "login 30/minute per address, send 120/minute per member"

@@ -3,7 +3,8 @@
 from flask import Blueprint, abort, redirect, render_template, request, session
 from flask.typing import ResponseReturnValue
 
-from webapp import VERSION, database, installation, members, sms
+from webapp import database, installation, members, sms
+from webapp.config import VERSION
 from webapp.extensions import settings
 from webapp.i18n import LOCALES
 from webapp.members import public
