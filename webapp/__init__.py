@@ -1,6 +1,7 @@
 """Team SMS: send text messages through sipgate, each at most once, and tell the truth about it."""
 
 import os
+import sys
 from collections.abc import Mapping
 
 from dotenv import load_dotenv
@@ -8,7 +9,7 @@ from flask import Flask
 from jinja2 import StrictUndefined
 
 from webapp.cli import setup_cli
-from webapp.config import PROJECT, Settings
+from webapp.config import PROJECT, SettingError, Settings
 from webapp.database import setup_database
 from webapp.extensions import csrf
 from webapp.i18n import setup_i18n
@@ -25,17 +26,25 @@ from webapp.words import setup_words
 def create_app(config: Mapping[str, str] | None = None) -> Flask:
     """Make the app from `config` (names as in the environment), else from environment and `.env`.
 
-    Raises `config.SettingError` when a setting is missing or wrong.
+    A missing or wrong setting raises `config.SettingError`; one of the environment ends the process
+    with its one sentence, for the server as for `flask`.
     """
+    if config is not None:
+        return _assemble(config)
+    load_dotenv(PROJECT / ".env")
+    try:
+        return _assemble(os.environ)
+    except SettingError as error:
+        sys.exit(f"Team SMS cannot start: {error}")
+
+
+def _assemble(config: Mapping[str, str]) -> Flask:
     app = Flask(
         __name__,
         template_folder=str(PROJECT / "templates"),
         static_folder=str(PROJECT / "static"),
         instance_path=str(PROJECT / "instance"),
     )
-    if config is None:
-        load_dotenv(PROJECT / ".env")
-        config = os.environ
     app.config["SETTINGS"] = Settings.from_mapping(config)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True

@@ -22,7 +22,7 @@ from webapp import (
     waiting,
     words,
 )
-from webapp.database import now
+from webapp.database import SchemaError, now
 from webapp.extensions import db, settings
 from webapp.models import Member, Message
 from webapp.outcomes import Outcome
@@ -75,7 +75,10 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
 
 def _owner() -> tuple[Member, PersonalToken]:
     """Whose token it is. The message is stored as this member's."""
-    database.upgrade_schema()
+    try:
+        database.upgrade_schema()
+    except SchemaError as error:
+        raise click.ClickException(str(error)) from None
     if not settings.sipgate_token_id or not settings.sipgate_token:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
     token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)

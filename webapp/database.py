@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import Flask, current_app
 from sqlalchemy.orm import Session
 
+from webapp.config import SettingError
 from webapp.extensions import alembic, db, settings
 
 SQLITE_BUSY_MS = 10_000
@@ -119,7 +120,7 @@ def release() -> None:
 
 def setup_database(app: Flask) -> None:
     """Bind engine and migrations. A SQLite file's folder is made, readable by its owner only."""
-    url = sa.engine.make_url(app.config["SETTINGS"].database_url)
+    url = _url(app.config["SETTINGS"].database_url)
     options: dict[str, Any] = {"url": url, "pool_pre_ping": True}
     if url.get_backend_name() == "sqlite":
         _make_private_folder(url)
@@ -147,11 +148,25 @@ def _skip_async_sessions(app: Flask) -> None:
     ]
 
 
+def _url(address: str) -> sa.URL:
+    try:
+        url = sa.engine.make_url(address)
+    except (sa.exc.ArgumentError, ValueError):
+        url = None
+    if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SettingError("DATABASE_URL must begin with sqlite:/// or postgresql://.")
+    return url
+
+
 def _make_private_folder(url: sa.URL) -> None:
-    if url.database and url.database != ":memory:":
+    if not url.database or url.database == ":memory:":
+        return
+    try:
         Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not Path(url.database).exists():
             os.close(os.open(url.database, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise SettingError(f"DATABASE_URL names a file that cannot be made: {error}.") from None
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
@@ -189,15 +204,26 @@ def schema_state() -> str:
 
 
 def upgrade_schema() -> None:
-    """Bring the schema up to date, one process at a time; refuse one that is newer than we are."""
-    with _migration_lock():
-        state = schema_state()
-        if state == "newer":
-            raise SchemaError(
-                "The database was made by a newer version of Team SMS; start that version."
-            )
-        if state == "older":
-            _upgrade()
+    """Bring the schema up to date, one process at a time; refuse one that is newer than we are.
+
+    Raises `SchemaError`, also for a database that cannot be read or written.
+    """
+    try:
+        with _migration_lock():
+            state = schema_state()
+            if state == "newer":
+                raise SchemaError(
+                    "The database was made by a newer version of Team SMS; start that version."
+                )
+            if state == "older":
+                _upgrade()
+            with transaction():
+                pass  # a database that cannot be written is found out now, not by the first message
+    except sa.exc.DBAPIError as error:
+        reason = str(error.orig).partition("\n")[0].rstrip(".")
+        raise SchemaError(f"The database cannot be used: {reason}.") from None
+    except OSError as error:
+        raise SchemaError(f"The database cannot be used: {error.strerror}.") from None
 
 
 def _upgrade() -> None:

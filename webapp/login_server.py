@@ -77,7 +77,8 @@ def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
     with wire.exchange(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES), client() as asker:
         try:
             return ask(asker, now())
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError, TypeError) as error:
+            # The last two come from Authlib's own reading of lifetimes ("300.5", lists).
             log.warning("the login server could not be used: %s", type(error).__name__)
             raise LoginAway from None
 
@@ -86,7 +87,7 @@ def _checked_answer(response: requests.Response) -> requests.Response:
     """Authlib accepts `{}` and raises on HTML: let only a JSON object of ours reach it."""
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = None
     usable = isinstance(answer, dict) and (
         isinstance(answer.get("error"), str) or (response.ok and "access_token" in answer)

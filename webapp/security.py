@@ -14,7 +14,8 @@ from webapp.extensions import limiter
 
 MAX_FORM_BYTES = 256 * 1024
 YEAR_S = 365 * 24 * 3600
-# Nothing inline, nothing from elsewhere. Forms only lead back here: sign-in is a link.
+# Nothing inline, nothing from elsewhere. A form leads back here; browsers hold the redirects after
+# it to the same rule, and the page of a message that found the sign-in ended leads to sipgate's.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -22,7 +23,7 @@ POLICY = "; ".join(
         "script-src 'self'",
         "img-src 'self'",
         "connect-src 'self'",
-        "form-action 'self'",
+        "form-action 'self' {login}",
         "base-uri 'none'",
         "frame-ancestors 'none'",
     )
@@ -44,6 +45,8 @@ def setup_security(app: Flask) -> None:
         MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES,
         # The token lives as long as the session: a text typed for two hours is not lost.
         WTF_CSRF_TIME_LIMIT=None,
+        # Flask-WTF knows one key only: the oldest, so that forms outlive a new key in front.
+        WTF_CSRF_SECRET_KEY=settings.secret_key[-1],
         # Checked by `members`, after it has looked whether there is a session at all.
         WTF_CSRF_CHECK_DEFAULT=False,
         SEND_FILE_MAX_AGE_DEFAULT=YEAR_S,
@@ -91,9 +94,14 @@ def _one_loopback_name() -> ResponseReturnValue | None:
     return redirect(f"{settings.public_url}{request.full_path.rstrip('?')}")
 
 
+def _login_origin() -> str:
+    parts = urlsplit(current_app.config["SETTINGS"].sipgate_issuer)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
 def _harden(response: Response) -> Response:
     headers = response.headers
-    headers["Content-Security-Policy"] = POLICY
+    headers["Content-Security-Policy"] = POLICY.format(login=_login_origin())
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
     # `no-referrer` would break every form over HTTPS: Flask-WTF wants to see our own origin.

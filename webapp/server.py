@@ -10,7 +10,7 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from webapp import create_app, database, installation, sending
-from webapp.config import SettingError, Settings
+from webapp.config import Settings
 from webapp.database import SchemaError
 from webapp.worker import EmbeddedWorker
 
@@ -68,7 +68,7 @@ def main() -> None:
             installation.settle_in()
             sending.settle_stale()
             database.close_connections()
-    except (SettingError, SchemaError) as error:
+    except SchemaError as error:
         sys.exit(f"Team SMS cannot start: {error}")
     settings: Settings = app.config["SETTINGS"]
     sys.stderr.write(

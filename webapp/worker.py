@@ -12,7 +12,6 @@ from flask import Flask
 from huey.consumer import Consumer
 
 from webapp import create_app, database, installation
-from webapp.config import SettingError
 from webapp.database import SchemaError
 from webapp.extensions import queue
 
@@ -98,7 +97,7 @@ def main() -> None:
         with app.app_context():
             database.require_current_schema()
             installation.settle_in()
-    except (SettingError, SchemaError) as error:
+    except SchemaError as error:
         sys.exit(f"Team SMS cannot start its worker: {error}")
     consumer = Consumer(queue, **_options(app))
     queue.stop_flag = consumer.stop_flag
