@@ -27,7 +27,7 @@ from webapp.extensions import db, settings
 from webapp.models import Member, Message
 from webapp.outcomes import Outcome
 from webapp.recipients import RecipientRefused
-from webapp.sending import NewMessage
+from webapp.sending import DailyLimitReached, NewMessage, OnHold
 from webapp.sipgate import Person, SipgateError
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused
@@ -67,7 +67,12 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     5 unknown)."""
     member, token = _owner()
     new = _checked(member, token, extension_id, recipient, text, at)
-    message_id = sending.submit_from_command_line(new, member=member, credentials=token)
+    try:
+        message_id = sending.submit_from_command_line(new, member=member, credentials=token)
+    except OnHold:
+        raise click.ClickException(words.on_hold()) from None
+    except DailyLimitReached:
+        raise click.ClickException(words.daily_limit()) from None
     message = db.session.get_one(Message, message_id, populate_existing=True)
     click.echo(" ".join((words.message_sentence(message), words.message_advice(message))).strip())
     sys.exit(EXIT_CODES[message.outcome])

@@ -86,7 +86,10 @@ def sweep() -> Due:
     _pause_without_sign_in()
     at = now()
     due = (Message.outcome.in_(WAITING), Message.due_at <= at)
-    singles = sa.select(Message.id).where(*due, Message.batch_id.is_(None))
+    # In a stopped batch, what waits was released by itself.
+    alone = sa.or_(Message.batch_id.is_(None), Batch.stop_reason != "")
+    singles = sa.select(Message.id).outerjoin(Batch, Batch.id == Message.batch_id)
+    singles = singles.where(*due, alone)
     batches = (
         sa.select(Message.batch_id)
         .join(Batch, Batch.id == Message.batch_id)
