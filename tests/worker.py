@@ -2,8 +2,10 @@
 
 from flask import Flask
 
+from tests.pages import Browser, Page
 from webapp import tasks
 from webapp.extensions import queue
+from webapp.sipgate import Sipgate
 
 
 def work(app: Flask, *, sweep: bool = True) -> int:
@@ -17,3 +19,24 @@ def work(app: Flask, *, sweep: bool = True) -> int:
         queue.execute(task)
         count += 1
     return count
+
+
+def impatient(app: Flask, deadline_s: float = 0.5) -> None:
+    """A client whose limits are short, so that a fault costs a test no 20 seconds."""
+    settings = app.config["SETTINGS"]
+    app.extensions["sipgate"] = Sipgate(
+        settings.sipgate_api_url,
+        pool_size=8,
+        send_deadline_s=deadline_s,
+        read_deadline_s=deadline_s,
+    )
+
+
+def send_to_many(browser: Browser, count: int, text: str = "Hello") -> Page:
+    """Send to `count` fictional numbers, answer the question, and open the batch's page."""
+    numbers = [f"+4917604069{n:03d}" for n in range(count)]
+    question = browser.send("\n".join(numbers), text, status=409)
+    button = question.soup.select_one("main button[name=confirm]")
+    assert button is not None
+    data = {**question.fields(), "confirm": str(button["value"])}
+    return browser.follow(browser.post("/messages", data, status=303))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from flask import Flask
-from flask.cli import AppGroup
+from flask.cli import AppGroup, with_appcontext
 
 from webapp import (
     account,
@@ -129,6 +129,7 @@ def _checked(
 
 @click.command("backup")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@with_appcontext
 def backup(target: Path) -> None:
     """Write a copy of the SQLite database; started from, it sends nothing until `release`."""
     try:
@@ -139,6 +140,7 @@ def backup(target: Path) -> None:
 
 
 @click.command("hold")
+@with_appcontext
 def hold() -> None:
     """Send nothing until `release`. The first step after restoring a PostgreSQL backup."""
     database.upgrade_schema()
@@ -147,6 +149,7 @@ def hold() -> None:
 
 
 @click.command("release")
+@with_appcontext
 def release() -> None:
     """Send again. What is past its tolerance is asked about, not sent."""
     database.upgrade_schema()
@@ -156,6 +159,7 @@ def release() -> None:
 
 
 @click.command("prune")
+@with_appcontext
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
     click.echo(f"{housekeeping.prune()} messages erased.")
@@ -163,6 +167,7 @@ def prune() -> None:
 
 @click.command("forget")
 @click.option("--number", required=True, help="One number, such as +4915123456789.")
+@with_appcontext
 def forget(number: str) -> None:
     """Withdraw what waits for a number and erase every message to it."""
     try:

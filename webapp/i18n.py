@@ -5,11 +5,13 @@ name, so that nobody has to guess whose eight o'clock is meant.
 """
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from zoneinfo import ZoneInfo, available_timezones
 
 import phonenumbers
-from babel.dates import format_datetime, format_timedelta
-from flask import Flask, current_app, request, session
+from babel.dates import format_datetime, format_timedelta, get_timezone_name
+from babel.numbers import format_currency
+from flask import Flask, current_app, has_request_context, request, session
 from flask_babel import get_locale, gettext
 
 from webapp.database import now
@@ -17,19 +19,26 @@ from webapp.extensions import babel
 
 LOCALES = ("en", "de")
 
+# What a browser's self-description contains, the telling word first: Edge also names Chrome, all
+# of them name Safari, and a phone's names the system it descends from.
+BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox": "Firefox", "Chrome": "Chrome"}
+BROWSERS |= {"FxiOS": "Firefox", "CriOS": "Chrome", "Safari": "Safari"}
+SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "CrOS": "ChromeOS"}
+SYSTEMS |= {"Windows": "Windows", "Mac OS": "Mac", "Linux": "Linux"}
+
 
 def setup_i18n(app: Flask) -> None:
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = "translations"
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
-    app.add_template_filter(when)
-    app.add_template_filter(distance)
-    app.add_template_filter(phone)
-    app.add_template_filter(sender)
+    for shape in (when, distance, phone, sender, money, device):
+        app.add_template_filter(shape)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
 
 
 def choose_locale() -> str:
-    """Chosen in the menu, else what the browser asks for, else English."""
+    """Chosen in the menu, else what the browser asks for, else English (so the command line)."""
+    if not has_request_context():
+        return "en"
     chosen = session.get("locale")
     if chosen in LOCALES:
         return str(chosen)
@@ -37,14 +46,23 @@ def choose_locale() -> str:
 
 
 def when(moment: datetime, zone: str = "") -> str:
-    """`Tue, 24 Nov 2026, 08:00 CET`; in the given zone, else the deployment's."""
+    """`Tue 24 Nov 2026, 08:00 CET`; in the given zone, else the deployment's."""
     name = (
         zone if zone in available_timezones() else current_app.config["SETTINGS"].default_time_zone
     )
     local = moment.astimezone(ZoneInfo(name))
     pattern = "EEE d MMM y, HH:mm" if str(get_locale()) == "en" else "EEE d. MMM y, HH:mm"
-    # tzname tells the two halves of a doubled hour apart (MESZ, MEZ); Babel's `z` may say UTC+1.
-    return f"{format_datetime(local, pattern, locale=get_locale())} {local.tzname()}"
+    return f"{format_datetime(local, pattern, locale=get_locale())} {zone_name(local)}"
+
+
+def zone_name(local: datetime) -> str:
+    """The zone's short name, which tells the two halves of a doubled hour apart: CEST, CET.
+
+    In the page's language where that has one (MESZ, MEZ); where nobody has, `UTC+03`.
+    """
+    translated = get_timezone_name(local, "short", locale=get_locale())
+    name = translated if translated.isalpha() else local.tzname() or "UTC"
+    return name if name.isalpha() else f"UTC{name}"
 
 
 def distance(moment: datetime) -> str:
@@ -71,3 +89,24 @@ def sender(caller_id: str) -> str:
     if digits.isascii() and digits.isdigit() and len(digits) > 5:
         return phone(f"+{digits.removeprefix('00')}")
     return caller_id or gettext("unknown")
+
+
+def money(euros: Decimal) -> str:
+    """`€0.14`, `0,14 €`."""
+    text: str = format_currency(euros, "EUR", locale=get_locale())
+    return text
+
+
+def country_name(code: str) -> str:
+    """`DE` as Germany or Deutschland."""
+    locale = get_locale()
+    return (locale and locale.territories.get(code)) or gettext("The recipient's country")
+
+
+def device(user_agent: str) -> str:
+    """A browser's self-description as people know it: `Firefox on Windows`."""
+    browser = next((name for sign, name in BROWSERS.items() if sign in user_agent), "")
+    system = next((name for sign, name in SYSTEMS.items() if sign in user_agent), "")
+    if browser and system:
+        return gettext("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser or system or gettext("A browser that does not say which")

@@ -18,7 +18,7 @@ from webapp import members, recipients, sms, times
 from webapp.database import now, release
 from webapp.extensions import db, settings
 from webapp.forms import ComposeForm
-from webapp.i18n import phone, sender, when
+from webapp.i18n import country_name, phone, sender, when
 from webapp.models import Member, Message
 from webapp.outcomes import WAITING, Outcome
 from webapp.recipients import NumberKind
@@ -81,8 +81,8 @@ def _many(form: ComposeForm) -> Iterator[Question]:
     )
     if form.duplicate_count:
         sentence += " " + ngettext(
-            "%(num)s number stood there twice and is counted once.",
-            "%(num)s numbers stood there more than once and are counted once.",
+            "%(num)s number that was there twice was left out.",
+            "%(num)s numbers that were there twice were left out.",
             form.duplicate_count,
         )
     yield Question(f"many-{count}-{segments}", sentence)
@@ -167,14 +167,12 @@ def _night(form: ComposeForm) -> Iterator[Question]:
         quiet = [at for at in clocks if times.is_within(at.time(), settings.quiet_hours)]
         if not quiet:
             continue
-        place, at = country or "", f"{quiet[0]:%H:%M}"
+        place, at = country_name(country or ""), f"{quiet[0]:%H:%M}"
         if len(quiet) == len(clocks):
-            sentence = gettext(
-                "It will be %(at)s at night for recipients there (%(place)s).", at=at, place=place
-            )
+            sentence = gettext("%(place)s: it will be %(at)s there, at night.", place=place, at=at)
         else:
-            sentence = gettext("It may be night for recipients there (%(place)s).", place=place)
-        yield Question(f"night-{place}", sentence)
+            sentence = gettext("%(place)s: it may be night there.", place=place)
+        yield Question(f"night-{country or ''}", sentence)
 
 
 def _clocks(country: str | None, moment: datetime) -> list[datetime]:

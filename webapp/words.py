@@ -108,7 +108,7 @@ PLAIN_SENTENCES = {
 
 BATCH_STOPS = {
     Reason.STOPPED: _("The batch was stopped. What is paused has not been sent."),
-    Reason.SIGNED_OUT: _("The batch is paused since you signed out. What is paused was not sent."),
+    Reason.SIGNED_OUT: _("The batch is paused: you signed out. What is paused was not sent."),
     Reason.SIGN_IN_ENDED: _(
         "The batch is paused: the sign-in that sent it has ended. What is paused was not sent."
     ),
@@ -145,7 +145,7 @@ RECIPIENT_PROBLEMS = {
         "Enter digits only: “%(typed)s” has a character that belongs to no number."
     ),
     RecipientProblem.PLUS_INSIDE: _("Put the plus sign first, or leave it out: “%(typed)s”."),
-    RecipientProblem.SEVERAL: _("Enter one number: several at once cannot be sent yet."),
+    RecipientProblem.SEVERAL: _("Put each number on its own line: “%(typed)s” holds several."),
     RecipientProblem.EXTENSION: _("Leave out the extension after the number: “%(typed)s”."),
     RecipientProblem.TOO_SHORT: _("Add the missing digits: “%(typed)s” is too short."),
     RecipientProblem.TOO_LONG: _("Check the number: “%(typed)s” is too long."),
@@ -184,13 +184,13 @@ TEXT_PROBLEMS = {
 }
 
 TIME_PROBLEMS = {
-    TimeProblem.UNREADABLE: _("Enter a day and a time, such as 24.12.2026 08:00."),
+    TimeProblem.UNREADABLE: _("Enter a day and a time, such as 2026-12-24 08:00."),
     TimeProblem.UNKNOWN_ZONE: _("Choose the time zone in which the time is meant."),
     TimeProblem.DOES_NOT_EXIST: _(
-        "Choose another time: in that night the clocks go forward, and this time does not exist."
+        "Choose another time: the clocks go forward that night, and this time does not exist."
     ),
     TimeProblem.EXISTS_TWICE: _(
-        "Choose which of the two: in that night the clocks go back, and this time exists twice."
+        "Choose which of the two: the clocks go back that night, and this time comes twice."
     ),
     TimeProblem.TOO_SOON: _(
         "Choose a time at least 2 minutes from now, or leave it empty to send now."
@@ -277,8 +277,8 @@ def _reason_sentence(message: Message) -> str:
 def _persons_word(message: Message, at: str) -> str:
     name = message.settled_by.name if message.settled_by else ""
     if message.outcome == Outcome.NOT_SENT:
-        return gettext("Not sent, by the word of %(name)s on %(at)s.", name=name, at=at)
-    return gettext("Accepted, by the word of %(name)s on %(at)s.", name=name, at=at)
+        return gettext("%(name)s marked it as not sent on %(at)s.", name=name, at=at)
+    return gettext("%(name)s marked it as accepted on %(at)s.", name=name, at=at)
 
 
 def message_advice(message: Message) -> str:
@@ -328,8 +328,8 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
     if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
         return gettext("The messages are on their way to sipgate, one after the other.")
     if counts.get(Outcome.HELD):
-        return gettext("The messages are planned.")
-    return gettext("Every message has its outcome.")
+        return gettext("The messages are planned and can still be withdrawn.")
+    return gettext("All done. The list says what became of each message.")
 
 
 def alarm_words(kind: AlarmKind) -> str:

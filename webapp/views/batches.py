@@ -56,7 +56,7 @@ def show(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.post("/batches/<id>/stop")
 def stop(id: str, member: Member) -> ResponseReturnValue:
     waiting.stop_batch(managed_or_404(Batch, id, member), member)
-    flash(_("Stopped. What had left before is not recalled."), "success")
+    flash(_("Stopped. What has gone to sipgate already cannot be recalled."), "success")
     return redirect(url_for("batches.show", id=id), 303)
 
 

@@ -47,7 +47,7 @@ def csrf_error(_error: CSRFError) -> ResponseReturnValue:
     if request.endpoint == "messages.create":
         note = _("This form had grown old. Nothing was sent. Check the message and send it.")
         return messages.kept_form(member, note, 400)
-    return _page(_("Once more"), [_("This form had grown old. Nothing was changed.")], 400)
+    return _page(_("Do that once more"), [_("This form had grown old. Nothing was changed.")], 400)
 
 
 def sign_in_needed() -> ResponseReturnValue:
@@ -116,13 +116,19 @@ def _typed() -> MultiDict[str, str]:
 
 def _words(status: int) -> tuple[str, list[str]]:
     words = {
-        400: (_("This request made no sense"), [_("Nothing was sent and nothing was changed.")]),
+        400: (
+            _("This request could not be understood"),
+            [_("Nothing was sent and nothing was changed.")],
+        ),
         403: (
             _("This is not allowed"),
             [_("The request came from another site, so nothing was done.")],
         ),
         404: (_("There is no such page"), [_("It may have been moved, or it is somebody else's.")]),
-        405: (_("This does not work that way"), [_("Nothing was sent and nothing was changed.")]),
+        405: (
+            _("This page cannot be used that way"),
+            [_("Nothing was sent and nothing was changed.")],
+        ),
         413: (
             _("That is too much at once"),
             [_("A form may hold at most 256 KB. Nothing was sent. Go back to shorten the text.")],

@@ -292,7 +292,7 @@ def _message_page(
 
 
 def _too_late(message: Message) -> ResponseReturnValue:
-    flash(_("Too late: it has left meanwhile. What became of it stands here."), "warning")
+    flash(_("Too late: the message has already left. This is what became of it."), "warning")
     return redirect(url_for("messages.show", id=message.id), 303)
 
 

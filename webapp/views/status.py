@@ -32,7 +32,12 @@ def _alarms(member: Member) -> list[str]:
     if installation.hold_state() != Hold.NONE:
         found.append(words.on_hold())
     elif not installation.has_worker():
-        found.append(_("Sending of planned and queued messages has stopped: no worker is running."))
+        found.append(
+            _(
+                "Planned and waiting messages are not sent: the program that sends them is not "
+                "running. The operator can help."
+            )
+        )
     if member.is_admin:
         found += [words.alarm_words(kind) for kind in record.alarms()]
     return found
