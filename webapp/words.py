@@ -39,15 +39,15 @@ class OutcomeWords:
 OUTCOMES = {
     Outcome.HELD: OutcomeWords(_("Planned"), "wait"),
     Outcome.QUEUED: OutcomeWords(_("Waiting"), "wait"),
-    Outcome.PAUSED: OutcomeWords(_("Paused"), "unknown"),
+    Outcome.PAUSED: OutcomeWords(_("Paused"), "stuck"),
     Outcome.SENDING: OutcomeWords(_("Being sent"), "wait"),
     Outcome.ACCEPTED: OutcomeWords(_("Accepted"), "good"),
-    Outcome.SCHEDULED: OutcomeWords(_("Scheduled"), "good"),
+    Outcome.SCHEDULED: OutcomeWords(_("Scheduled"), "later"),
     Outcome.REFUSED: OutcomeWords(_("Refused"), "bad"),
     Outcome.NOT_SENT: OutcomeWords(_("Not sent"), "bad"),
     Outcome.UNKNOWN: OutcomeWords(_("Unknown"), "unknown"),
     Outcome.CANCELLED: OutcomeWords(_("Withdrawn"), "quiet"),
-    Outcome.MISSED: OutcomeWords(_("Missed"), "unknown"),
+    Outcome.MISSED: OutcomeWords(_("Missed"), "stuck"),
 }
 
 REASONS = {
