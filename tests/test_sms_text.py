@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from webapp.sms import (
     GSM7_BASIC,
     GSM7_EXTENSION,
+    LOOK_ALIKES,
     MAX_SEGMENTS,
     Encoding,
     TextProblem,
@@ -192,6 +193,12 @@ def test_the_counter_gets_the_same_table_as_json():
     assert (table["gsm7_single"], table["gsm7_part"]) == (160, 153)
     assert (table["ucs2_single"], table["ucs2_part"]) == (70, 67)
     assert table["max_segments"] == MAX_SEGMENTS
+
+
+@pytest.mark.parametrize("character", LOOK_ALIKES)
+def test_a_look_alike_replaces_a_dear_character_by_a_cheap_one(character):
+    assert segment(character).encoding is Encoding.UCS2
+    assert segment(LOOK_ALIKES[character]).encoding is Encoding.GSM7
 
 
 # --- Normalising --------------------------------------------------------------------------------
