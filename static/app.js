@@ -1,4 +1,4 @@
-// Every page: a menu that closes, one submit per click.
+// Every page: a menu that closes, one submit per click, a draft that ends when it should.
 
 const menu = document.querySelector("[data-menu]");
 if (menu) {
@@ -18,5 +18,9 @@ addEventListener("submit", (event) => {
   if (form.ariaBusy) return event.preventDefault();
   form.ariaBusy = "true";
   setTimeout(release, HOLD_MS, form);
+  if (form.action.endsWith("/logout")) sessionStorage.clear();
 });
 addEventListener("pageshow", () => document.querySelectorAll("form[aria-busy]").forEach(release));
+
+// The page after sending says that the message was taken; until then its draft is kept.
+if (document.querySelector("[data-taken]")) sessionStorage.removeItem(sessionStorage.sent);

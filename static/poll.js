@@ -1,11 +1,16 @@
-// The message is under way: ask its JSON twin until the outcome is another, then show it.
-
-const { poll, outcome } = document.querySelector("[data-poll]").dataset;
+// Something is under way: look at the page again and again, and take over the parts that changed.
 
 async function look(wait) {
   try {
-    const answer = await fetch(poll, { headers: { Accept: "application/json" }, cache: "no-store" });
-    if (!answer.ok || (await answer.json()).outcome !== outcome) return location.reload();
+    const answer = await fetch(location.href, { cache: "no-store", redirect: "manual" });
+    if (!answer.ok) return location.reload();
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    document.title = page.title;
+    for (const part of document.querySelectorAll("[data-live]")) {
+      const now = page.querySelector(`[data-live=${part.dataset.live}]`);
+      if (now.textContent !== part.textContent) part.replaceChildren(...now.childNodes);
+    }
+    if (!page.querySelector("[data-poll]")) return;
   } catch {
     // The network is away: the next look may find it.
   }

@@ -24,6 +24,16 @@ introduces the extension table and is not a character that a text can hold."""
 GSM7_EXTENSION = "\f^{}\\[~]|€"
 """The extension table (3GPP TS 23.038, 6.2.1.1): each costs two septets, the escape included."""
 
+LOOK_ALIKES = (
+    dict.fromkeys("„“”‟«»", '"')
+    | dict.fromkeys("‚‘’‛‹›`´", "'")
+    | dict.fromkeys("‐‑‒–—―−", "-")
+    | dict.fromkeys("\t\u00a0\u2007\u2009\u202f", " ")
+    | {"…": "..."}
+)
+"""Characters that make a text dearer, as word processors set them, and what GSM-7 has in their
+place. Offered to the person who writes; never swapped unasked."""
+
 _GSM7_CHARACTERS = frozenset(GSM7_BASIC + GSM7_EXTENSION) - {_ESCAPE}
 
 # 140 octets hold 160 septets or 70 UTF-16 units. In a text of several segments, 6 octets of each
@@ -91,6 +101,7 @@ def counter_table() -> dict[str, object]:
         "ucs2_single": UCS2_SINGLE_UNITS,
         "ucs2_part": UCS2_PART_UNITS,
         "max_segments": MAX_SEGMENTS,
+        "look_alikes": LOOK_ALIKES,
     }
 
 

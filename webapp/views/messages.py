@@ -236,6 +236,7 @@ def form_page(
         note=note,
         previous=previous,
         counter_table=sms.counter_table(),
+        segment_price=settings.segment_price,
         segments=sms.segment(text) if text else None,
         warnings=asked or [],
         confirm_value=questions.confirm_value(asked or []),
