@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import phonenumbers
 from babel.dates import format_datetime, format_timedelta
-from flask import Flask, current_app, request, session
+from flask import Flask, current_app, has_request_context, request, session
 from flask_babel import get_locale, gettext
 
 from webapp.database import now
@@ -29,7 +29,9 @@ def setup_i18n(app: Flask) -> None:
 
 
 def choose_locale() -> str:
-    """Chosen in the menu, else what the browser asks for, else English."""
+    """Chosen in the menu, else what the browser asks for, else (the command line, too) English."""
+    if not has_request_context():
+        return "en"
     chosen = session.get("locale")
     if chosen in LOCALES:
         return str(chosen)

@@ -8,13 +8,14 @@ This module alone knows the session's keys. Sign-in is required of every view un
 import logging
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -194,6 +195,11 @@ def _current_session() -> BrowserSession | None:
     return found
 
 
+def do_without_session() -> None:
+    """For a page that must be shown without the database: nobody counts as signed in."""
+    g.browser_session = None
+
+
 def _load_session() -> BrowserSession | None:
     sid = session.get("sid")
     if not isinstance(sid, str):
@@ -211,9 +217,17 @@ def _load_session() -> BrowserSession | None:
     )
     release()
     if found is not None and found.last_seen_at < at - SEEN_EVERY:
+        _note_use(found, at)
+    return found
+
+
+def _note_use(found: BrowserSession, at: datetime) -> None:
+    """A busy database must not keep anybody from a page that only reads."""
+    try:
         with transaction():
             found.last_seen_at = at
-    return found
+    except OperationalError:
+        log.warning("the use of a session could not be noted: the database is busy")
 
 
 def _delete_session(rows: Any) -> None:
