@@ -3,17 +3,18 @@
 const form = document.querySelector("[data-compose]");
 const { table, words, price } = JSON.parse(form.dataset.compose);
 const { typed, draft } = form.dataset;
-const find = (selector) => form.querySelector(selector);
-const [to, message, at, zone, from] = ["recipient", "message", "send_at", "time_zone", "sms_id"].map((name) => find(`[name=${name}]`));
+const field = (name) => form.querySelector(`[name=${name}]`);
+const [to, message, at, zone, from] = ["recipient", "message", "send_at", "time_zone", "sms_id"].map(field);
 const lang = document.documentElement.lang.replace(/^en$/, "en-GB");
-const fill = (text, values) => text.replace(/\{(\w+)\}/g, (_, key) => values[key]);
-const count = ([one, other], n, more) => fill(n === 1 ? one : other, { n, ...more });
-const capital = (text) => text[0].toUpperCase() + text.slice(1);
-const recipients = () => new Set(to.value.split(/[,;\n]/).map((one) => one.replace(/\D/g, "")).filter(Boolean)).size || 1;
+const part = (name) => form.querySelector(`[data-${name}]`);
+const write = (name, text) => (part(name).textContent = text);
+// Of a pair, the one for n; {…} filled in.
+const say = (text, n, more) => [text].flat().at(n === 1 ? 0 : -1).replace(/\{(\w+)\}/g, (_, key) => ({ n, ...more })[key]);
+const recipients = () => to.value.split(/[,;\n]/).filter((one) => /\d/.test(one)).length || 1;
 
-function change(field, value) {
-  field.value = value;
-  field.dispatchEvent(new Event("input", { bubbles: true }));
+function change(control, value) {
+  control.value = value;
+  control.dispatchEvent(new Event("input", { bubbles: true }));
 }
 
 // The rules of segment() on the server, with its table.
@@ -43,28 +44,23 @@ function segment(typed) {
 let pause;
 function showText() {
   const { parts, forcing, less, left } = segment(message.value);
-  const n = recipients();
-  const cost = (price * parts.length * n).toLocaleString(lang, { style: "currency", currency: "EUR" });
-  const tooLong = parts.length > table.max_segments;
-  const facts = [count(words.segment, parts.length), count(words.left, left)];
-  if (price && parts.length) facts.push(count(words.cost, n, { cost }));
-  const line = tooLong ? words.long : facts.join(", ");
+  const size = parts.length;
+  const facts = [say(words.segment, size), say(words.left, left)];
+  if (price && size) {
+    const cost = (price * size * recipients()).toLocaleString(lang, { style: "currency", currency: "EUR" });
+    facts.push(say(words.cost, recipients(), { cost }));
+  }
+  const tooLong = size > table.max_segments;
   const notes = [];
-  if (forcing.length) notes.push(fill(words.dear, { c: forcing.slice(0, 4).join(" ") }));
-  if (parts.length > 1 && less <= 10) notes.push(count(words.less, less));
-  find("[data-count]").textContent = line;
-  find("[data-count]").classList.toggle("over", tooLong);
-  find("[data-dear]").textContent = notes.join(" ");
-  find("[data-swap]").hidden = !forcing.length || !forcing.every((c) => c in table.look_alikes);
+  if (forcing.length) notes.push(say(words.dear, 1, { c: forcing.slice(0, 4).join(" ") }));
+  if (size > 1 && less <= 10) notes.push(say(words.less, less));
+  const line = write("count", tooLong ? words.long : facts.join(", "));
+  part("count").classList.toggle("over", tooLong);
+  write("dear", notes.join(" "));
+  part("swap").hidden = !forcing.length || !forcing.every((c) => c in table.look_alikes);
   clearTimeout(pause);
-  pause = setTimeout(() => (find("[data-spoken]").textContent = message.value && line), 1500);
-
-  const bubble = find("[data-phone-text]");
-  bubble.replaceChildren();
-  parts.forEach((part, i) => {
-    const cut = Object.assign(document.createElement("i"), { className: "cut", textContent: i + 1 });
-    bubble.append(...(i ? [cut, part] : [part]));
-  });
+  pause = setTimeout(() => write("spoken", message.value && line), 1500);
+  part("phone-text").replaceChildren(...parts.map((textContent) => Object.assign(document.createElement("span"), { textContent })));
 }
 
 // What a zone's clocks show, as the date field writes it. Swedish dates are ISO dates.
@@ -93,33 +89,37 @@ function showTime() {
     const problem = !fits(0) ? "missing" : fits(36e5) || fits(-36e5) ? "twice" : instant < now ? "past" : "";
     const long = format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" });
     key = problem ? "plan" : "later";
-    text = words[problem] ?? `${days < 2 ? capital(relative.format(days, "day")) + ", " : ""}${long}, ${distance(instant - now)}`;
+    text = words[problem] ?? `${days < 2 ? relative.format(days, "day") + ", " : ""}${long}, ${distance(instant - now)}`;
     if (days > 6) when = format(instant, { ...short, ...date });
   }
-  find("[data-when]").textContent = text;
-  find("[data-phone-note]").textContent = when;
-  for (const chip of find("[data-quick]").children) chip.ariaPressed = chip.value === wall;
-
-  const send = find("[data-send]");
-  if (send) send.textContent = count(words[key], recipients(), { when });
+  write("when", text);
+  write("phone-note", when);
+  for (const chip of part("quick").children) chip.ariaPressed = chip.value === wall;
+  if (part("send")) write("send", say(words[key], recipients(), { when }));
 }
 
 function showSender() {
   for (const hint of form.querySelectorAll("[data-sender]")) {
     hint.hidden = hint.dataset.extension !== from.value;
-    if (!hint.hidden) find("[data-phone-sender]").textContent = hint.dataset.sender;
+    if (!hint.hidden) write("phone-sender", hint.dataset.sender);
   }
 }
 
+function show() {
+  showSender();
+  showText();
+  showTime();
+}
+
 function offerTimes() {
-  const now = Date.now();
-  const tomorrow = day(clock(now), 1);
+  const tomorrow = day(clock(Date.now()), 1);
   const monday = day(tomorrow, (8 - new Date(tomorrow).getUTCDay()) % 7);
-  const choices = [[words.clear, ""], [relative.format(1, "hour"), clock(now + 36e5)], [relative.format(1, "day") + " 08:00", tomorrow + "T08:00"]];
-  if (monday > tomorrow) choices.push([new Date(monday).toLocaleDateString(lang, { weekday: "long", timeZone: "UTC" }) + " 08:00", monday + "T08:00"]);
-  find("[data-quick]").replaceChildren(...choices.map(([label, value]) => Object.assign(document.createElement("button"), {
-    type: "button", textContent: capital(label), value, onclick: () => change(at, value),
-  })));
+  const choices = { "": words.clear, [clock(Date.now() + 36e5)]: relative.format(1, "hour") };
+  choices[monday + "T08:00"] = new Date(monday).toLocaleDateString(lang, { weekday: "long", timeZone: "UTC" }) + " 08:00";
+  choices[tomorrow + "T08:00"] = relative.format(1, "day") + " 08:00";
+  part("quick").replaceChildren(...Object.entries(choices).sort().map(([value, textContent]) =>
+    Object.assign(document.createElement("button"), { type: "button", value, textContent, onclick: () => change(at, value) }),
+  ));
 }
 
 // The browser's own zone, while nobody has chosen another.
@@ -131,20 +131,14 @@ if (own && !at.value && typed === undefined) {
 
 // What is typed stays in this window until it is sent; app.js drops it then.
 const kept = [to, message, at];
-if (draft && typed === undefined && !to.value && !message.value && sessionStorage[draft]) {
+if (sessionStorage[draft] && typed === undefined && !to.value && !message.value) {
   JSON.parse(sessionStorage[draft]).forEach((value, i) => (kept[i].value = value));
-  find("[data-restored]").hidden = false;
-}
-
-function show() {
-  showSender();
-  showText();
-  showTime();
+  part("restored").hidden = false;
 }
 
 form.classList.add("live");
-find("[data-swap]").onclick = () => {
-  change(message, message.value.replace(/./gsu, (c) => table.look_alikes[c] ?? c));
+part("swap").onclick = () => {
+  change(message, [...message.value].map((c) => table.look_alikes[c] ?? c).join(""));
   message.focus();
 };
 zone.addEventListener("change", offerTimes);
@@ -152,7 +146,7 @@ form.addEventListener("change", show);
 form.addEventListener("input", ({ target }) => {
   show();
   if (draft) sessionStorage[draft] = JSON.stringify(kept.map(({ value }) => value));
-  // Where `field-sizing` is unknown.
+  // For browsers without `field-sizing`.
   if (target.rows) target.rows = target.value.split("\n").length + target.value.length / 60;
 });
 form.addEventListener("submit", () => (sessionStorage.sent = draft));

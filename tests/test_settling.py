@@ -85,7 +85,8 @@ def test_a_person_may_look_and_is_shown_what_fits(
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"), [("accepted", "marked it as accepted"), ("not_sent", "marked it as not sent")]
+    ("said", "sentence"),
+    [("accepted", "marked it as accepted"), ("not_sent", "marked it as not sent")],
 )
 def test_a_persons_word_settles_it_and_is_kept_with_the_name(
     app: Flask, anna: Browser, said: str, sentence: str

@@ -22,6 +22,7 @@ from webapp import (
     waiting,
     words,
 )
+from webapp.account import Extensions, Trouble
 from webapp.database import SchemaError, now
 from webapp.extensions import db, settings
 from webapp.models import Member, Message
@@ -53,7 +54,7 @@ def setup_cli(app: Flask) -> None:
 @sms_group.command("extensions")
 def list_extensions() -> None:
     """List the Web SMS extensions of the token's owner."""
-    for item in account.extensions(*_owner()).items:
+    for item in _extensions(*_owner()).items:
         click.echo(f"{item.id}\t{item.alias}\t{item.caller_id}")
 
 
@@ -100,10 +101,20 @@ def _owner() -> tuple[Member, PersonalToken]:
     return members.remember(identity, person), token
 
 
+def _extensions(member: Member, token: PersonalToken) -> Extensions:
+    try:
+        known = account.extensions(member, token)
+    except SignInEnded:
+        raise click.ClickException("sipgate does not take the personal access token.") from None
+    if known.trouble == Trouble.AWAY and not known.items:
+        raise click.ClickException("sipgate could not be asked for your extensions.")
+    return known
+
+
 def _checked(
     member: Member, token: PersonalToken, extension_id: str, recipient: str, text: str, at: str
 ) -> NewMessage:
-    extension = account.extensions(member, token).find(extension_id)
+    extension = _extensions(member, token).find(extension_id)
     if extension is None:
         raise click.BadParameter("this is none of your extensions", param_hint="--from")
     try:

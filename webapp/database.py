@@ -166,7 +166,9 @@ def _make_private_folder(url: sa.URL) -> None:
         if not Path(url.database).exists():
             os.close(os.open(url.database, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
-        raise SettingError(f"DATABASE_URL names a file that cannot be made: {error}.") from None
+        raise SettingError(
+            f"DATABASE_URL names a file that cannot be made: {error.strerror}."
+        ) from None
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
@@ -217,8 +219,9 @@ def upgrade_schema() -> None:
                 )
             if state == "older":
                 _upgrade()
-            with transaction():
-                pass  # a database that cannot be written is found out now, not by the first message
+            # A database that cannot be written is found out now, not by the first message.
+            with transaction() as rows:
+                rows.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
     except sa.exc.DBAPIError as error:
         reason = str(error.orig).partition("\n")[0].rstrip(".")
         raise SchemaError(f"The database cannot be used: {reason}.") from None

@@ -8,13 +8,14 @@ This module alone knows the session's keys. Sign-in is required of every view un
 import logging
 import secrets
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
@@ -34,6 +35,8 @@ IDLE_LIMIT = timedelta(hours=12)
 ABSOLUTE_LIMIT = timedelta(days=7)
 SEEN_EVERY = timedelta(minutes=1)
 LOOK_EVERY = timedelta(minutes=15)
+LOOK_AGAIN_AFTER = timedelta(minutes=1)
+"""When sipgate was away at the look, so that not every page waits for it."""
 MAX_NEXT_CHARACTERS = 2000
 MAX_NAME_CHARACTERS = 200
 UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
@@ -268,6 +271,11 @@ def _current_session() -> BrowserSession | None:
     return found
 
 
+def do_without_session() -> None:
+    """For a page that must be shown without the database: nobody counts as signed in."""
+    g.browser_session = None
+
+
 def _load_session() -> BrowserSession | None:
     sid = session.get("sid")
     if not isinstance(sid, str):
@@ -281,12 +289,20 @@ def _load_session() -> BrowserSession | None:
         )
     )
     release()
-    if found is None or found.checked_at < at - LOOK_EVERY and not _is_still_welcome(found):
+    if found is None or (found.checked_at < at - LOOK_EVERY and not _is_still_welcome(found)):
         return None
     if found.last_seen_at < at - SEEN_EVERY:
+        _note_use(found, at)
+    return found
+
+
+def _note_use(found: BrowserSession, at: datetime) -> None:
+    """A busy database must not keep anybody from a page that only reads."""
+    try:
         with transaction():
             found.last_seen_at = at
-    return found
+    except OperationalError:
+        log.warning("the use of a session could not be noted: the database is busy")
 
 
 def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
@@ -308,6 +324,8 @@ def _is_still_welcome(found: BrowserSession) -> bool:
         end_all_sessions(found.member)
         return False
     except (SipgateError, LoginAway):
+        with transaction():
+            found.checked_at = now() - LOOK_EVERY + LOOK_AGAIN_AFTER
         return True
     if not settings.admits(identity.account_id):
         end_all_sessions(found.member)

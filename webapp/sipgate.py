@@ -166,7 +166,7 @@ class Sipgate:
 
     def person(self, auth: Authorization, sub: str) -> Person:
         answer = self._get(f"/users/{quote(sub, safe='')}", auth)
-        names = (str(answer.get(key) or "").strip() for key in ("firstname", "lastname"))
+        names = (_words(answer, key).strip() for key in ("firstname", "lastname"))
         # `admin` is a boolean in sipgate's spec and a string in its own client.
         is_admin = str(answer.get("admin")).lower() == "true"
         return Person(name=" ".join(name for name in names if name) or sub, is_admin=is_admin)
@@ -389,8 +389,7 @@ def _detail(answer: _Answer) -> str:
         if isinstance(errors, list) and errors and isinstance(errors[0], dict):
             value = errors[0]
         found = value.get("message") or value.get("detail") or value.get("title")
-    printable = "".join(c for c in str(found or "") if c.isprintable())
-    return printable.strip()[:MAX_DETAIL_CHARACTERS]
+    return _printable(found).strip()[:MAX_DETAIL_CHARACTERS]
 
 
 def _retry_after_s(value: str) -> int | None:
@@ -408,10 +407,24 @@ def _retry_after_s(value: str) -> int | None:
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:
+    """An id: it must be usable as it is."""
     value = answer.get(key)
     if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
         raise Nonsense(key)
+    if not str(value).isprintable():
+        raise Nonsense(key)
     return str(value)[:64]
+
+
+def _words(answer: Mapping[str, Any], key: str) -> str:
+    """Something to show; empty where it is missing."""
+    return _printable(answer.get(key))[:200]
+
+
+def _printable(value: Any) -> str:
+    """Without what no database or page can hold (NUL, half an emoji) or what would turn the text
+    around it (RTL marks)."""
+    return "".join(c for c in str(value or "") if c.isprintable())
 
 
 def _extension(item: Any) -> Extension:
@@ -419,8 +432,8 @@ def _extension(item: Any) -> Extension:
         raise Nonsense("items")
     return Extension(
         id=_text(item, "id"),
-        alias=str(item.get("alias") or "")[:200],
-        caller_id=str(item.get("callerId") or "")[:200],
+        alias=_words(item, "alias"),
+        caller_id=_words(item, "callerId"),
     )
 
 

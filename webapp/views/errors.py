@@ -2,7 +2,16 @@
 
 import logging
 
-from flask import Flask, Response, current_app, jsonify, render_template, request, url_for
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
@@ -10,8 +19,10 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from webapp import members, submissions
+from webapp import members, sending, submissions
 from webapp.extensions import db
+from webapp.sending import ContentChanged, Submitted
+from webapp.submissions import SubmissionId
 from webapp.tokens import SignInEnded
 from webapp.views import messages
 
@@ -45,6 +56,11 @@ def csrf_error(_error: CSRFError) -> ResponseReturnValue:
     if member is None:
         return sign_in_needed()
     if request.endpoint == "messages.create":
+        submission = submissions.read_submission(_typed().get("submission_id", ""))
+        if submission and submission.member_id == member.id:
+            taken = _taken_before(submission)
+            if taken:
+                return redirect(messages.page_of(taken), 303)
         note = _("This form had grown old. Nothing was sent. Check the message and send it.")
         return messages.kept_form(member, note, 400)
     return _page(_("Do that once more"), [_("This form had grown old. Nothing was changed.")], 400)
@@ -57,7 +73,16 @@ def sign_in_needed() -> ResponseReturnValue:
     submission = None
     if request.method == "POST" and request.endpoint == "messages.create":
         submission = submissions.read_submission(_typed().get("submission_id", ""))
-    if submission is not None:
+    taken = _taken_before(submission) if submission else None
+    if taken:
+        next_path = messages.page_of(taken)
+        sentences = [
+            _(
+                "Your sign-in has ended. This form was taken before: sign in again to see what "
+                "became of its message."
+            )
+        ]
+    elif submission is not None:
         submissions.keep_draft(submission, request.form)
         next_path = url_for("messages.compose", draft=submission.id)
         sentences = [
@@ -77,7 +102,19 @@ def database_error(error: OperationalError) -> ResponseReturnValue:
     db.session.rollback()
     log.error("the database failed: %s", type(error.orig).__name__)
     title, sentences = _words(503)
-    return _page(title, sentences, 503)
+    try:
+        return _page(title, sentences, 503)
+    except OperationalError:
+        members.do_without_session()
+        return _page(title, sentences, 503)
+
+
+def _taken_before(submission: SubmissionId) -> Submitted | None:
+    """What this very form has become: what may have been sent is not called unsent."""
+    try:
+        return sending.find_submission(submission, submissions.content_hash(_typed()))
+    except ContentChanged:
+        return None
 
 
 def _page(
@@ -139,7 +176,8 @@ def _words(status: int) -> tuple[str, list[str]]:
         ),
         503: (
             _("The database is busy"),
-            [_("Your message was not sent. Try again in a moment.")],
+            # A form that comes once more may have been taken before: say no more than we know.
+            [_("This request sent nothing. Try again in a moment: no form is sent twice.")],
         ),
     }
     broken = (

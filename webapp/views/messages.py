@@ -86,7 +86,9 @@ def create(member: Member) -> ResponseReturnValue:
         return form_page(member, submission, note=words.daily_limit(), status=429)
     except OnHold:
         return form_page(member, submission, note=words.on_hold(), status=503)
-    return redirect(_page_of(taken), 303)
+    if taken.batch_id:
+        tasks.wake_batch(taken.batch_id)
+    return redirect(page_of(taken), 303)
 
 
 @blueprint.get("/messages")
@@ -253,9 +255,9 @@ def _heading(previous: Message | None, editing: Message | None) -> str:
     return str(_("Send again") if previous else _("New message"))
 
 
-def _page_of(taken: Submitted) -> str:
+def page_of(taken: Submitted) -> str:
+    """Where what a form became is shown."""
     if taken.batch_id:
-        tasks.wake_batch(taken.batch_id)
         return url_for("batches.show", id=taken.batch_id)
     return url_for("messages.show", id=taken.message_id)
 

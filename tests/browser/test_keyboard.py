@@ -1,0 +1,79 @@
+"""Everything by keyboard alone, and one always sees where one is."""
+
+from playwright.sync_api import Locator, expect
+
+from tests.browser.visitor import RECIPIENT, Visitor
+
+MOST_STOPS = 40
+SHOWS_FOCUS = """() => {
+  const style = getComputedStyle(document.activeElement);
+  if (document.activeElement.type === "datetime-local") return true; // the browser marks its parts
+  return style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0;
+}"""
+NAME = "() => document.activeElement.outerHTML.slice(0, 100)"
+
+
+def press(visitor: Visitor, *keys: str) -> None:
+    for key in keys:
+        visitor.page.keyboard.press(key)
+
+
+def tab_to(visitor: Visitor, wanted: Locator) -> None:
+    for _ in range(MOST_STOPS):
+        press(visitor, "Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"the Tab key does not lead to {wanted}")
+
+
+def test_signing_in_sending_and_signing_out_need_no_mouse(visitor: Visitor) -> None:
+    visitor.go("/")
+    tab_to(visitor, visitor.page.get_by_role("link", name="Sign in with sipgate"))
+    press(visitor, "Enter")
+    tab_to(visitor, visitor.page.get_by_role("radio", name="Anna Sommer"))
+    tab_to(visitor, visitor.page.get_by_role("button", name="Allow"))
+    press(visitor, "Enter")
+    visitor.page.wait_for_url(f"{visitor.url}/**")
+    tab_to(visitor, visitor.to)
+    visitor.page.keyboard.type(RECIPIENT)
+    tab_to(visitor, visitor.message)
+    visitor.page.keyboard.type("By keyboard")
+    tab_to(visitor, visitor.button)
+    press(visitor, "Enter")
+    visitor.see("Accepted by sipgate")
+    assert visitor.sent_texts() == ["By keyboard"]
+    tab_to(visitor, visitor.page.locator("details.menu summary"))
+    press(visitor, "Enter")
+    tab_to(visitor, visitor.page.get_by_role("button", name="Sign out"))
+    press(visitor, "Enter")
+    visitor.see("You are signed out")
+
+
+def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:
+    anna.go("/messages")
+    press(anna, "Tab")
+    expect(anna.page.get_by_role("link", name="Skip the navigation")).to_be_focused()
+    expect(anna.page.get_by_role("link", name="Skip the navigation")).to_be_in_viewport()
+    press(anna, "Enter")
+    expect(anna.main).to_be_focused()
+
+
+def test_escape_closes_the_menu_and_returns_to_its_button(anna: Visitor) -> None:
+    anna.go("/")
+    summary = anna.page.locator("details.menu summary")
+    summary.focus()
+    press(anna, "Enter", "Tab", "Escape")
+    expect(summary).to_be_focused()
+    expect(anna.page.get_by_role("button", name="Sign out")).to_be_hidden()
+
+
+def test_every_stop_on_the_form_shows_the_focus(anna: Visitor) -> None:
+    anna.go("/")
+    without = []
+    for _ in range(MOST_STOPS):
+        press(anna, "Tab")
+        if anna.page.evaluate("() => document.activeElement === document.body"):
+            break
+        if not anna.page.evaluate(SHOWS_FOCUS):
+            without.append(anna.page.evaluate(NAME))
+    assert not without
