@@ -1,14 +1,4 @@
-// Every page: a menu that closes, one submit per click, a draft that ends when it should.
-
-const menu = document.querySelector("[data-menu]");
-if (menu) {
-  addEventListener("click", ({ target }) => menu.contains(target) || (menu.open = false));
-  menu.addEventListener("keydown", ({ key }) => {
-    if (key !== "Escape") return;
-    menu.open = false;
-    menu.firstElementChild.focus();
-  });
-}
+// Every page: one submit per click, and a draft that ends when it should.
 
 // The server knows a repeated submission by its id; this only keeps the second click quiet.
 const HOLD_MS = 25_000; // longer than the server's own deadline

@@ -1,20 +1,19 @@
 // The compose form: counter, phone, time in words, a button that says what it will do, a draft.
 
 const form = document.querySelector("[data-compose]");
-const { table, words, price } = JSON.parse(form.dataset.compose);
+const { table, words, price, lang } = JSON.parse(form.dataset.compose);
 const { typed, draft } = form.dataset;
-const field = (name) => form.querySelector(`[name=${name}]`);
-const [to, message, at, zone, from] = ["recipient", "message", "send_at", "time_zone", "sms_id"].map(field);
-const lang = document.documentElement.lang.replace(/^en$/, "en-GB");
+const { recipient: to, message, send_at: at, time_zone: zone, sms_id: from } = form.elements;
 const part = (name) => form.querySelector(`[data-${name}]`);
 const write = (name, text) => (part(name).textContent = text);
 // Of a pair, the one for n; {…} filled in.
 const say = (text, n, more) => [text].flat().at(n === 1 ? 0 : -1).replace(/\{(\w+)\}/g, (_, key) => ({ n, ...more })[key]);
+const make = (name, values) => Object.assign(document.createElement(name), values);
 const recipients = () => to.value.split(/[,;\n]/).filter((one) => /\d/.test(one)).length || 1;
 
 function change(control, value) {
   control.value = value;
-  control.dispatchEvent(new Event("input", { bubbles: true }));
+  form.dispatchEvent(new Event("input"));
 }
 
 // The rules of segment() on the server, with its table.
@@ -60,22 +59,16 @@ function showText() {
   part("swap").hidden = !forcing.length || !forcing.every((c) => c in table.look_alikes);
   clearTimeout(pause);
   pause = setTimeout(() => write("spoken", message.value && line), 1500);
-  part("phone-text").replaceChildren(...parts.map((textContent) => Object.assign(document.createElement("span"), { textContent })));
+  part("phone-text").replaceChildren(...parts.map((textContent) => make("span", { textContent })));
 }
 
 // What a zone's clocks show, as the date field writes it. Swedish dates are ISO dates.
 const clock = (instant) => new Date(instant).toLocaleString("sv", { timeZone: zone.value }).slice(0, 16).replace(" ", "T");
 const asUtc = (wall) => Date.parse(wall + "Z");
-const day = (wall, more = 0) => new Date(Date.parse(wall.slice(0, 10)) + more * 864e5).toISOString().slice(0, 10);
 const format = (instant, options) => new Intl.DateTimeFormat(lang, { timeZone: zone.value, ...options }).format(instant).replace(",", "");
 const relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
 const short = { weekday: "short", hour: "2-digit", minute: "2-digit" };
 const date = { day: "numeric", month: "short" };
-
-function distance(ms) {
-  const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
-  return relative.format(Math.round(ms / size), unit);
-}
 
 function showTime() {
   const now = Date.now();
@@ -85,17 +78,20 @@ function showTime() {
   const fits = (shift) => clock(instant + shift) === wall;
   let [key, text, when] = ["now", "", format(instant, short)];
   if (wall) {
-    const days = (Date.parse(day(wall)) - Date.parse(day(clock(now)))) / 864e5;
-    const problem = !fits(0) ? "missing" : fits(36e5) || fits(-36e5) ? "twice" : instant < now ? "past" : "";
-    const long = format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" });
+    const days = (Date.parse(wall.slice(0, 10)) - Date.parse(clock(now).slice(0, 10))) / 864e5;
+    const problem = !fits(0) ? "missing" : [36e5, -36e5].some(fits) ? "twice" : instant < now ? "past" : "";
+    const ms = instant - now;
+    const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
+    const told = [format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" }), relative.format(Math.round(ms / size), unit)];
+    if (days < 2) told.unshift(relative.format(days, "day"));
     key = problem ? "plan" : "later";
-    text = words[problem] ?? `${days < 2 ? relative.format(days, "day") + ", " : ""}${long}, ${distance(instant - now)}`;
+    text = words[problem] ?? told.join(", ");
     if (days > 6) when = format(instant, { ...short, ...date });
   }
   write("when", text);
   write("phone-note", when);
   for (const chip of part("quick").children) chip.ariaPressed = chip.value === wall;
-  if (part("send")) write("send", say(words[key], recipients(), { when }));
+  write("send", say(words[key], recipients(), { when }));
 }
 
 function showSender() {
@@ -112,26 +108,23 @@ function show() {
 }
 
 function offerTimes() {
-  const tomorrow = day(clock(Date.now()), 1);
-  const monday = day(tomorrow, (8 - new Date(tomorrow).getUTCDay()) % 7);
-  const choices = { "": words.clear, [clock(Date.now() + 36e5)]: relative.format(1, "hour") };
-  choices[monday + "T08:00"] = new Date(monday).toLocaleDateString(lang, { weekday: "long", timeZone: "UTC" }) + " 08:00";
-  choices[tomorrow + "T08:00"] = relative.format(1, "day") + " 08:00";
-  part("quick").replaceChildren(...Object.entries(choices).sort().map(([value, textContent]) =>
-    Object.assign(document.createElement("button"), { type: "button", value, textContent, onclick: () => change(at, value) }),
+  const tomorrow = clock(Date.now() + 864e5).slice(0, 10) + "T08:00";
+  const choices = [["", words.clear], [clock(Date.now() + 36e5), relative.format(1, "hour")], [tomorrow, relative.format(1, "day") + " 08:00"]];
+  part("quick").replaceChildren(...choices.map(([value, textContent]) =>
+    make("button", { type: "button", value, textContent, onclick: () => change(at, value) }),
   ));
 }
 
 // The browser's own zone, while nobody has chosen another.
 const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (own && !at.value && typed === undefined) {
-  if (![...zone.options].some(({ value }) => value === own)) zone.add(new Option(own, own));
+if (typed === undefined && own && !at.value) {
   zone.value = own;
+  if (!zone.value) zone.add(new Option(own, own, true, true));
 }
 
 // What is typed stays in this window until it is sent; app.js drops it then.
 const kept = [to, message, at];
-if (sessionStorage[draft] && typed === undefined && !to.value && !message.value) {
+if (typed === undefined && sessionStorage[draft] && !to.value && !message.value) {
   JSON.parse(sessionStorage[draft]).forEach((value, i) => (kept[i].value = value));
   part("restored").hidden = false;
 }
@@ -143,11 +136,9 @@ part("swap").onclick = () => {
 };
 zone.addEventListener("change", offerTimes);
 form.addEventListener("change", show);
-form.addEventListener("input", ({ target }) => {
+form.addEventListener("input", () => {
   show();
   if (draft) sessionStorage[draft] = JSON.stringify(kept.map(({ value }) => value));
-  // For browsers without `field-sizing`.
-  if (target.rows) target.rows = target.value.split("\n").length + target.value.length / 60;
 });
 form.addEventListener("submit", () => (sessionStorage.sent = draft));
 offerTimes();

@@ -2,7 +2,7 @@
 
 async function look(wait) {
   try {
-    const answer = await fetch(location.href, { cache: "no-store", redirect: "manual" });
+    const answer = await fetch(location.href, { redirect: "manual" });
     if (!answer.ok) return location.reload();
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     document.title = page.title;

@@ -31,6 +31,9 @@ PUBLIC = {
     "auth.callback",
     "ops.healthz",
     "ops.readyz",
+    "ops.help_page",
+    "ops.about",
+    "ops.language",  # only the cookie of the browser that asks
 }
 """What a stranger may open. A new entry is a decision, not an accident."""
 

@@ -197,18 +197,32 @@ def test_b03_what_is_no_mobile_number_is_refused_at_its_field(refuse: Refuse, ty
 
 
 @pytest.mark.parametrize(
-    "typed",
+    ("typed", "question"),
     [
-        "+491713920050, +491713920051",
-        "+491713920050;+491713920051",
-        "+491713920050\r\n+491713920051",
-        "+491713920050,+491713920050",
-        "\n".join(f"+49171{n:07}" for n in range(10_001)),
+        ("+491713920050, +491713920051", "goes to 2 recipients"),
+        ("+491713920050;0171 3920051", "goes to 2 recipients"),
+        ("+491713920050\r\n+491713920051", "goes to 2 recipients"),
+        ("0171 3920050,+491713920050,+491713920051", "counted once"),
     ],
-    ids=["comma", "semicolon", "line", "duplicates", "10001"],
+    ids=["comma", "semicolon", "line", "duplicates"],
 )
-def test_b04_several_recipients_come_back_unsent(refuse: Refuse, typed: str) -> None:
-    refuse("recipient", recipient=typed)
+def test_b04_several_recipients_are_counted_and_asked_about(
+    anna: Browser, sipgate: Simulator, blank: dict[str, str], typed: str, question: str
+) -> None:
+    arrived = len(sipgate.world.arrivals)
+    page = anna.post("/messages", {**blank, "recipient": typed}, status=409)
+    assert question in page.text
+    assert kept(page, "recipient") == lines_of(typed)
+    assert len(sipgate.world.arrivals) == arrived
+
+
+@pytest.mark.parametrize("count", [101, 10_001])
+def test_b04_more_than_a_hundred_recipients_are_refused_with_the_limit(
+    refuse: Refuse, count: int
+) -> None:
+    typed = "\n".join(f"+49171{n:07}" for n in range(count))
+    page = refuse("recipient", recipient=typed)
+    assert "at most 100" in page.error_at("recipient")
 
 
 def test_b04_a_megabyte_of_recipients_is_a_page_that_names_the_limit(

@@ -36,12 +36,13 @@ from tests.raw_servers import (
     wait_until,
     write_lock,
 )
+from webapp.answers import SipgateError
 from webapp.database import now, transaction
 from webapp.extensions import db
 from webapp.models import BrowserSession, KeptAnswer, Message, TokenSet
 from webapp.outcomes import Outcome
 from webapp.simulator import Fault, Simulator
-from webapp.sipgate import Authorization, SipgateError
+from webapp.sipgate import Authorization
 
 TO = "+491713920050"
 OTHER = "+491713920051"

@@ -34,9 +34,10 @@ from tests.raw_servers import (
     tls_sipgate,
     wait_until,
 )
+from webapp.answers import OutcomeUnknown, Refused, SipgateError, Unauthorized
 from webapp.simulator import Fault, Simulator
 from webapp.simulator.faults import Mode
-from webapp.sipgate import Authorization, OutcomeUnknown, Refused, SipgateError, Unauthorized
+from webapp.sipgate import Authorization
 
 MAINTENANCE = b"<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>"
 TO = "+491713920050"

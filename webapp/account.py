@@ -11,12 +11,13 @@ from enum import StrEnum
 import sqlalchemy as sa
 
 from webapp import sipgate, tokens
+from webapp.answers import Refused, SipgateError
 from webapp.database import now, release, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import KeptAnswer, Member
 from webapp.outcomes import Reason
-from webapp.sipgate import Extension, Refused, SipgateError
+from webapp.sipgate import Extension
 from webapp.tokens import Credentials
 
 FRESH = timedelta(minutes=1)

@@ -23,13 +23,14 @@ from webapp import (
     words,
 )
 from webapp.account import Extensions, Trouble
+from webapp.answers import SipgateError
 from webapp.database import SchemaError, now
 from webapp.extensions import db, settings
 from webapp.models import Member, Message
 from webapp.outcomes import Outcome
 from webapp.recipients import RecipientRefused
 from webapp.sending import DailyLimitReached, NewMessage, OnHold
-from webapp.sipgate import Person, SipgateError
+from webapp.sipgate import Person
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused
 from webapp.tokens import PersonalToken, SignInEnded

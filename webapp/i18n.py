@@ -35,6 +35,11 @@ def setup_i18n(app: Flask) -> None:
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
 
 
+def keep_locale(locale: str) -> None:
+    """Remember the language chosen in the menu."""
+    session["locale"] = locale
+
+
 def choose_locale() -> str:
     """Chosen in the menu, else what the browser asks for, else English (so the command line)."""
     if not has_request_context():

@@ -20,13 +20,14 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from webapp import login_server, oauth, sipgate, tokens
+from webapp.answers import SipgateError
 from webapp.database import now, release, transaction
 from webapp.extensions import csrf, db, settings
 from webapp.login_server import Grant, LoginAway
 from webapp.models import Batch, BrowserSession, Member, Message, TokenSet
 from webapp.oauth import SignInFailed, SignInProblem
 from webapp.record import Did, note
-from webapp.sipgate import Authorization, Identity, Person, SipgateError
+from webapp.sipgate import Authorization, Identity, Person
 from webapp.tokens import SignInEnded
 
 log = logging.getLogger(__name__)

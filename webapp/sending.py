@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from webapp import installation, recipients, sipgate, sms
+from webapp.answers import OutcomeUnknown, Refused, Unauthorized, Unreachable
 from webapp.claims import surely
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db, settings
@@ -29,14 +30,7 @@ from webapp.login_server import LoginAway
 from webapp.models import Batch, Draft, Member, Message, Submission
 from webapp.outcomes import Outcome, Reason
 from webapp.record import AlarmKind, Did, alarm, note
-from webapp.sipgate import (
-    Authorization,
-    Extension,
-    OutcomeUnknown,
-    Refused,
-    Unauthorized,
-    Unreachable,
-)
+from webapp.sipgate import Authorization, Extension
 from webapp.submissions import SubmissionId
 from webapp.tokens import Credentials, SignInEnded
 

@@ -11,13 +11,14 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from webapp import sipgate, tokens
+from webapp.answers import SipgateError
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import Member, Message
 from webapp.outcomes import Outcome
 from webapp.record import Did, note
-from webapp.sipgate import HistoryEntry, SipgateError
+from webapp.sipgate import HistoryEntry
 from webapp.sms import normalise_text
 from webapp.tokens import SignInEnded
 

@@ -1,6 +1,6 @@
 """The client of sipgate's REST API v2, and the only place that knows its words.
 
-Frozen dataclasses come out, or the exceptions below, which carry data and no sentences. Knows
+Frozen dataclasses come out, or the exceptions of `answers.py`. Knows
 nothing of where tokens live: each call is given an `Authorization` header.
 
 Facts about the API and their sources stand in the project's notes; where sipgate's behaviour is
@@ -8,15 +8,12 @@ not documented, either answer works.
 """
 
 import base64
-import codecs
-import json
 import logging
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -24,7 +21,15 @@ import requests
 from flask import Flask, current_app
 
 from webapp import recipients, wire
-from webapp.outcomes import Reason
+from webapp.answers import (
+    Answer,
+    Nonsense,
+    Unreachable,
+    as_object,
+    judge,
+    printable,
+    without_answer,
+)
 
 log = logging.getLogger(__name__)
 
@@ -32,55 +37,8 @@ SEND_DEADLINE_S = 20.0
 READ_DEADLINE_S = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_LIST_BYTES = 4 * 1024 * 1024
-MAX_RETRY_AFTER_S = 15 * 60
-MAX_DETAIL_CHARACTERS = 300
 MAX_HISTORY_ENTRIES = 1000
 UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
-
-
-class SipgateError(Exception):
-    """Any call that did not do what was asked."""
-
-
-class Unreachable(SipgateError):
-    """No usable answer. For a message: it provably never left us."""
-
-    def __init__(self, reason: Reason = Reason.UNREACHABLE) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
-class OutcomeUnknown(SipgateError):
-    """The request had begun and no clear answer came: the message may have gone out."""
-
-    def __init__(self, reason: Reason) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
-class Unauthorized(SipgateError):
-    """401: the token is not taken (any more). Nothing was done."""
-
-
-class Refused(SipgateError):
-    """sipgate said no. Nothing was done.
-
-    `detail` is sipgate's own sentence if it gave one, cut, never HTML; `retry_after_s` is whole
-    seconds, at most 15 minutes, None where the header was missing or made no sense.
-    """
-
-    def __init__(
-        self, reason: Reason, status: int, detail: str = "", retry_after_s: int | None = None
-    ) -> None:
-        self.reason = reason
-        self.status = status
-        self.detail = detail
-        self.retry_after_s = retry_after_s
-        super().__init__(f"{reason} ({status})")
-
-
-class Nonsense(SipgateError):
-    """An answer that is not what this call gives: no JSON, or fields of the wrong kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,10 +177,10 @@ class Sipgate:
         with wire.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
                 response = self._request("POST", "/sessions/sms", auth, json_body=body)
-                answer = _Answer.read(response)
+                answer = Answer.read(response)
             except requests.RequestException as error:
-                answer = _without_answer(exchange, error)
-        _judge(answer)
+                answer = without_answer(exchange, error)
+        judge(answer)
 
     def _get(
         self, path: str, auth: Authorization, query: Mapping[str, str] | None = None
@@ -230,10 +188,10 @@ class Sipgate:
         with wire.exchange(self._read_deadline_s, MAX_LIST_BYTES):
             try:
                 response = self._request("GET", path, auth, query=query)
-                answer = _Answer.read(response)
+                answer = Answer.read(response)
             except requests.RequestException:
                 raise Unreachable from None
-        return _as_object(answer)
+        return as_object(answer)
 
     def _request(
         self,
@@ -282,130 +240,6 @@ def client() -> Sipgate:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A status and as much of a body as could be read."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    is_whole: bool
-
-    @classmethod
-    def read(cls, response: requests.Response) -> "_Answer":
-        """The status line decides, so a body that breaks is kept as far as it came."""
-        body, is_whole = b"", True
-        try:
-            for chunk in response.iter_content(8192):
-                body += chunk
-        except (requests.RequestException, OSError):
-            is_whole = False
-        finally:
-            response.close()
-        return cls(response.status_code, response.headers, body, is_whole)
-
-    @property
-    def is_html(self) -> bool:
-        start = self.body.removeprefix(codecs.BOM_UTF8).lstrip()
-        return "html" in self.headers.get("Content-Type", "").lower() or start[:1] == b"<"
-
-    def json(self) -> Any:
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            return None
-
-
-def _without_answer(exchange: wire.Exchange, error: requests.RequestException) -> _Answer:
-    """Decide by what had left us, never by the class of the error."""
-    if exchange.status is not None:
-        return _Answer(exchange.status, {}, b"", is_whole=False)
-    if exchange.request_began:
-        raise OutcomeUnknown(Reason.NO_ANSWER) from None
-    untrusted = isinstance(error, requests.exceptions.SSLError)
-    raise Unreachable(Reason.UNTRUSTED if untrusted else Reason.UNREACHABLE) from None
-
-
-_REASONS = {
-    400: Reason.REJECTED,
-    402: Reason.BALANCE,
-    403: Reason.NOT_ALLOWED,
-    404: Reason.MISUNDERSTOOD,
-    405: Reason.MISUNDERSTOOD,
-    415: Reason.MISUNDERSTOOD,
-    429: Reason.RATE_LIMITED,
-}
-
-
-def _judge(answer: _Answer) -> None:
-    """What an answer to a send means. Only a clear yes returns; only a clear no is a refusal."""
-    status = answer.status
-    if 200 <= status < 300:
-        if answer.is_html:  # a captive portal or a maintenance page said this, not the API
-            raise OutcomeUnknown(Reason.ODD_ANSWER)
-        return
-    if 300 <= status < 400:
-        log.error("sipgate's API answered with a redirect (%d): check SIPGATE_API_URL", status)
-        raise OutcomeUnknown(Reason.REDIRECTED)
-    if status == 401:
-        raise Unauthorized
-    if status == 408 or 500 <= status < 600:
-        raise OutcomeUnknown(Reason.SERVER_ERROR)
-    if 400 <= status < 500:
-        raise _refusal(answer)
-    raise OutcomeUnknown(Reason.ODD_ANSWER)
-
-
-def _refusal(answer: _Answer) -> Refused:
-    return Refused(
-        _REASONS.get(answer.status, Reason.REFUSED),
-        answer.status,
-        detail=_detail(answer),
-        retry_after_s=_retry_after_s(answer.headers.get("Retry-After", "")),
-    )
-
-
-def _as_object(answer: _Answer) -> Mapping[str, Any]:
-    if answer.status == 401:
-        raise Unauthorized
-    if 400 <= answer.status < 500 and answer.status != 408:
-        raise _refusal(answer)
-    if not 200 <= answer.status < 300:
-        raise Unreachable
-    value = answer.json()
-    if not answer.is_whole or not isinstance(value, dict):
-        raise Nonsense("no JSON object")
-    return value
-
-
-def _detail(answer: _Answer) -> str:
-    """sipgate's own words in any of the shapes seen: two JSON shapes, or plain text."""
-    if answer.is_html:
-        return ""
-    value = answer.json()
-    found: Any = answer.body.decode(errors="replace") if value is None else ""
-    if isinstance(value, dict):
-        errors = value.get("errors")
-        if isinstance(errors, list) and errors and isinstance(errors[0], dict):
-            value = errors[0]
-        found = value.get("message") or value.get("detail") or value.get("title")
-    return _printable(found).strip()[:MAX_DETAIL_CHARACTERS]
-
-
-def _retry_after_s(value: str) -> int | None:
-    """Seconds to wait, from a number or a date; None where the header says nothing usable."""
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(int(value[:12]), MAX_RETRY_AFTER_S)
-    try:
-        until = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0, min(int((until - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER_S))
-
-
 def _text(answer: Mapping[str, Any], key: str) -> str:
     """An id: it must be usable as it is."""
     value = answer.get(key)
@@ -418,13 +252,7 @@ def _text(answer: Mapping[str, Any], key: str) -> str:
 
 def _words(answer: Mapping[str, Any], key: str) -> str:
     """Something to show; empty where it is missing."""
-    return _printable(answer.get(key))[:200]
-
-
-def _printable(value: Any) -> str:
-    """Without what no database or page can hold (NUL, half an emoji) or what would turn the text
-    around it (RTL marks)."""
-    return "".join(c for c in str(value or "") if c.isprintable())
+    return printable(answer.get(key))[:200]
 
 
 def _extension(item: Any) -> Extension:

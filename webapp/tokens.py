@@ -18,12 +18,13 @@ from authlib.integrations.base_client import OAuthError
 from sqlalchemy.orm import Session
 
 from webapp import login_server
+from webapp.answers import Unauthorized
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import Grant, LoginAway
 from webapp.models import Message, TokenSet
 from webapp.outcomes import WAITING, Outcome
-from webapp.sipgate import Authorization, Unauthorized
+from webapp.sipgate import Authorization
 
 log = logging.getLogger(__name__)
 

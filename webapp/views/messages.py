@@ -133,16 +133,21 @@ def again(id: str, member: Member) -> ResponseReturnValue:
     return form_page(member, submission, prefill=_as_fields(message))
 
 
-@blueprint.route("/messages/<id>/edit", methods=["GET", "POST"])
+@blueprint.get("/messages/<id>/edit")
 def edit(id: str, member: Member) -> ResponseReturnValue:
-    """Change a planned message, until it goes to sipgate."""
+    """The form with a planned message, which can be changed until it goes to sipgate."""
     message = own_or_404(Message, id, member)
     if message.outcome != Outcome.HELD:
         return _too_late(message)
+    submission = submissions.new_submission(member)
+    return form_page(member, submission, prefill=_as_fields(message), editing=message)
+
+
+@blueprint.post("/messages/<id>/edit")
+def change(id: str, member: Member) -> ResponseReturnValue:
+    message = own_or_404(Message, id, member)
     form = form_of(member, _as_fields(message))
     submission = submissions.new_submission(member)
-    if request.method == "GET":
-        return form_page(member, submission, form=form, editing=message)
     if not form.validate():
         return form_page(member, submission, form=form, editing=message, status=422)
     if len(form.numbers) > 1:

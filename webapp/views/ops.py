@@ -1,12 +1,12 @@
 """For the operator's tools. These never call sipgate."""
 
-from flask import Blueprint, abort, redirect, render_template, request, session
+from flask import Blueprint, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webapp import database, installation, members, sms
 from webapp.config import VERSION
 from webapp.extensions import settings
-from webapp.i18n import LOCALES
+from webapp.i18n import LOCALES, keep_locale
 from webapp.members import public
 from webapp.models import Member
 
@@ -47,7 +47,7 @@ def language() -> ResponseReturnValue:
     """Keep the language chosen in the menu."""
     chosen = request.form.get("locale", "")
     if chosen in LOCALES:
-        session["locale"] = chosen
+        keep_locale(chosen)
     return redirect(members.safe_next(request.form.get("next")), 303)
 
 

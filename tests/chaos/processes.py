@@ -1,0 +1,275 @@
+"""The processes of a run: the simulator, the production server, a second worker.
+
+Each is a session of its own, so that Ctrl-C reaches only us, and each is ended by its own process
+id: `Processes` ends them whatever happens.
+"""
+
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import requests
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+HOST = "127.0.0.1"
+START_LIMIT_S = 60
+END_LIMIT_S = 40
+"""Longer than the server's own grace of 30 s."""
+SEND_CONCURRENCY = 8
+
+PERSON_WAITS_S = 90
+"""How long a browser waits for an answer: longer than any answer takes."""
+
+
+class Program:
+    """One Python module as a process, with its output in a file."""
+
+    def __init__(self, module: str, options: list[str], values: dict[str, str], log: Path) -> None:
+        self.module = module
+        self._options = options
+        self._values = values
+        self.log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", self.module, *self._options],
+                cwd=PROJECT,
+                env={**_surroundings(), **self._values},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self) -> None:
+        """SIGKILL it and its children, at once: nothing is finished, nothing is said."""
+        if self._process is None:
+            return
+        for pid in (*self.children(), self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait()
+
+    def kill_children(self) -> bool:
+        """SIGKILL only what it has started; whether there was anything."""
+        children = self.children()
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(children)
+
+    def end(self) -> None:
+        """Ask it to end, and wait; kill it if it does not."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(END_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def children(self) -> list[int]:
+        """The ids of the processes it has started and that still run (Linux)."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        pid = self._process.pid
+        try:
+            found = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        except OSError:
+            return []
+        return [int(child) for child in found.split()]
+
+
+class Processes:
+    """All of a run's processes; use it as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = folder / "chaos.sqlite"
+        self.app_url = f"http://{HOST}:{_free_port()}"
+        self._killing = threading.Lock()
+
+    def __enter__(self) -> "Processes":
+        try:
+            self._start_all()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for name in ("web", "worker", "simulator"):
+            program: Program | None = getattr(self, name, None)
+            if program is not None:
+                program.kill()
+
+    def _start_all(self) -> None:
+        secret = secrets.token_urlsafe(16)
+        self.simulator = Program(
+            "webapp.simulator",
+            ["--port", "0", "--control", "--redirect-uri", f"{self.app_url}/auth/callback"]
+            + ["--client-secret", secret],
+            {"PYTHONUNBUFFERED": "1"},
+            self.folder / "simulator.log",
+        )
+        self.simulator.start()
+        self.sipgate_url = self._simulators_address()
+        values = self._settings(secret)
+        self.web = Program("webapp.server", [], values, self.folder / "web.log")
+        self.worker = Program("webapp.worker", [], values, self.folder / "worker.log")
+        self.web.start()
+        self.wait_for_web()
+        self.worker.start()
+
+    def wait_for_web(self) -> None:
+        """Until the server answers; RuntimeError if it does not."""
+        until = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < until:
+            with suppress(requests.RequestException):
+                if requests.get(f"{self.app_url}/healthz", timeout=5).status_code == 200:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"the server does not answer: {self._last_words(self.web)}")
+
+    def restart_if_ended(self) -> None:
+        """What ended by itself is started again, as a service manager would."""
+        with self._killing:
+            for program in (self.web, self.worker):
+                if not program.is_running:
+                    program.start()
+
+    def kill(self, which: str) -> None:
+        """SIGKILL and start again at once: `web`, `worker`, or `serving` (the process that serves,
+        which gunicorn's own master starts again)."""
+        with self._killing:
+            if which == "serving" and self.web.kill_children():
+                return
+            program = self.worker if which == "worker" else self.web
+            program.kill()
+            program.start()
+
+    def end_app(self) -> None:
+        """End the server and the worker as a deployment does: what is under way is finished."""
+        enders = [threading.Thread(target=one.end) for one in (self.web, self.worker)]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+
+    def start_app(self) -> None:
+        self.web.start()
+        self.wait_for_web()
+        self.worker.start()
+
+    def errors(self) -> list[str]:
+        """Lines of the logs that begin a traceback or an error."""
+        found = []
+        for program in (self.web, self.worker):
+            for line in program.log.read_text(errors="replace").splitlines():
+                if re.search(r"Traceback| (ERROR|CRITICAL) ", line):
+                    found.append(f"{program.module}: {line[:200]}")
+        return found
+
+    def _settings(self, secret: str) -> dict[str, str]:
+        return {
+            "HOST": HOST,
+            "PORT": self.app_url.rpartition(":")[2],
+            "PUBLIC_URL": self.app_url,
+            "TRUSTED_PROXY_HOPS": "0",
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "SIPGATE_CLIENT_ID": "1234567-0-team-sms-demo:third-party",
+            "SIPGATE_CLIENT_SECRET": secret,
+            "SIPGATE_ISSUER": f"{self.sipgate_url}/auth/realms/third-party",
+            "SIPGATE_API_URL": f"{self.sipgate_url}/v2",
+            "SIPGATE_ACCOUNTS": "1234567 7654321",
+            "SIPGATE_OPTIONAL_SCOPES": "",
+            "DATABASE_URL": f"sqlite:///{self.database}",
+            "REDIS_URL": "",
+            "WEB_PROCESSES": "1",
+            "SEND_CONCURRENCY": str(SEND_CONCURRENCY),
+            # The shortest there is, so that planned messages are handed over while the run lasts.
+            "SCHEDULE_HANDOVER_MINUTES": "5",
+            "DAILY_LIMIT": "1000000",
+            "RATE_LIMITS": "",
+            "QUIET_HOURS": "",
+            "LOG_LEVEL": "INFO",
+        }
+
+    def _simulators_address(self) -> str:
+        """The address that it says it has."""
+        until = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < until and self.simulator.is_running:
+            found = re.search(r"http://\S+", self.simulator.log.read_text())
+            if found:
+                return found[0]
+            time.sleep(0.05)
+        raise RuntimeError(f"the simulator did not start: {self._last_words(self.simulator)}")
+
+    def _last_words(self, program: Program) -> str:
+        return program.log.read_text(errors="replace")[-500:]
+
+
+class Sipgate:
+    """The simulator from outside: its faults and its ledger."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._lock = threading.Lock()
+
+    def fail_next(self, endpoint: str, fault: dict[str, Any]) -> None:
+        self._post("fail", {"endpoint": endpoint, "fault": fault})
+
+    def expire_access_tokens(self) -> None:
+        self._post("expire_access_tokens", {})
+
+    def clear_faults(self) -> None:
+        self._post("clear_faults", {})
+
+    def arrivals(self) -> list[dict[str, Any]]:
+        with self._lock:
+            answer = self._session.get(f"{self._url}/_control/arrivals", timeout=60)
+        found: list[dict[str, Any]] = answer.json()["arrivals"]
+        return found
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _post(self, action: str, order: dict[str, Any]) -> None:
+        with self._lock:
+            answer = self._session.post(f"{self._url}/_control/{action}", json=order, timeout=30)
+        if answer.status_code != 204:
+            raise RuntimeError(f"the simulator refused {action}: {answer.text}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _surroundings() -> dict[str, str]:
+    """What a program needs of our environment, and no settings of ours."""
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
+    return {name: os.environ[name] for name in names if name in os.environ}
