@@ -5,45 +5,55 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Two processes by default: enough to hide waiting, and what a small machine has.
 JOBS ?= 2
+# What the app reads of its translations; compiled, and not in git.
+CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls check lock clean
+.PHONY: help demo run worker test test-tls check strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/app ## try it: the app and a simulated sipgate, on this machine only
+demo: $(VENV)/app $(CATALOGS) ## try it: the app and a simulated sipgate, on this machine only
 	@$(BIN)/python -m webapp.demo
 
-run: $(VENV)/app ## the production server; settings from the environment or .env
+run: $(VENV)/app $(CATALOGS) ## the production server; settings from the environment or .env
 	@$(BIN)/python -m webapp.server
 
-worker: $(VENV)/app ## a worker of its own, beside one or more `make run` (needs REDIS_URL)
+worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make run` (needs REDIS_URL)
 	@$(BIN)/python -m webapp.worker
 
-test: $(VENV)/dev ## all tests; those that need a browser or npm are skipped where there is none
+test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser or npm are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test-tls: $(VENV)/dev ## the tests once more, with the app behind HTTPS
+test-tls: $(VENV)/dev $(CATALOGS) ## the tests once more, with the app behind HTTPS
 	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
 
-check: $(VENV)/dev ## lint, format, types
+check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_i18n.py -k catalog
+
+strings: $(VENV)/app ## bring the translations up to date with the sentences in webapp/ and templates/
+	$(BIN)/pybabel --quiet extract -F pyproject.toml --no-location --sort-output -o $(VENV)/messages.pot .
+	$(BIN)/pybabel --quiet update -i $(VENV)/messages.pot -d webapp/translations -w 100 --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date
 
 lock: $(VENV)/dev ## pin the newest versions that fit requirements*.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements.txt requirements.in
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url -c requirements.txt -o requirements-dev.txt requirements-dev.in
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache tests/npm/node_modules
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache tests/npm/node_modules $(CATALOGS)
 
 $(VENV)/app: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Team SMS needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
 	@touch $@
+
+%.mo: %.po | $(VENV)/app
+	$(BIN)/pybabel --quiet compile -i $< -o $@
 
 $(VENV)/dev: requirements-dev.txt $(VENV)/app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt

@@ -63,6 +63,8 @@ def values_for(simulator: Simulator, database: Path, **changed: str) -> dict[str
         "DATABASE_URL": f"sqlite:///{database}",
         # A test must not depend on the time of day at which it runs.
         "QUIET_HOURS": "",
+        # Nor on how many tests share an app.
+        "RATE_LIMITS": "",
     }
     return {**values, **changed}
 

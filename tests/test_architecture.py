@@ -27,7 +27,7 @@ LAYERS = (
     ("account", "members", "claims"),
     ("sending", "housekeeping"),
     ("waiting", "settling"),
-    ("words", "tasks"),
+    ("words", "tasks", "batches"),
     ("forms",),
     ("questions",),
     ("views",),
@@ -137,7 +137,7 @@ BANNED = [
     (("config", "outcomes", "sms", "times", "recipients"), ("flask", "sqlalchemy", "requests")),
     (("sending", "models", "account"), ("flask", "flask_wtf", "wtforms", "requests")),
     (("sipgate", "answers", "wire", "login_server"), ("sqlalchemy", "flask_wtf")),
-    (("claims", "waiting", "settling", "tasks"), ("flask_wtf", "wtforms", "requests")),
+    (("claims", "waiting", "batches", "settling", "tasks"), ("flask_wtf", "wtforms", "requests")),
     (("words", "i18n"), ("sqlalchemy", "requests", "authlib")),
     (("forms",), ("sqlalchemy", "requests", "authlib")),
     (("views",), ("requests", "urllib3", "authlib", "gunicorn")),
@@ -189,7 +189,7 @@ def test_only_members_and_the_choice_of_language_know_the_session() -> None:
             )
 
 
-WRITERS = ("models", "sending", "claims", "waiting", "settling", "housekeeping")
+WRITERS = ("models", "sending", "claims", "waiting", "batches", "settling", "housekeeping")
 
 
 def test_only_sending_and_its_neighbours_make_and_change_messages() -> None:

@@ -190,7 +190,7 @@ def test_a_missing_option_exits_2(flask_sms: Run, sipgate: Simulator) -> None:
 MISTYPED = {
     "a short code": ({"--to": "110"}, "--to", "Call emergency services by phone"),
     "letters": ({"--to": "0151-FLOWERS"}, "--to", "digits only"),
-    "two numbers": ({"--to": f"{NUMBER},{NUMBER}"}, "--to", "Enter one number"),
+    "two numbers": ({"--to": f"{NUMBER},{NUMBER}"}, "--to", "each number on its own line"),
     "no number": ({"--to": ""}, "--to", "Enter a mobile number"),
     "a colleague's extension": ({"--from": "s2"}, "--from", "none of your extensions"),
     "no extension": ({"--from": ""}, "--from", "none of your extensions"),

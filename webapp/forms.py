@@ -4,7 +4,6 @@ What was typed stays in the fields, right or wrong; what it means comes out of `
 """
 
 from datetime import datetime
-from zoneinfo import available_timezones
 
 from flask import request
 from flask_babel import lazy_gettext as _
@@ -134,6 +133,6 @@ def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
 def _zone_choices(chosen: str | None) -> list[tuple[str, str]]:
     """A short list: the deployment's zone, UTC, and the one chosen; the browser adds its own."""
     zones = [settings.default_time_zone, *COMMON_ZONES]
-    if chosen and chosen in available_timezones():
+    if chosen and chosen in times.zone_names():
         zones.append(chosen)
     return [(zone, zone.replace("_", " ")) for zone in dict.fromkeys(zones)]

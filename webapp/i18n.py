@@ -6,7 +6,7 @@ name, so that nobody has to guess whose eight o'clock is meant.
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import phonenumbers
 from babel.dates import format_datetime, format_timedelta, get_timezone_name
@@ -16,6 +16,7 @@ from flask_babel import get_locale, gettext
 
 from webapp.database import now
 from webapp.extensions import babel
+from webapp.times import zone_names
 
 LOCALES = ("en", "de")
 
@@ -47,14 +48,14 @@ def choose_locale() -> str:
     chosen = session.get("locale")
     if chosen in LOCALES:
         return str(chosen)
-    return request.accept_languages.best_match(LOCALES) or "en"
+    # In the browser's order: `best_match` would prefer a plain `de` to an earlier `en-GB`.
+    asked = (name.partition("-")[0] for name, weight in request.accept_languages if weight)
+    return next((language for language in asked if language in LOCALES), "en")
 
 
 def when(moment: datetime, zone: str = "") -> str:
     """`Tue 24 Nov 2026, 08:00 CET`; in the given zone, else the deployment's."""
-    name = (
-        zone if zone in available_timezones() else current_app.config["SETTINGS"].default_time_zone
-    )
+    name = zone if zone in zone_names() else current_app.config["SETTINGS"].default_time_zone
     local = moment.astimezone(ZoneInfo(name))
     pattern = "EEE d MMM y, HH:mm" if str(get_locale()) == "en" else "EEE d. MMM y, HH:mm"
     return f"{format_datetime(local, pattern, locale=get_locale())} {zone_name(local)}"

@@ -5,6 +5,7 @@ its row taken. So putting something into it may fail without harm, and is only l
 """
 
 import logging
+import sqlite3
 import time
 from typing import Any
 
@@ -37,7 +38,10 @@ def setup_queue(app: Flask) -> None:
             raise SettingError(f"REDIS_URL cannot be used: {type(error).__name__}.") from None
     else:
         path = beside_database(app, "queue")
-        queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
+        try:
+            queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
+        except sqlite3.Error as error:
+            raise SettingError(f"DATABASE_URL: no queue can be kept beside it: {error}.") from None
 
 
 def wake(message_id: str) -> None:

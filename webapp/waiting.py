@@ -156,7 +156,7 @@ def waiting_count(member_id: int) -> int:
 def pause_waiting_of(member_id: int, reason: Reason) -> int:
     """Pause what waits for this member, and the batches it is in; returns how many."""
     with transaction() as rows:
-        return _pause(rows, Message.member_id == member_id, reason)
+        return pause(rows, Message.member_id == member_id, reason)
 
 
 def hand_over_now(member_id: int) -> None:
@@ -210,60 +210,6 @@ def reschedule(message: Message, send_at: datetime | None, zone: str, by: Member
         if done:
             note(rows, Did.RESUMED, by, message=message)
     return done
-
-
-def stop_batch(batch: Batch, by: Member) -> None:
-    with transaction() as rows:
-        _pause(rows, Message.batch_id == batch.id, Reason.STOPPED)
-        note(rows, Did.STOPPED, by, batch_id=batch.id)
-
-
-def resume_batch(batch: Batch, by: Member) -> None:
-    """Go on with what is paused: planned again if its time is ahead, else due now."""
-    at = now()
-    paused = (Message.batch_id == batch.id, Message.outcome == Outcome.PAUSED)
-    with transaction() as rows:
-        ahead = sa.update(Message).where(*paused, Message.send_at > at)
-        rows_changed(
-            rows,
-            ahead.values(outcome=Outcome.HELD, reason="", expected_at=Message.send_at),
-        )
-        rows_changed(
-            rows,
-            sa.update(Message)
-            .where(*paused)
-            .values(outcome=Outcome.QUEUED, reason="", due_at=at, expected_at=at),
-        )
-        rows_changed(
-            rows,
-            sa.update(Batch)
-            .where(Batch.id == batch.id)
-            .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
-        )
-        note(rows, Did.RESUMED, by, batch_id=batch.id)
-
-
-def cancel_batch(batch: Batch, by: Member) -> int:
-    """Withdraw all that has not left; returns how many."""
-    waits = (Message.batch_id == batch.id, Message.outcome.in_((*WAITING, *STUCK)))
-    with transaction() as rows:
-        count = rows_changed(
-            rows,
-            sa.update(Message).where(*waits).values(outcome=Outcome.CANCELLED, settled_at=now()),
-        )
-        note(rows, Did.WITHDREW, by, batch_id=batch.id, detail=str(count))
-    return count
-
-
-def outcome_counts(batch_id: str) -> dict[Outcome, int]:
-    query = (
-        sa.select(Message.outcome, sa.func.count())
-        .where(Message.batch_id == batch_id)
-        .group_by(Message.outcome)
-    )
-    counts = {outcome: count for outcome, count in db.session.execute(query)}
-    release()
-    return counts
 
 
 # --- Underneath -----------------------------------------------------------------------------------
@@ -330,15 +276,16 @@ def _pause_all_of(message: Message) -> None:
 
     def pause_rest(rows: Session) -> None:
         if tokens.newest_for(message.member_id, rows) is None:
-            _pause(rows, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
+            pause(rows, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
         elif message.batch_id:
-            _pause(rows, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
+            pause(rows, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
 
     values = {"outcome": Outcome.PAUSED, "reason": Reason.SIGN_IN_ENDED, "attempt": None}
     sending.write(message, values, pause_rest)
 
 
-def _pause(rows: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
+def pause(rows: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
+    """Pause what waits among `whose`, and the batches it is in; returns how many."""
     waiting = (whose, Message.outcome.in_(WAITING))
     batches = sa.select(Message.batch_id).where(*waiting, Message.batch_id.is_not(None))
     rows_changed(
@@ -371,7 +318,7 @@ def _tell_batch(rows: Session, message: Message, result: Result) -> bool:
     if batch.unknowns_in_a_row >= MAX_UNKNOWNS_IN_A_ROW:
         reason = Reason.UNKNOWNS
     if reason:
-        _pause(rows, Message.batch_id == batch.id, reason)
+        pause(rows, Message.batch_id == batch.id, reason)
     return is_first
 
 
@@ -382,7 +329,7 @@ def _pause_without_sign_in() -> None:
     waiting = (lost, Message.outcome.in_(WAITING))
     if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is not None:
         with transaction() as rows:
-            _pause(rows, lost, Reason.SIGN_IN_ENDED)
+            pause(rows, lost, Reason.SIGN_IN_ENDED)
     release()
 
 

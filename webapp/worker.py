@@ -66,17 +66,27 @@ class _Heart:
         self._thread.join(timeout=5)
 
     def _beat(self) -> None:
-        while True:
-            try:
-                self._consumer.check_worker_health()
-                with self._app.app_context():
-                    installation.beat(self._id)
-            except Exception:  # the database is away for a moment; the next beat tells
-                log.exception("no sign of life could be written")
-            if self._stopped.wait(installation.BEAT_EVERY_S):
-                break
+        self._give_sign()
+        while not self._stopped.wait(installation.BEAT_EVERY_S):
+            # Not before the first wait: threads that are only being started look like dead ones,
+            # and would be started twice.
+            self._replace_dead_threads()
+            self._give_sign()
         with self._app.app_context():
             installation.sign_off(self._id)
+
+    def _replace_dead_threads(self) -> None:
+        try:
+            self._consumer.check_worker_health()
+        except Exception:  # no thread can be had at the moment; the next beat tries again
+            log.exception("the worker's threads could not be looked after")
+
+    def _give_sign(self) -> None:
+        try:
+            with self._app.app_context():
+                installation.beat(self._id)
+        except Exception:  # the database is away for a moment; the next beat tells
+            log.exception("no sign of life could be written")
 
 
 def _options(app: Flask) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 PEOPLE = ("anna", "ben", "karl")
-"""Those of the simulator's cast who have an extension. Anna and Karl are admins, of two accounts."""
+"""Those of the simulator's cast who have an extension, in two accounts."""
 
 MAX_BATCH = 100
 MAINTENANCE = "<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>"

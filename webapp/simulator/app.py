@@ -49,9 +49,16 @@ def setup_faults(app: Flask, world: World) -> None:
         if RAW in request.environ:
             return response
         fault: Fault | None = g.get("fault")
+        if fault is not None and _says_yes(fault) and response.status_code >= 400:
+            fault = None  # what was refused is not called taken
         if _endpoint_name() == "send":
             _write_down(world, response, fault)
         return play(fault, request.environ, g.halt, response) if fault else response
+
+
+def _says_yes(fault: Fault) -> bool:
+    """Whether it carries the request out and claims success, whatever became of it."""
+    return fault.deliver and not fault.is_only_slow and fault.seen_status in range(200, 300)
 
 
 def _endpoint_name() -> str | None:

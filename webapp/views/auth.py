@@ -18,9 +18,8 @@ HAND_OVER, PAUSE = "hand_over", "pause"
 
 @blueprint.get("/login")
 @limiter.limit(
-    lambda: settings.rate_limits["login"],
+    lambda: settings.rate_limits.get("login", ""),  # empty: no limit
     key_func=lambda: request.remote_addr or "",
-    exempt_when=lambda: "login" not in settings.rate_limits,
 )
 @public
 def login() -> ResponseReturnValue:

@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from webapp import members, sending, tasks, waiting, words
+from webapp import batches, members, sending, tasks, words
 from webapp.extensions import db
 from webapp.members import managed_or_404, own_or_404, visible_or_404
 from webapp.models import Batch, Member, Message
@@ -21,7 +21,7 @@ PAGE_SIZE = 200
 def show(id: str, member: Member) -> ResponseReturnValue:
     sending.settle_stale()
     batch = visible_or_404(Batch, id, member)
-    counts = waiting.outcome_counts(batch.id)
+    counts = batches.outcome_counts(batch.id)
     if members.wants_json():
         return jsonify(
             id=batch.id,
@@ -55,21 +55,21 @@ def show(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/batches/<id>/stop")
 def stop(id: str, member: Member) -> ResponseReturnValue:
-    waiting.stop_batch(managed_or_404(Batch, id, member), member)
+    batches.stop(managed_or_404(Batch, id, member), member)
     flash(_("Stopped. What has gone to sipgate already cannot be recalled."), "success")
     return redirect(url_for("batches.show", id=id), 303)
 
 
 @blueprint.post("/batches/<id>/resume")
 def resume(id: str, member: Member) -> ResponseReturnValue:
-    waiting.resume_batch(own_or_404(Batch, id, member), member)
+    batches.resume(own_or_404(Batch, id, member), member)
     tasks.wake_batch(id)
     return redirect(url_for("batches.show", id=id), 303)
 
 
 @blueprint.post("/batches/<id>/cancel")
 def cancel(id: str, member: Member) -> ResponseReturnValue:
-    count = waiting.cancel_batch(managed_or_404(Batch, id, member), member)
+    count = batches.cancel(managed_or_404(Batch, id, member), member)
     flash(
         ngettext("%(num)s message was withdrawn.", "%(num)s messages were withdrawn.", count),
         "success",

@@ -50,9 +50,8 @@ def compose() -> ResponseReturnValue:
 
 @blueprint.post("/messages")
 @limiter.limit(
-    lambda: settings.rate_limits["send"],
+    lambda: settings.rate_limits.get("send", ""),  # empty: no limit
     key_func=members.rate_key,
-    exempt_when=lambda: "send" not in settings.rate_limits,
 )
 def create(member: Member) -> ResponseReturnValue:
     submission = submissions.read_submission(request.form.get("submission_id", ""))
@@ -68,8 +67,11 @@ def create(member: Member) -> ResponseReturnValue:
                 return form_page(member, submission, form=form, status=422)
             asked = questions.questions_about(form, member, submission)
             if questions.unanswered(asked, request.form.get("confirm", "")):
-                return form_page(member, submission, form=form, asked=asked, status=409)
-            taken = sending.submit(
+                # The same form may have been taken meanwhile, and be what the question is about.
+                taken = sending.find_submission(submission, content)
+                if taken is None:
+                    return form_page(member, submission, form=form, asked=asked, status=409)
+            taken = taken or sending.submit(
                 form.checked(),
                 member=member,
                 submission=submission,
