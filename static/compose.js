@@ -1,4 +1,4 @@
-// The compose form: counter, phone, time in words, a button that says what it will do, a draft.
+// The compose form: counter, phone, time in words, what the button will do, draft.
 
 const form = document.querySelector("[data-compose]");
 const { table, words, price, lang } = JSON.parse(form.dataset.compose);
@@ -59,10 +59,10 @@ function showText() {
   part("swap").hidden = !forcing.length || !forcing.every((c) => c in table.look_alikes);
   clearTimeout(pause);
   pause = setTimeout(() => write("spoken", message.value && line), 1500);
-  part("phone-text").replaceChildren(...parts.map((textContent) => make("span", { textContent })));
+  part("phone-text").replaceChildren(...parts.map((textContent, i) => make("span", { textContent, className: i && "cut" })));
 }
 
-// What a zone's clocks show, as the date field writes it. Swedish dates are ISO dates.
+// What a zone's clocks show, as the date field writes it: Swedish dates are ISO.
 const clock = (instant) => new Date(instant).toLocaleString("sv", { timeZone: zone.value }).slice(0, 16).replace(" ", "T");
 const asUtc = (wall) => Date.parse(wall + "Z");
 const format = (instant, options) => new Intl.DateTimeFormat(lang, { timeZone: zone.value, ...options }).format(instant).replace(",", "");
@@ -122,7 +122,7 @@ if (typed === undefined && own && !at.value) {
   if (!zone.value) zone.add(new Option(own, own, true, true));
 }
 
-// What is typed stays in this window until it is sent; app.js drops it then.
+// Typed text is kept in this window until it is sent; app.js drops it then.
 const kept = [to, message, at];
 if (typed === undefined && sessionStorage[draft] && !to.value && !message.value) {
   JSON.parse(sessionStorage[draft]).forEach((value, i) => (kept[i].value = value));

@@ -424,7 +424,7 @@ def test_b10_a_time_is_meant_in_its_own_zone(anna: Browser, sipgate: Simulator, 
 def anna_on(day: datetime, make_app: MakeApp, sipgate: Simulator) -> Iterator[Browser]:
     """Her browser on another day; the simulator's clock is the same."""
     with time_machine.travel(day, tick=True):
-        browser = Browser(make_app(), sipgate)
+        browser = Browser(make_app(SCHEDULE_HANDOVER_MINUTES="44640"), sipgate)
         browser.sign_in("anna")
         yield browser
 

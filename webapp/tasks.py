@@ -41,7 +41,9 @@ def setup_queue(app: Flask) -> None:
         try:
             queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
         except sqlite3.Error as error:
-            raise SettingError(f"DATABASE_URL: no queue can be kept beside it: {error}.") from None
+            raise SettingError(
+                f"DATABASE_URL cannot be used, no queue can be kept beside it: {error}."
+            ) from None
 
 
 def wake(message_id: str) -> None:

@@ -329,6 +329,13 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
         return gettext("The messages are on their way to sipgate, one after the other.")
     if counts.get(Outcome.HELD):
         return gettext("The messages are planned and can still be withdrawn.")
+    if counts.get(Outcome.PAUSED) or counts.get(Outcome.MISSED):
+        return gettext("Some of the messages wait for your decision.")
+    if counts.get(Outcome.UNKNOWN):
+        return gettext(
+            "Done, but of some we cannot tell whether they were sent. Look in sipgate's event list "
+            "before you send them again."
+        )
     return gettext("All done. The list says what became of each message.")
 
 

@@ -213,7 +213,7 @@ def table(report: Report) -> str:
         ("sign-ins", counts["sign-ins"]),
         ("batches told to go on", counts["batches told to go on"]),
         ("withdrawn at the moment of sending", counts["then race"]),
-        ("errors in the logs", counts["errors in the logs"]),
+        ("tracebacks in the logs", counts["tracebacks in the logs"]),
         ("unknown outcomes", report.outcomes["unknown"]),
         *((f"  {reason}", count) for reason, count in report.unknown.most_common()),
         ("  of them arrived", report.unknown_arrived),

@@ -181,14 +181,10 @@ class Processes:
         self.wait_for_web()
         self.worker.start()
 
-    def errors(self) -> list[str]:
-        """Lines of the logs that begin a traceback or an error."""
-        found = []
-        for program in (self.web, self.worker):
-            for line in program.log.read_text(errors="replace").splitlines():
-                if re.search(r"Traceback| (ERROR|CRITICAL) ", line):
-                    found.append(f"{program.module}: {line[:200]}")
-        return found
+    def tracebacks(self) -> int:
+        """How many the logs of the server and the worker hold."""
+        logs = [program.log.read_text(errors="replace") for program in (self.web, self.worker)]
+        return sum(log.count("Traceback (most recent call last)") for log in logs)
 
     def _settings(self, secret: str) -> dict[str, str]:
         return {

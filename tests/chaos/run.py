@@ -59,7 +59,7 @@ def run(options: Options, folder: Path) -> Report:
             report.kills = options.kills
             report.sending_s = sending_s
             report.seconds = time.monotonic() - started
-            counts.add("errors in the logs", len(processes.errors()))
+            counts.add("tracebacks in the logs", processes.tracebacks())
             return report
         finally:
             for browser in browsers:

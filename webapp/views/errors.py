@@ -53,9 +53,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
 def csrf_error(_error: CSRFError) -> ResponseReturnValue:
     """The form is too old for this session: nothing was done, and what was typed is still there."""
     member = members.current_member()
-    if member is None:
-        return sign_in_needed()
-    if request.endpoint == "messages.create":
+    if member is not None and request.endpoint == "messages.create":
         submission = submissions.read_submission(_typed().get("submission_id", ""))
         if submission and submission.member_id == member.id:
             taken = _taken_before(submission)

@@ -1,0 +1,261 @@
+"""`make mutations`: remove each guard that keeps messages single and true, and see a test turn red.
+
+Twelve guards, each removed by an exact replacement of text in a copy of the tree, where the tests
+named beside it then run. At least one of them must fail: a guard whose removal nobody notices is
+not guarded. First the same tests run on the tree as it is, so that red means something. If a
+guard's text is no longer found, this script fails and has to follow the code.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+COPIED = ("webapp", "templates", "static", "tests", "pyproject.toml")
+AT_ONCE = 2
+LIMIT_S = 180
+TESTS_FAILED = 1
+"""pytest's exit code for "ran, and some failed"; others mean that nothing was tested."""
+
+Edit = tuple[str, str, str]
+"""A file below `webapp/`, the guard's text, and what stands there without the guard."""
+
+
+class GuardMoved(Exception):
+    """A guard's text is not in its file exactly once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A guard, how to remove it, and the tests that must notice."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+MUTATIONS = (
+    Mutation(
+        "a form's token is unique",
+        (
+            (
+                "sending.py",
+                "    used = Submission(\n        id=submission.id,",
+                "    used = Submission(\n        id=secrets.token_hex(16),",
+            ),
+        ),
+        ("test_faults_pages.py::test_f36_fifty_parallel_posts_of_one_form_are_one_message",),
+    ),
+    Mutation(
+        "a token is bound to its content",
+        (
+            (
+                "sending.py",
+                "if used.content_hash != content_hash or used.member_id",
+                "if used.member_id",
+            ),
+        ),
+        (
+            "test_faults_pages.py"
+            "::test_f39_a_used_form_with_other_content_sends_nothing_and_keeps_the_text[changed0]",
+        ),
+    ),
+    Mutation(
+        "a claim is conditional",
+        (
+            ("claims.py", "chosen.where(Message.outcome.in_(WAITING), ", "chosen.where("),
+            ("claims.py", "            Message.outcome.in_(WAITING),\n", ""),
+        ),
+        ("test_faults_worker.py::test_f60_a_message_that_is_too_late_is_asked_about",),
+    ),
+    Mutation(
+        "a claim is committed before anything is sent",
+        (
+            (
+                "sending.py",
+                "        _insert(member, batch, messages, used)\n",
+                "        early = attempt(messages[0], credentials)\n"
+                "        _insert(member, batch, messages, used)\n",
+            ),
+            (
+                "sending.py",
+                "        deliver(messages[0], credentials)\n    return Submitted(",
+                "        settle(messages[0], early)\n    return Submitted(",
+            ),
+        ),
+        (
+            "test_faults_pages.py"
+            "::test_f53_a_full_disk_before_the_claim_sends_nothing_and_keeps_the_text",
+        ),
+    ),
+    Mutation(
+        "an interrupted send becomes unknown (made: waiting again)",
+        (
+            (
+                "sending.py",
+                "outcome=Outcome.UNKNOWN,\n                reason=Reason.INTERRUPTED,",
+                "outcome=Outcome.QUEUED,\n                reason='',",
+            ),
+        ),
+        (
+            "test_faults_pages.py"
+            "::test_a_send_interrupted_81_seconds_ago_is_unknown_when_it_is_read[{page}]",
+        ),
+    ),
+    Mutation(
+        "a POST is not repeated",
+        (
+            (
+                "wire.py",
+                "max_retries=0)",
+                "max_retries=__import__('urllib3').Retry(3, allowed_methods=None))",
+            ),
+        ),
+        (
+            "test_faults_send.py"
+            "::test_f08_a_line_that_ends_after_the_request_leaves_the_outcome_unknown",
+        ),
+    ),
+    Mutation(
+        "a redirect is not followed",
+        (
+            ("sipgate.py", "allow_redirects=False,", "allow_redirects=True,"),
+            ("wire.py", '        resp.headers.pop("Location", None)\n', ""),
+            ("wire.py", "    session.max_redirects = 0\n", ""),
+        ),
+        ("test_faults_send.py::test_f14_a_redirect_on_the_same_host_is_not_followed",),
+    ),
+    Mutation(
+        "a page is no answer",
+        (("answers.py", "        if answer.is_html:  #", "        if False:  #"),),
+        ("test_faults_send.py::test_f12_a_page_instead_of_an_answer_leaves_the_outcome_unknown",),
+    ),
+    Mutation(
+        "one deadline for the whole answer",
+        (
+            (
+                "wire.py",
+                "        self._sock.settimeout(self._exchange.remaining_s())\n        count",
+                "        count",
+            ),
+        ),
+        ("test_faults_send.py::test_f11_a_body_that_drips_is_read_no_longer_than_the_deadline",),
+    ),
+    Mutation(
+        "one refresh at a time",
+        (("tokens.py", "return lease if taken == 1 else None", "return lease"),),
+        (
+            "test_faults_login.py"
+            "::test_f25_eight_threads_that_need_a_refresh_make_one_and_all_go_on[sipgate]",
+        ),
+    ),
+    Mutation(
+        "a sign-in's state is used once",
+        (
+            ("oauth.py", "sa.delete(SignIn)\n            .where(", "sa.select(SignIn).where("),
+            ("oauth.py", "            .returning(SignIn)\n", ""),
+        ),
+        ("test_faults_login.py::test_f31_a_callback_twice_at_once_exchanges_its_code_once",),
+    ),
+    Mutation(
+        "what is somebody else's is not there",
+        (
+            (
+                "members.py",
+                "    if row.account_id != member.account_id:\n        return False\n"
+                "    return row.member_id == member.id or sees_account(member)\n",
+                "    return True\n",
+            ),
+        ),
+        ("test_access.py::test_nobody_sees_the_message_of_another[karl]",),
+    ),
+)
+
+
+def main() -> int:
+    """Run everything, print who noticed what, and return 0 if every removal was noticed."""
+    started = time.monotonic()
+    try:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            sound = pool.submit(_is_sound)
+            killers = list(pool.map(_killer_of, MUTATIONS))
+    except GuardMoved as moved:
+        sys.exit(f"{moved}: let tests/mutations.py follow the code")
+    for mutation, killer in zip(MUTATIONS, killers, strict=True):
+        sys.stdout.write(f"{'noticed ' if killer else 'SURVIVED'}  {mutation.name}: {killer}\n")
+    count = sum(bool(killer) for killer in killers)
+    if not sound.result():
+        sys.stdout.write("The tests fail without any removal, so this says nothing.\n")
+    sys.stdout.write(f"{count} of {len(MUTATIONS)}, {round(time.monotonic() - started)} seconds\n")
+    return 0 if sound.result() and count == len(MUTATIONS) else 1
+
+
+def _is_sound() -> bool:
+    """Whether all the tests pass on the tree as it is."""
+    with tempfile.TemporaryDirectory(prefix="team-sms-sound-") as folder:
+        _copy_to(Path(folder))
+        code, output = _run_tests([test for one in MUTATIONS for test in one.tests], Path(folder))
+    if code:
+        sys.stdout.write(output)
+    return code == 0
+
+
+def _killer_of(mutation: Mutation) -> str:
+    """The first test that notices the removal, or an empty text."""
+    with tempfile.TemporaryDirectory(prefix="team-sms-mutation-") as folder:
+        _copy_to(Path(folder))
+        for edit in mutation.edits:
+            _remove(edit, Path(folder))
+        code, output = _run_tests(list(mutation.tests), Path(folder))
+    failed = re.search(r"^FAILED tests/(\S+)", output, re.MULTILINE)
+    if code == TESTS_FAILED and failed:
+        return failed[1].partition(" ")[0]
+    if code:
+        sys.stdout.write(f"--- {mutation.name}: pytest ended with {code}\n{output}\n")
+    return ""
+
+
+def _copy_to(folder: Path) -> None:
+    leave_out = shutil.ignore_patterns("__pycache__", "node_modules", "instance")
+    for name in COPIED:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=leave_out)
+        else:
+            shutil.copy(source, folder / name)
+
+
+def _remove(edit: Edit, folder: Path) -> None:
+    name, guard, without = edit
+    path = folder / "webapp" / name
+    text = path.read_text(encoding="utf-8")
+    if text.count(guard) != 1:
+        raise GuardMoved(f"webapp/{name} has this {text.count(guard)} times: {guard!r}")
+    path.write_text(text.replace(guard, without), encoding="utf-8")
+
+
+def _run_tests(tests: list[str], folder: Path) -> tuple[int, str]:
+    """pytest's exit code and output; 124 if it took too long."""
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-p", "no:cacheprovider"]
+    try:
+        done = subprocess.run(
+            [*command, *(f"tests/{test}" for test in tests)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return 124, "took too long"
+    return done.returncode, done.stdout + done.stderr
+
+
+if __name__ == "__main__":
+    sys.exit(main())
