@@ -21,6 +21,7 @@ from flask import Flask
 from tests.pages import Browser, Page
 from tests.raw_servers import (
     LOOPBACK,
+    RawServer,
     again_link,
     answering,
     black_hole,
@@ -30,6 +31,7 @@ from tests.raw_servers import (
     limit,
     prefilled,
     raw_server,
+    read_request,
     resetting_after,
     tls_sipgate,
     wait_until,
@@ -334,6 +336,22 @@ def test_f11_headers_that_drip_beyond_the_deadline_leave_the_outcome_unknown(
     answer = send(anna)
     assert time.monotonic() - started < 4
     expect(anna, answer, "unknown", "no_answer")
+
+
+def test_f11_a_status_line_decides_although_the_headers_never_end(
+    app: Flask, anna: Browser
+) -> None:
+    def meet(connection: socket.socket, server: RawServer) -> None:
+        server.requests.append(read_request(connection))
+        connection.sendall(b"HTTP/1.1 204 No Content\r\nX-Endless: ")
+        connection.recv(1)  # until the client gives up
+
+    form = anna.compose(recipient=TO, message="Hello")
+    with raw_server(meet) as server:
+        limit(app, api_url=server.url)
+        answer = anna.post("/messages", form)
+        assert len(server.requests) == 1
+    assert anna.twin(answer)["outcome"] == "accepted"
 
 
 def test_f11_a_body_that_drips_is_read_no_longer_than_the_deadline(

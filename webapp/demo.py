@@ -27,27 +27,29 @@ def main() -> None:
     app_port = free_port(int(os.environ.get("PORT") or APP_PORT))
     simulator_port = free_port(SIMULATOR_PORT, taken=app_port)
     secret = secrets.token_urlsafe(24)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="team-sms-demo-") as folder:
-        simulator = start_simulator(simulator_port, app_port, secret)
-        app = start_app(simulator_port, app_port, secret, Path(folder))
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        started: list[subprocess.Popen[bytes]] = []
         try:
-            wait_for(f"http://localhost:{simulator_port}/", simulator)
-            wait_for(f"http://localhost:{app_port}/healthz", app)
+            started.append(start_simulator(simulator_port, app_port, secret))
+            started.append(start_app(simulator_port, app_port, secret, Path(folder)))
+            wait_for(f"http://localhost:{simulator_port}/", started[0])
+            wait_for(f"http://localhost:{app_port}/healthz", started[1])
             sys.stdout.write(welcome(app_port, simulator_port))
             sys.stdout.flush()
-            while app.poll() is None and simulator.poll() is None:
+            while all(process.poll() is None for process in started):
                 time.sleep(0.5)
         except KeyboardInterrupt:
             sys.stdout.write("\nStopping.\n")
         finally:
-            stop(app)
-            stop(simulator)
+            stop_all(started)
 
 
 def start_simulator(port: int, app_port: int, secret: str) -> subprocess.Popen[bytes]:
     redirects = [f"http://{host}:{app_port}/auth/callback" for host in ("localhost", "127.0.0.1")]
-    options = ["--port", str(port), "--client-id", CLIENT_ID, "--client-secret", secret]
+    # With "=": a random secret may begin with a dash.
+    options = [f"--port={port}", f"--client-id={CLIENT_ID}", f"--client-secret={secret}"]
     for uri in redirects:
         options += ["--redirect-uri", uri]
     return start("webapp.simulator", options, dict(os.environ), output=subprocess.DEVNULL)
@@ -82,6 +84,14 @@ def start(
         stdout=output,
         start_new_session=True,
     )
+
+
+def stop_all(processes: list[subprocess.Popen[bytes]]) -> None:
+    """End them; a second Ctrl-C, or the terminal closing, leaves none behind."""
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.SIG_IGN)
+    for process in processes:
+        stop(process)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

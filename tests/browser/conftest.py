@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, Response
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, Response, expect
 
 from tests.browser.visitor import Visitor
 from tests.conftest import PUBLIC_URL, MakeApp
@@ -28,7 +28,7 @@ HERE = __name__.rpartition(".")[0].replace(".", "/")
 IS_TLS = PUBLIC_URL.startswith("https")
 ADMITTED = "1234567"
 """The practice. Karl's workshop has to stay outside."""
-WAIT_MS = 10_000
+WAIT_MS = 20_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -126,6 +126,7 @@ def live_app(
 def watched_contexts(browser: Browser) -> Iterator[Callable[..., tuple[BrowserContext, Watch]]]:
     """Browsers by their options. Making one takes a second, so the tests wipe and share them."""
     made: dict[str, tuple[BrowserContext, Watch]] = {}
+    expect.set_options(timeout=WAIT_MS)
 
     def find(**options: Any) -> tuple[BrowserContext, Watch]:
         options = {"timezone_id": "Europe/Berlin", **options}

@@ -1,5 +1,8 @@
 """The simulator's numbers that choose their outcome, and what the page says of each."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from tests.browser.visitor import Visitor
@@ -38,6 +41,18 @@ def check_outcome(tab: Visitor, number: str) -> None:
 
 def test_every_reserved_number_is_in_the_table() -> None:
     assert set(SAID) == set(BY_NUMBER)
+
+
+def test_the_readme_tells_the_same_outcomes() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    rows = re.findall(
+        r"^\| `0171 (39200\d\d)` \|.*\| (\w+)[^|]*\| ([\w ]+) \|$", readme.read_text(), re.M
+    )
+    told = {f"+49171{number}": (word.lower(), phone) for number, word, phone in rows}
+    assert told == {
+        number: (outcome, "the text" if BY_NUMBER[number].is_delivered else "nothing")
+        for number, (outcome, *_sentences) in SAID.items()
+    }
 
 
 @pytest.mark.slow

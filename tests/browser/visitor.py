@@ -76,7 +76,7 @@ class Visitor:
         return self.page.locator("[data-outcome]").get_attribute("data-outcome") or ""
 
     def phone_texts(self, number: str = RECIPIENT) -> list[str]:
-        """The texts that the simulator's phone page shows, oldest first."""
+        """The texts that the simulator's phone page shows, newest first."""
         self.page.goto(f"{self.sipgate.base_url}/phones/{number}")
         return self.page.locator(".bubble").all_inner_texts()
 
