@@ -23,6 +23,9 @@ run: $(VENV)/app $(CATALOGS) ## the production server; settings from the environ
 worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make run` (needs REDIS_URL)
 	@$(BIN)/python -m webapp.worker
 
+# A test commits to its database all the time, each time waiting for the disk: memory has none.
+test test-tls: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser or npm are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 

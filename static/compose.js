@@ -1,4 +1,4 @@
-// The compose form: counter, phone, time in words, what the button will do, draft.
+// The compose form: counter, phone, time in words, a button that says what it will do, a draft.
 
 const form = document.querySelector("[data-compose]");
 const { table, words, price, lang } = JSON.parse(form.dataset.compose);
@@ -59,11 +59,12 @@ function showText() {
   part("swap").hidden = !forcing.length || !forcing.every((c) => c in table.look_alikes);
   clearTimeout(pause);
   pause = setTimeout(() => write("spoken", message.value && line), 1500);
-  part("phone-text").replaceChildren(...parts.map((textContent, i) => make("span", { textContent, className: i && "cut" })));
+  part("phone-text").replaceChildren(...parts.map((textContent, i) => make("span", { textContent, className: i ? "cut" : "" })));
 }
 
 // What a zone's clocks show, as the date field writes it: Swedish dates are ISO.
 const clock = (instant) => new Date(instant).toLocaleString("sv", { timeZone: zone.value }).slice(0, 16).replace(" ", "T");
+const today = () => Date.parse(clock(Date.now()).slice(0, 10));
 const asUtc = (wall) => Date.parse(wall + "Z");
 const format = (instant, options) => new Intl.DateTimeFormat(lang, { timeZone: zone.value, ...options }).format(instant).replace(",", "");
 const relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
@@ -78,12 +79,12 @@ function showTime() {
   const fits = (shift) => clock(instant + shift) === wall;
   let [key, text, when] = ["now", "", format(instant, short)];
   if (wall) {
-    const days = (Date.parse(wall.slice(0, 10)) - Date.parse(clock(now).slice(0, 10))) / 864e5;
-    const problem = !fits(0) ? "missing" : [36e5, -36e5].some(fits) ? "twice" : instant < now ? "past" : "";
+    const days = (Date.parse(wall.slice(0, 10)) - today()) / 864e5;
     const ms = instant - now;
+    const problem = !fits(0) ? "missing" : [36e5, -36e5].some(fits) ? "twice" : ms < 0 ? "past" : "";
     const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
     const told = [format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" }), relative.format(Math.round(ms / size), unit)];
-    if (days < 2) told.unshift(relative.format(days, "day"));
+    if (days < 2) told.unshift(words.days[days]);
     key = problem ? "plan" : "later";
     text = words[problem] ?? told.join(", ");
     if (days > 6) when = format(instant, { ...short, ...date });
@@ -108,8 +109,8 @@ function show() {
 }
 
 function offerTimes() {
-  const tomorrow = clock(Date.now() + 864e5).slice(0, 10) + "T08:00";
-  const choices = [["", words.clear], [clock(Date.now() + 36e5), relative.format(1, "hour")], [tomorrow, relative.format(1, "day") + " 08:00"]];
+  const tomorrow = new Date(today() + 864e5).toISOString().slice(0, 10) + "T08:00";
+  const choices = [["", words.clear], [clock(Date.now() + 36e5), words.hour], [tomorrow, words.days[1] + " 08:00"]];
   part("quick").replaceChildren(...choices.map(([value, textContent]) =>
     make("button", { type: "button", value, textContent, onclick: () => change(at, value) }),
   ));

@@ -1,4 +1,4 @@
-// Something is under way: look at the page again and again, and take over the parts that changed.
+// Something is under way: look again and again, and take over what changed.
 
 async function look(wait) {
   try {
@@ -10,7 +10,7 @@ async function look(wait) {
       const now = page.querySelector(`[data-live=${part.dataset.live}]`);
       if (now.textContent !== part.textContent) part.replaceChildren(...now.childNodes);
     }
-    if (!page.querySelector("[data-poll]")) return;
+    if (!document.querySelector("[data-poll]")) return;
   } catch {
     // The network is away: the next look may find it.
   }

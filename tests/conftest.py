@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 
 from tests.pages import Browser
 from webapp import create_app
@@ -82,8 +83,19 @@ def template_database(simulator: Simulator, tmp_path_factory: pytest.TempPathFac
 MakeApp = Callable[..., Flask]
 
 
+@pytest.fixture(scope="session")
+def compiled_templates(tmp_path_factory: pytest.TempPathFactory) -> FileSystemBytecodeCache:
+    """Page templates compiled once per process: every test makes an app, which would do it anew."""
+    return FileSystemBytecodeCache(str(tmp_path_factory.mktemp("templates")))
+
+
 @pytest.fixture
-def make_app(sipgate: Simulator, template_database: Path, tmp_path: Path) -> Iterator[MakeApp]:
+def make_app(
+    sipgate: Simulator,
+    template_database: Path,
+    tmp_path: Path,
+    compiled_templates: FileSystemBytecodeCache,
+) -> Iterator[MakeApp]:
     """Make an app on this test's own database; keyword arguments change settings."""
     database = tmp_path / "app.sqlite"
     shutil.copy(template_database, database)
@@ -91,6 +103,7 @@ def make_app(sipgate: Simulator, template_database: Path, tmp_path: Path) -> Ite
 
     def make(**changed: str) -> Flask:
         app = create_app(values_for(sipgate, database, **changed))
+        app.jinja_env.bytecode_cache = compiled_templates
         made.append(app)
         return app
 

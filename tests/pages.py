@@ -97,8 +97,9 @@ class Page:
         for tag in self.soup.find_all(True):
             assert not tag.has_attr("style"), f"style attribute on {tag.name}"
             assert not [name for name in tag.attrs if INLINE_HANDLER.match(name)], tag.name
+        visible = self._visible_words()
         for word in ("Undefined", "None", "{{", "LazyString"):
-            assert word not in self._visible_words(), f"{word!r} on the page"
+            assert word not in visible, f"{word!r} on the page"
         ids = [tag["id"] for tag in self.soup.find_all(id=True)]
         assert len(ids) == len(set(ids)), "an id stands twice on the page"
 

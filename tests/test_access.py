@@ -102,9 +102,7 @@ def test_a_stranger_gets_no_further_than_the_sign_in(
 
 
 def test_a_strangers_post_is_401_with_a_way_to_sign_in(app: Flask, stranger: Browser) -> None:
-    posts = [
-        rule for rule in rules(app) if "POST" in rule.methods and rule.endpoint not in PUBLIC
-    ]
+    posts = [rule for rule in rules(app) if "POST" in rule.methods and rule.endpoint not in PUBLIC]
     assert posts
     for rule in posts:
         page = stranger.post(address(rule), {}, status=401)

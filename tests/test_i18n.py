@@ -354,4 +354,4 @@ def test_a_price_is_estimated_for_all_recipients(
     )
     several = browser.send("+491713920050\n+491713920051\n+491713920052", text, status=409)
     assert "about €0.47 in all" in several.text
-    assert "Costs more because of „" in several.text
+    assert "Dearer because of „" in several.text

@@ -239,7 +239,10 @@ def _require_sign_in() -> ResponseReturnValue | None:
     if request.method in UNSAFE_METHODS:
         if _comes_from_another_site():
             abort(403)
-        csrf.protect()
+        if found:
+            # A stranger has nothing to protect, and must get no cookie: one that answers a second
+            # callback would put out the session that the first has just opened.
+            csrf.protect()
     if found and not is_public(current_app.view_functions[str(request.endpoint)]):
         request.view_args = {**(request.view_args or {}), "member": found.member}
     return None

@@ -34,18 +34,24 @@ class EmbeddedWorker:
     """The worker of a one-process deployment. `start` once per process, after any fork."""
 
     def __init__(self, app: Flask) -> None:
-        self._consumer = _QuietConsumer(queue, **_options(app))
-        queue.stop_flag = self._consumer.stop_flag
-        self._heart = _Heart(app, self._consumer)
+        self._app = app
+        self._consumer: Consumer | None = None
+        self._heart: _Heart | None = None
 
     def start(self) -> None:
-        self._heart.start()
+        # Made only now: Python takes threads that were made before a fork for dead, and the look
+        # after dead threads would start each of them a second time.
+        self._consumer = _QuietConsumer(queue, **_options(self._app))
+        self._heart = _Heart(self._app, self._consumer)
+        queue.stop_flag = self._consumer.stop_flag
         self._consumer.start()
+        self._heart.start()
 
     def stop(self) -> None:
         """Finish what is under way, take nothing new."""
-        self._consumer.stop(graceful=True)
-        self._heart.stop()
+        if self._consumer and self._heart:
+            self._consumer.stop(graceful=True)
+            self._heart.stop()
 
 
 class _Heart:

@@ -110,7 +110,10 @@ def live_app(
     """
     server = SimulatorServer(World(), 0, tls=certificate, control=False)
     url = f"{'https' if certificate else 'http'}://localhost:{server.port}"
-    server.app = make_app(PUBLIC_URL=url, SIPGATE_ACCOUNTS=ADMITTED)
+    # Planned times go to sipgate at once here, where their arrival can be compared.
+    server.app = make_app(
+        PUBLIC_URL=url, SIPGATE_ACCOUNTS=ADMITTED, SCHEDULE_HANDOVER_MINUTES="44640"
+    )
     registered = sipgate.world.client
     sipgate.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
     thread = threading.Thread(target=server.run, name="live app", daemon=True)

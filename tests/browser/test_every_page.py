@@ -109,7 +109,7 @@ def list_of_messages(visitor: Visitor) -> None:
 
 def opened_menu(visitor: Visitor) -> None:
     visitor.go("/messages")
-    visitor.page.locator("details.menu summary").click()
+    visitor.page.locator("[popovertarget=menu]").click()
 
 
 def extensions_not_known(visitor: Visitor) -> None:

@@ -42,7 +42,7 @@ def test_signing_in_sending_and_signing_out_need_no_mouse(visitor: Visitor) -> N
     press(visitor, "Enter")
     visitor.see("Accepted by sipgate")
     assert visitor.sent_texts() == ["By keyboard"]
-    tab_to(visitor, visitor.page.locator("details.menu summary"))
+    tab_to(visitor, visitor.page.locator("[popovertarget=menu]"))
     press(visitor, "Enter")
     tab_to(visitor, visitor.page.get_by_role("button", name="Sign out"))
     press(visitor, "Enter")
@@ -60,7 +60,7 @@ def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:
 
 def test_escape_closes_the_menu_and_returns_to_its_button(anna: Visitor) -> None:
     anna.go("/")
-    summary = anna.page.locator("details.menu summary")
+    summary = anna.page.locator("[popovertarget=menu]")
     summary.focus()
     press(anna, "Enter", "Tab", "Escape")
     expect(summary).to_be_focused()

@@ -91,6 +91,6 @@ class Visitor:
         expect(self.main).to_contain_text(text)
 
     def sign_out(self) -> None:
-        self.page.locator("details.menu summary").click()
+        self.page.locator("[popovertarget=menu]").click()
         self.page.get_by_role("button", name="Sign out").click()
         self.see("You are signed out")

@@ -270,9 +270,9 @@ class Browser:
             return fields
         page = Page(answer.text)
         if answer.status_code == 401:
-            self._counts.add("forms kept over a new sign-in")
-            kept = self._form_at(self._sign_in(page.link("Sign in again")))
-            return {**fields, **kept}
+            return self._after_sign_in(
+                submission, self._sign_in(page.link("Sign in again")), fields
+            )
         form = page.form("/messages")
         if answer.status_code == 409 and form and "confirm" in form.buttons:
             return self._confirmed(submission, {**form.fields}, form.buttons["confirm"])
@@ -281,6 +281,18 @@ class Browser:
             return {**form.fields}
         self._counts.add(f"forms turned down, {answer.status_code}")
         return None
+
+    def _after_sign_in(
+        self, submission: Submission, path: str, fields: dict[str, str]
+    ) -> dict[str, str] | None:
+        """The form that was kept; or nothing more to post, where the way back leads to what the
+        form became before its answer was lost."""
+        if path.startswith(("/messages/", "/batches/")):
+            self._counts.add("forms found taken after a new sign-in")
+            submission.address = path
+            return None
+        self._counts.add("forms kept over a new sign-in")
+        return {**fields, **self._form_at(path)}
 
     def _confirmed(
         self, submission: Submission, fields: dict[str, str], code: str
