@@ -39,12 +39,12 @@ TEXTS = (
 )
 
 
-
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         sys.exit("Needs Chromium or Chrome.")
+    os.environ["QUIET_HOURS"] = ""  # the pictures are the same at night
     with running_demo() as (app, simulator), sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program,
@@ -82,6 +82,7 @@ def take_all(browser: Browser, app: str, simulator: str) -> None:
     page.goto(app)
     take(page, "welcome")
     sign_in(page)
+    take_form(page, app)
     for number, text in TEXTS:
         send(page, app, number, text)
         name = {"0171 3920020": "accepted", "0171 3920006": "unknown"}.get(number)
@@ -89,6 +90,10 @@ def take_all(browser: Browser, app: str, simulator: str) -> None:
             take(page, name)
     take_at(page, f"{app}/messages", "messages")
     take_at(page, f"{simulator}/phones", "phones")
+
+
+def take_form(page: Page, app: str) -> None:
+    """Light, dark, and on a phone."""
     write(page, app, "0171 3920021", REMINDER)
     page.get_by_role("button", name="Tomorrow 08:00").click()
     page.set_viewport_size(TALL)
@@ -98,6 +103,7 @@ def take_all(browser: Browser, app: str, simulator: str) -> None:
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="light")
     take(page, "compose-phone", full_page=True)
+    page.set_viewport_size(DESKTOP)
 
 
 def sign_in(page: Page) -> None:
@@ -126,7 +132,7 @@ def take_at(page: Page, url: str, name: str) -> None:
 
 def take(page: Page, name: str, *, full_page: bool = False) -> None:
     page.mouse.move(0, 0)
-    page.evaluate("document.activeElement.blur()")
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     path = FOLDER / f"{name}.png"
     page.screenshot(path=path, full_page=full_page, animations="disabled", caret="hide")
 
