@@ -9,7 +9,7 @@ JOBS ?= 2
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls check strings lock clean
+.PHONY: help demo run worker test test-tls check chaos mutations strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,7 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 	@$(BIN)/python -m webapp.worker
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
-test test-tls: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+test test-tls chaos mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser or npm are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
@@ -37,6 +37,16 @@ check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_i18n.py -k catalog
+
+# SUBMISSIONS=500 KILLS=5 for a quick look.
+SUBMISSIONS ?= 10000
+KILLS ?= 30
+SEED ?= 1
+chaos: $(VENV)/dev $(CATALOGS) ## send under faults and kills, and compare with a ledger (docs/chaos.md; 15 minutes)
+	@$(BIN)/python -m tests.chaos --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
+
+mutations: $(VENV)/dev $(CATALOGS) ## remove twelve guards, one after the other: a test must notice each
+	@$(BIN)/python -m tests.mutations
 
 strings: $(VENV)/app ## bring the translations up to date with the sentences in webapp/ and templates/
 	$(BIN)/pybabel --quiet extract -F pyproject.toml --no-location --sort-output -o $(VENV)/messages.pot .

@@ -6,6 +6,7 @@ not guarded. First the same tests run on the tree as it is, so that red means so
 guard's text is no longer found, this script fails and has to follow the code.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -188,7 +189,7 @@ def main() -> int:
     except GuardMoved as moved:
         sys.exit(f"{moved}: let tests/mutations.py follow the code")
     for mutation, killer in zip(MUTATIONS, killers, strict=True):
-        sys.stdout.write(f"{'noticed ' if killer else 'SURVIVED'}  {mutation.name}: {killer}\n")
+        sys.stdout.write(f"{'noticed' if killer else 'SURVIVED'}: {mutation.name}\n    {killer}\n")
     count = sum(bool(killer) for killer in killers)
     if not sound.result():
         sys.stdout.write("The tests fail without any removal, so this says nothing.\n")
@@ -207,15 +208,15 @@ def _is_sound() -> bool:
 
 
 def _killer_of(mutation: Mutation) -> str:
-    """The first test that notices the removal, or an empty text."""
+    """The first test that notices the removal, with its words, or an empty text."""
     with tempfile.TemporaryDirectory(prefix="team-sms-mutation-") as folder:
         _copy_to(Path(folder))
         for edit in mutation.edits:
             _remove(edit, Path(folder))
         code, output = _run_tests(list(mutation.tests), Path(folder))
-    failed = re.search(r"^FAILED tests/(\S+)", output, re.MULTILINE)
+    failed = re.search(r"^FAILED tests/(.+)", output, re.MULTILINE)
     if code == TESTS_FAILED and failed:
-        return failed[1].partition(" ")[0]
+        return failed[1]
     if code:
         sys.stdout.write(f"--- {mutation.name}: pytest ended with {code}\n{output}\n")
     return ""
@@ -247,6 +248,7 @@ def _run_tests(tests: list[str], folder: Path) -> tuple[int, str]:
         done = subprocess.run(
             [*command, *(f"tests/{test}" for test in tests)],
             cwd=folder,
+            env={**os.environ, "COLUMNS": "300"},  # room for the words of the failure
             capture_output=True,
             text=True,
             timeout=LIMIT_S,

@@ -88,7 +88,7 @@ def backup(target: Path) -> None:
         raise ValueError("use pg_dump for PostgreSQL, and `flask hold` first after a restore")
     if target.exists():
         raise ValueError(f"{target} exists already")
-    release()
+    settle_in()  # the copy needs the row that says it is on hold
     os.close(os.open(target, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600))
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.connection.execute("VACUUM INTO ?", (str(target),))

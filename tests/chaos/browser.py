@@ -7,7 +7,7 @@ is told to go on.
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -50,6 +50,7 @@ class Browser:
         self.person = person
         self.submissions: list[Submission] = []
         self._url = processes.app_url
+        self._is_over = processes.is_over
         self._sipgate = sipgate
         self._counts = counts
         self._chance = random.Random(seed)
@@ -136,8 +137,7 @@ class Browser:
         return found
 
     def _get(self, path: str, **headers: str) -> requests.Response:
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
+        for _ in self._tries(f"GET {path.partition('?')[0]}"):
             answer = self._once(lambda: self._tab.get(self._url + path, headers=headers))
             if answer is None:
                 continue
@@ -145,13 +145,11 @@ class Browser:
                 self._sign_in(_local(answer.headers.get("Location", "/login")))
             elif answer.status_code not in (500, 502, 503):
                 return answer
-        self._counts.wrong(f"GET {path.partition('?')[0]} was never answered")
-        raise TimeoutError(path)
+        raise AssertionError("tries end by themselves")
 
     def _sign_in(self, path: str = "/login") -> str:
         """Through sipgate's login and back; returns where the callback leads."""
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
+        for _ in self._tries("a sign-in"):
             begun = self._once(lambda: self._tab.get(self._url + path))
             if begun is None or begun.status_code != 302:
                 continue
@@ -163,8 +161,20 @@ class Browser:
             if done is not None and done.status_code == 302:
                 self._counts.add("sign-ins")
                 return _local(done.headers["Location"])
-        self._counts.wrong("a sign-in never worked")
-        raise TimeoutError(path)
+        raise AssertionError("tries end by themselves")
+
+    def _tries(self, what: str) -> Iterator[None]:
+        """Again and again, for as long as a person could wait; then it is lost, and that is said.
+
+        Raises TimeoutError, also when the run was broken off.
+        """
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            if self._is_over.is_set():
+                raise TimeoutError("the run was broken off")
+            yield
+        self._counts.wrong(f"{what} never worked")
+        raise TimeoutError(what)
 
     def _agree(self, address: str) -> requests.Response:
         data = {"login_as": self.person, "decision": "allow"}
@@ -199,8 +209,7 @@ class Browser:
     def _form_at(self, path: str) -> dict[str, str]:
         """The message form of a page; again until it is there (the list of extensions may be away,
         or the page was asked for before the sign-in)."""
-        until = time.monotonic() + PATIENCE_S
-        while time.monotonic() < until:
+        for _ in self._tries("the form"):
             page = self.get(path)
             form = page.form("/messages")
             if form is not None:
@@ -209,8 +218,7 @@ class Browser:
                 self._sign_in(page.link("Sign in with sipgate"))
             else:
                 time.sleep(1)
-        self._counts.wrong("the form was never there")
-        raise TimeoutError(path)
+        raise AssertionError("tries end by themselves")
 
     def _arm(self, order: Order) -> None:
         """Tell the simulator what goes wrong next; whoever sends next meets it."""
@@ -225,10 +233,11 @@ class Browser:
 
     def _send(self, submission: Submission, fields: dict[str, str]) -> None:
         """Post the form until it is answered for good: taken, or turned down."""
-        until = time.monotonic() + PATIENCE_S
         if submission.order.is_doubled:
             self._post_twice(submission, fields)
-        while not submission.address and time.monotonic() < until:
+        tries = self._tries(f"form {submission.order.number}")
+        while not submission.address:
+            next(tries)
             answer = self._post("/messages", fields)
             if answer is None:
                 self._counts.add("forms sent again")
@@ -237,8 +246,6 @@ class Browser:
             if next_fields is None:
                 return
             fields = next_fields
-        if not submission.address:
-            self._counts.wrong(f"form {submission.order.number} was never answered")
 
     def _post(self, path: str, fields: dict[str, str]) -> requests.Response | None:
         return self._once(lambda: self._tab.post(self._url + path, fields))

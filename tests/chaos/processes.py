@@ -56,6 +56,11 @@ class Program:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """Negative: the signal that ended it. None while it runs."""
+        return self._process.poll() if self._process is not None else None
+
     def kill(self) -> None:
         """SIGKILL it and its children, at once: nothing is finished, nothing is said."""
         if self._process is None:
@@ -102,6 +107,8 @@ class Processes:
         self.folder = folder
         self.database = folder / "chaos.sqlite"
         self.app_url = f"http://{HOST}:{_free_port()}"
+        self.is_over = threading.Event()
+        """Set when the run is broken off or done: nobody need wait for an answer any more."""
         self._killing = threading.Lock()
 
     def __enter__(self) -> "Processes":
@@ -118,13 +125,14 @@ class Processes:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.is_over.set()
         for name in ("web", "worker", "simulator"):
             program: Program | None = getattr(self, name, None)
             if program is not None:
                 program.kill()
 
     def _start_all(self) -> None:
-        secret = secrets.token_urlsafe(16)
+        secret = secrets.token_hex(16)  # no dash in front: it is an option's value
         self.simulator = Program(
             "webapp.simulator",
             ["--port", "0", "--control", "--redirect-uri", f"{self.app_url}/auth/callback"]
@@ -151,12 +159,14 @@ class Processes:
             time.sleep(0.1)
         raise RuntimeError(f"the server does not answer: {self._last_words(self.web)}")
 
-    def restart_if_ended(self) -> None:
-        """What ended by itself is started again, as a service manager would."""
+    def restart_if_ended(self) -> list[str]:
+        """Start again what ended by itself, as a service manager would; returns what that was."""
         with self._killing:
-            for program in (self.web, self.worker):
-                if not program.is_running:
-                    program.start()
+            ended = [program for program in (self.web, self.worker) if not program.is_running]
+            sentences = [f"{one.module} ended by itself ({one.exit_code})" for one in ended]
+            for program in ended:
+                program.start()
+        return sentences
 
     def kill(self, which: str) -> None:
         """SIGKILL and start again at once: `web`, `worker`, or `serving` (the process that serves,

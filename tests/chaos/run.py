@@ -24,6 +24,7 @@ BROWSERS_EACH = 4
 SETTLE_LIMIT_S = 600
 """Planned messages are due within two minutes, a dead sender's row becomes unknown after 80 s, and
 what was put back is found by the sweep of every minute: so this is several times what it takes."""
+TELL_EVERY_S = 10
 KILLABLE = ("web", "serving", "worker")
 OLD = timedelta(minutes=2)
 
@@ -53,7 +54,7 @@ def run(options: Options, folder: Path) -> Report:
             _send(options, browsers, processes, counts)
             sending_s = time.monotonic() - started
             sipgate.clear_faults()
-            _settle(options, browsers, processes)
+            _settle(options, browsers, processes, counts)
             report = judge.judge(browsers, sipgate, counts)
             report.parallelism = SEND_CONCURRENCY + 2 * len(browsers)
             report.kills = options.kills
@@ -96,25 +97,24 @@ class _Work:
 def _send(options: Options, browsers: list[Browser], processes: Processes, counts: Counts) -> None:
     """Carry out all orders, in as many threads as there are browsers, while the killer is about."""
     work = _Work(make_orders(options.seed, options.submissions))
-    is_over = threading.Event()
-    killer = threading.Thread(target=_kill, args=(options, work, processes, counts, is_over))
-    threads = [threading.Thread(target=_carry_out, args=(b, work, counts)) for b in browsers]
+    threads = [
+        threading.Thread(target=_kill, args=(options, work, processes, counts)),
+        *(threading.Thread(target=_carry_out, args=(b, work, processes, counts)) for b in browsers),
+    ]
     try:
-        for thread in (killer, *threads):
-            thread.start()
         for thread in threads:
-            while thread.is_alive():
-                thread.join(10)
-                _tell(f"{work.begun} of {work.total} forms, {counts['kills']} kills")
-    finally:
-        while work.next():  # after Ctrl-C: nobody begins another one
-            pass
-        is_over.set()
-        killer.join()
+            thread.start()
+        while alive := [thread for thread in threads if thread.is_alive()]:
+            alive[0].join(TELL_EVERY_S)
+            _restart(processes, counts)
+            _tell(f"{work.begun} of {work.total} forms, {counts['kills']} kills")
+    except BaseException:
+        processes.is_over.set()  # Ctrl-C: the threads end by themselves
+        raise
 
 
-def _carry_out(browser: Browser, work: _Work, counts: Counts) -> None:
-    while (order := work.next()) is not None:
+def _carry_out(browser: Browser, work: _Work, processes: Processes, counts: Counts) -> None:
+    while not processes.is_over.is_set() and (order := work.next()) is not None:
         try:
             browser.carry_out(order)
         except TimeoutError:
@@ -123,25 +123,31 @@ def _carry_out(browser: Browser, work: _Work, counts: Counts) -> None:
             counts.wrong(f"form {order.number}: {type(error).__name__}: {error}")
 
 
-def _kill(
-    options: Options, work: _Work, processes: Processes, counts: Counts, is_over: threading.Event
-) -> None:
+def _kill(options: Options, work: _Work, processes: Processes, counts: Counts) -> None:
     """SIGKILL something at random moments; all the kills that were asked for."""
     chance = random.Random(f"{options.seed} killer")
     for point in kill_points(options.seed, options.submissions, options.kills):
-        while work.begun < point and not is_over.wait(0.05):
-            pass
+        while work.begun < point:
+            if processes.is_over.wait(0.05):
+                return
         time.sleep(chance.random())
         which = chance.choice(KILLABLE)
         processes.kill(which)
         counts.add("kills")
         counts.add(f"killed {which}")
-        processes.restart_if_ended()
 
 
-def _settle(options: Options, browsers: list[Browser], processes: Processes) -> None:
+def _restart(processes: Processes, counts: Counts) -> None:
+    """Nothing may end that nobody has killed; whatever did is started again, and told."""
+    for sentence in processes.restart_if_ended():
+        counts.wrong(sentence)
+
+
+def _settle(
+    options: Options, browsers: list[Browser], processes: Processes, counts: Counts
+) -> None:
     """Until nothing waits or is being sent; people go on with what was paused."""
-    processes.restart_if_ended()
+    _restart(processes, counts)
     processes.wait_for_web()
     is_aged = not options.is_hurried
     until = time.monotonic() + SETTLE_LIMIT_S
@@ -152,7 +158,7 @@ def _settle(options: Options, browsers: list[Browser], processes: Processes) -> 
             return
         if not is_aged:
             _put_clocks_back(processes)
-        processes.restart_if_ended()
+        _restart(processes, counts)
         time.sleep(0.5 if options.is_hurried else 5)
 
 

@@ -1,0 +1,82 @@
+"""`docs/faults.md` ties each fault and each bad input to the tests that carry its id.
+
+`python -m tests.test_matrix` writes the table anew; the test keeps it true. An id without a test
+stands in `NOT_YET`, with the reason, and leaves it when its first test is written.
+"""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent
+TABLE = TESTS.parent / "docs" / "faults.md"
+IDS = [f"F{n:02}" for n in range(1, 67)] + [f"B{n:02}" for n in range(1, 31)]
+NAME = re.compile(r"test_([fb]\d\d)_")
+
+LISTS = "lists from a file or a large paste come with a later version"
+NOT_YET = {
+    "B09": "message templates come with a later version",
+    "B11": LISTS,
+    "B12": LISTS,
+    "B13": LISTS,
+    "B14": LISTS,
+    "F30": "a process killed between the refresh's answer and saving it: only by chaos so far",
+    "F42": "a browser killed while a batch runs: not yet tested",
+    "F43": "a rolling restart under load: only by chaos (SIGKILL) so far",
+    "F44": "SIGKILL at named points: only at random points, by chaos, so far",
+    "F45": "`make chaos`; a small run is tests/test_chaos.py",
+    "F46": "SIGTERM while the worker sends: not yet tested",
+    "F48": "a worker that hangs (SIGSTOP): not yet tested; its missing sign of life is F49",
+    "F51": "PostgreSQL comes with a later version",
+    "F52": "a lost answer to COMMIT needs PostgreSQL and a cutting proxy: not yet tested",
+    "F58": "power loss: `synchronous=FULL` is set; not yet tested",
+    "F59": "upgrade with waiting rows of every kind: not yet tested beyond up, down and up again",
+    "F61": "clocks that jump: not yet tested",
+    "F62": "tests/test_times.py and B10",
+    "F63": "B10 when submitted; F60 when handed over",
+    "F65": "errors in logging: not yet tested",
+    "F66": "10,000 recipients at once come with lists",
+}
+
+
+def names_by_id() -> dict[str, list[str]]:
+    """`F06` to `test_faults_send.py: test_f06_…`, in the order of files and lines."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(TESTS.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and (match := NAME.match(node.name)):
+                place = path.relative_to(TESTS).as_posix()
+                found[match[1].upper()].append(f"`{place}`: {node.name}")
+    return {key: sorted(names) for key, names in found.items()}
+
+
+def table() -> str:
+    found = names_by_id()
+    lines = [
+        "# Faults and bad input, and what tests them",
+        "",
+        "Written by `python -m tests.test_matrix`; a test keeps it true.",
+        "",
+        "| id | tests |",
+        "|---|---|",
+    ]
+    for id_ in IDS:
+        cell = "<br>".join(found[id_]) if id_ in found else f"none: {NOT_YET[id_]}"
+        lines.append(f"| {id_} | {cell} |")
+    return "\n".join(lines) + "\n"
+
+
+def test_every_fault_has_a_test_or_a_reason() -> None:
+    found = names_by_id()
+    assert not [id_ for id_ in IDS if id_ not in found and id_ not in NOT_YET]
+    assert not [id_ for id_ in NOT_YET if id_ in found], "tested now: take it out of NOT_YET"
+    assert not set(found) - set(IDS), "a test carries an id that no fault has"
+
+
+def test_the_table_is_up_to_date() -> None:
+    assert TABLE.read_text() == table(), "run: python -m tests.test_matrix"
+
+
+if __name__ == "__main__":
+    TABLE.write_text(table())
