@@ -121,6 +121,7 @@ def write(page: Page, app: str, number: str, text: str) -> None:
 
 def send(page: Page, app: str, number: str, text: str) -> None:
     write(page, app, number, text)
+    page.get_by_role("button", name="Now", exact=True).click()  # a kept draft may have a time
     page.get_by_role("button", name="Send now").click()
     page.wait_for_url("**/messages/*")
 
