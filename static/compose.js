@@ -123,8 +123,8 @@ if (typed === undefined && own && !at.value) {
   if (!zone.value) zone.add(new Option(own, own, true, true));
 }
 
-// Typed text is kept in this window until it is sent; app.js drops it then.
-const kept = [to, message, at];
+// What was typed, but no time, is kept here until it is sent; app.js drops it.
+const kept = [to, message];
 if (typed === undefined && sessionStorage[draft] && !to.value && !message.value) {
   JSON.parse(sessionStorage[draft]).forEach((value, i) => (kept[i].value = value));
   part("restored").hidden = false;
