@@ -4,32 +4,43 @@ A kept answer serves for a minute. After that sipgate is asked again; if it is a
 nonsense, the kept answer serves on, and it is left in peace for half a minute.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from webapp import sipgate, tokens
 from webapp.answers import Refused, SipgateError
 from webapp.database import now, release, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
-from webapp.models import KeptAnswer, Member
+from webapp.models import BrowserSession, KeptAnswer, Member
 from webapp.outcomes import Reason
-from webapp.sipgate import Extension
+from webapp.sipgate import Authorization, Balance, Extension
 from webapp.tokens import Credentials
 
 FRESH = timedelta(minutes=1)
 ASK_AGAIN_AFTER = timedelta(seconds=30)
+BALANCE_SCOPE = "balance:read"
+BALANCE_SHOWN_FOR = timedelta(minutes=15)
+READ_EVERY = timedelta(minutes=5)
+HERE_SINCE = timedelta(minutes=10)
+"""A member whose browser asked for a page within this time is taken to be at work."""
 
 
 class Trouble(StrEnum):
-    """Why the list of extensions may be old or empty; empty text when all is well."""
+    """Why what is kept may be old or missing; empty text when all is well."""
 
     NONE = ""
     AWAY = "away"
     NOT_ALLOWED = "not_allowed"
+    NOT_GRANTED = "not_granted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,66 +54,159 @@ class Extensions:
         return next((item for item in self.items if item.id == extension_id), None)
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last answer, as it was kept, and what is wrong with it."""
+
+    value: Any
+    trouble: Trouble = Trouble.NONE
+    fetched_at: datetime | None = None
+
+
 def extensions(member: Member, credentials: Credentials) -> Extensions:
     """The member's extensions; raises `tokens.SignInEnded` only."""
-    kept = _kept(member, "extensions")
+    known = ask(
+        member,
+        credentials,
+        "extensions",
+        lambda auth: [asdict(item) for item in sipgate.client().extensions(auth, member.sub)],
+    )
+    items = tuple(Extension(**item) for item in known.value or ())
+    return Extensions(items, known.trouble)
+
+
+def read_balance(member: Member, credentials: Credentials) -> None:
+    """Ask for the account's balance and keep it; a refusal or a sipgate that is away hides it."""
+
+    def call(auth: Authorization) -> Any:
+        found = sipgate.client().balance(auth)
+        return {"amount": str(found.amount), "currency": found.currency}
+
+    ask(member, credentials, "balance", call)
+
+
+def balance(member: Member) -> Balance | None:
+    """The balance as last read, if that is not long ago. Never asks sipgate."""
+    known = kept(member, "balance")
+    if not known.value or known.fetched_at is None:
+        return None
+    if known.fetched_at < now() - BALANCE_SHOWN_FOR:
+        return None
+    return Balance(Decimal(known.value["amount"]), known.value["currency"])
+
+
+def members_to_read_for() -> list[int]:
+    """Members at work whose balance or contacts were not asked for lately."""
     at = now()
-    if kept and kept.fetched_at and kept.fetched_at > at - FRESH:
-        return _from_kept(kept)
-    if kept and kept.asked_at > at - ASK_AGAIN_AFTER and kept.fetched_at != kept.asked_at:
-        return _from_kept(kept, Trouble.AWAY)
-    try:
-        found = tokens.with_one_refresh(
-            credentials, lambda auth: sipgate.client().extensions(auth, member.sub)
-        )
-    except Refused as refused:
-        # 403 and 404 mean that the person has no Web SMS; anything else is no answer to that.
-        if refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):
-            _keep(member, (), is_answer=True, trouble=Trouble.NOT_ALLOWED)
-            return Extensions((), Trouble.NOT_ALLOWED)
-        return _still_kept(member, kept)
-    except (SipgateError, LoginAway):
-        return _still_kept(member, kept)
-    _keep(member, found, is_answer=True)
-    return Extensions(found)
-
-
-def _still_kept(member: Member, kept: KeptAnswer | None) -> Extensions:
-    _keep(member, (), is_answer=False)
-    return _from_kept(kept, Trouble.AWAY) if kept else Extensions((), Trouble.AWAY)
-
-
-def _kept(member: Member, kind: str) -> KeptAnswer | None:
-    kept = db.session.get(KeptAnswer, (member.id, kind), populate_existing=True)
+    asked = sa.exists().where(
+        KeptAnswer.member_id == BrowserSession.member_id,
+        KeptAnswer.kind.in_(("balance", "contacts")),
+        KeptAnswer.asked_at > at - READ_EVERY,
+    )
+    query = sa.select(BrowserSession.member_id).where(
+        BrowserSession.last_seen_at > at - HERE_SINCE, ~asked
+    )
+    found = list(db.session.scalars(query.distinct()))
     release()
-    return kept
+    return found
 
 
-def _from_kept(kept: KeptAnswer, trouble: Trouble | None = None) -> Extensions:
-    value = kept.value or {"items": [], "trouble": Trouble.AWAY}
-    items = tuple(Extension(**item) for item in value["items"])
-    return Extensions(items, Trouble(value["trouble"]) if trouble is None else trouble)
+def ask(
+    member: Member,
+    credentials: Credentials,
+    kind: str,
+    call: Callable[[Authorization], Any],
+    *,
+    fresh: timedelta = FRESH,
+    store: Callable[[Session, Any], Any] | None = None,
+) -> Known:
+    """What `call` says, or what is kept of it; raises `tokens.SignInEnded` only.
+
+    `call` returns JSON's kinds of values. `store` puts a fresh answer elsewhere in the same
+    transaction, and returns what is kept here.
+    """
+    known = kept(member, kind)
+    at = now()
+    if known.fetched_at and known.fetched_at > at - fresh:
+        return known
+    if known.trouble == Trouble.AWAY and _asked_at(member, kind) > at - ASK_AGAIN_AFTER:
+        return known
+    try:
+        value = tokens.with_one_refresh(credentials, call)
+    except Refused as refused:
+        # 403 and 404 mean that the person does not have this; anything else is no answer to that.
+        if refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):
+            return _keep(member, kind, None, trouble=Trouble.NOT_ALLOWED)
+        return _still_kept(member, kind)
+    except (SipgateError, LoginAway):
+        return _still_kept(member, kind)
+    return _keep(member, kind, value, store=store)
+
+
+def kept(member: Member, kind: str) -> Known:
+    """The last answer of a kind, without asking."""
+    found = db.session.get(KeptAnswer, (member.id, kind), populate_existing=True)
+    release()
+    if found is None:
+        return Known(None)
+    value = found.value or {"value": None, "trouble": Trouble.AWAY}
+    is_old = found.fetched_at != found.asked_at
+    trouble = Trouble.AWAY if is_old else Trouble(value["trouble"])
+    return Known(value.get("value"), trouble, found.fetched_at)
+
+
+def forget(member: Member, kind: str) -> None:
+    """What is kept is known to be wrong: the next page asks."""
+    with transaction() as rows:
+        rows.execute(
+            sa.delete(KeptAnswer).where(KeptAnswer.member_id == member.id, KeptAnswer.kind == kind)
+        )
+
+
+def _asked_at(member: Member, kind: str) -> datetime:
+    found = db.session.get(KeptAnswer, (member.id, kind))
+    release()
+    return found.asked_at if found else now() - FRESH
+
+
+def _still_kept(member: Member, kind: str) -> Known:
+    def note_asking(_rows: Session, row: KeptAnswer) -> None:
+        row.asked_at = now()
+
+    _change(member, kind, note_asking)
+    return Known(kept(member, kind).value, Trouble.AWAY)
 
 
 def _keep(
     member: Member,
-    items: tuple[Extension, ...],
+    kind: str,
+    value: Any,
     *,
-    is_answer: bool,
     trouble: Trouble = Trouble.NONE,
-) -> None:
-    """Note that sipgate was asked, and what it said if it said something."""
-    at = now()
-    with transaction() as rows:
-        kept = rows.scalar(
-            sa.select(KeptAnswer).where(
-                KeptAnswer.member_id == member.id, KeptAnswer.kind == "extensions"
-            )
-        )
-        if kept is None:
-            kept = KeptAnswer(member_id=member.id, kind="extensions")
-            rows.add(kept)
-        kept.asked_at = at
-        if is_answer:
-            kept.value = {"items": [asdict(item) for item in items], "trouble": trouble}
-            kept.fetched_at = at
+    store: Callable[[Session, Any], Any] | None = None,
+) -> Known:
+    def write(rows: Session, row: KeptAnswer) -> None:
+        kept_value = store(rows, value) if store and value is not None else value
+        row.value = {"value": kept_value, "trouble": trouble}
+        row.asked_at = row.fetched_at = now()
+
+    _change(member, kind, write)
+    return kept(member, kind)
+
+
+def _change(member: Member, kind: str, write: Callable[[Session, KeptAnswer], None]) -> None:
+    """Change the row of a kind, alone: where it stands already, others wait for their turn."""
+    query = sa.select(KeptAnswer).where(KeptAnswer.member_id == member.id, KeptAnswer.kind == kind)
+    for is_last_try in (False, True):
+        try:
+            with transaction() as rows:
+                row = rows.scalar(query.with_for_update())
+                if row is None:
+                    row = KeptAnswer(member_id=member.id, kind=kind)
+                    rows.add(row)
+                    rows.flush()
+                write(rows, row)
+            return
+        except IntegrityError:  # another request has just made the row
+            if is_last_try:
+                raise

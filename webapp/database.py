@@ -185,11 +185,17 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
             f"foreign_keys = {'OFF' if _migrating.is_set() else 'ON'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        # SQLite's own knows only ASCII: a search for "ölmann" would not find "Ölmann".
+        connection.create_function("lower", 1, _lower, deterministic=True)
 
     @sa.event.listens_for(engine, "begin")
     def on_begin(connection: sa.Connection) -> None:
         kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
         connection.exec_driver_sql(f"BEGIN {kind}")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def schema_state() -> str:

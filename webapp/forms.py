@@ -3,20 +3,24 @@
 What was typed stays in the fields, right or wrong; what it means comes out of `checked()`.
 """
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from flask import request
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import ValidationError
+from wtforms.validators import DataRequired, ValidationError
 
 from webapp import recipients, sms, times, words
 from webapp.account import Extensions
 from webapp.database import now
 from webapp.extensions import settings
+from webapp.message_templates import MAX_NAME_CHARACTERS
 from webapp.recipients import RecipientRefused
 from webapp.sending import NewMessage
+from webapp.sipgate import Extension
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused
 
@@ -35,6 +39,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
     time_zone = SelectField(_("Time zone"), validate_choice=False)
     fold = RadioField(_("Which of the two"), choices=[], validate_choice=False)
     submission_id = HiddenField()
+    own_number = TextAreaField(_("Your own mobile number"))
 
     extensions: Extensions
 
@@ -99,11 +104,46 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             return False
         return True
 
+    def validate_test(self) -> bool:
+        """Check what a test to oneself needs: extension, text, and one's own number."""
+        checks: tuple[tuple[Any, Callable[[Any], None]], ...] = (
+            (self.sms_id, self.validate_sms_id),
+            (self.message, self.validate_message),
+            (self.own_number, self._check_own_number),
+        )
+        for field, check in checks:
+            try:
+                check(field)
+            except ValidationError as error:
+                field.errors = [str(error)]
+        return not self.errors
+
+    def _check_own_number(self, field: TextAreaField) -> None:
+        # Not a WTForms validator by name: sending to others needs no number of one's own.
+        try:
+            self.checked_own_number = recipients.parse_recipient(
+                (field.data or "").strip(), settings.default_region
+            )
+        except RecipientRefused as refused:
+            raise ValidationError(words.recipient_problem(refused)) from None
+
+    @property
+    def test_content(self) -> str:
+        return f"{self.checked_own_number} {self.sms_id.data} {self.text}"
+
+    def test_message(self) -> NewMessage:
+        """The test, after `validate_test()`: now, to oneself."""
+        return NewMessage(
+            extension=self._extension(),
+            recipient=self.checked_own_number,
+            text=self.text,
+            send_at=None,
+            time_zone="",
+        )
+
     def checked(self) -> list[NewMessage]:
         """The messages, one for each recipient, after `validate()`."""
-        extension = self.extensions.find(self.sms_id.data)
-        if extension is None:
-            raise LookupError("checked() is for a form that was validated")
+        extension = self._extension()
         return [
             NewMessage(
                 extension=extension,
@@ -114,6 +154,12 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             )
             for number in self.numbers
         ]
+
+    def _extension(self) -> Extension:
+        extension = self.extensions.find(self.sms_id.data)
+        if extension is None:
+            raise LookupError("only for a form that was validated")
+        return extension
 
 
 def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
@@ -136,3 +182,47 @@ def _zone_choices(chosen: str | None) -> list[tuple[str, str]]:
     if chosen and chosen in times.zone_names():
         zones.append(chosen)
     return [(zone, zone.replace("_", " ")) for zone in dict.fromkeys(zones)]
+
+
+class MessageTemplateForm(FlaskForm):  # type: ignore[misc]
+    """A message template: its name, and the text with placeholders."""
+
+    name = StringField(_("Name"))
+    text = TextAreaField(_("Text"))
+
+    def validate_name(self, field: StringField) -> None:
+        self.checked_name = sms.normalise_text(" ".join((field.data or "").split()))
+        if not self.checked_name or not self.checked_name.isprintable():
+            raise ValidationError(_("Enter a name that tells the templates apart."))
+        if len(self.checked_name) > MAX_NAME_CHARACTERS:
+            raise ValidationError(
+                _("Shorten the name: it may have %(most)d characters.")
+                % {"most": MAX_NAME_CHARACTERS}
+            )
+
+    def validate_text(self, field: TextAreaField) -> None:
+        self.checked_text = sms.normalise_text(field.data or "")
+        try:
+            sms.check_text(self.checked_text)
+        except TextRefused as refused:
+            raise ValidationError(words.text_problem(refused)) from None
+
+
+class PlaceholderForm(FlaskForm):  # type: ignore[misc]
+    """A field for each placeholder. Make it with `placeholder_form`."""
+
+    names: tuple[str, ...]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What to put in the place of each name."""
+        return {name: self[f"value{n}"].data.strip() for n, name in enumerate(self.names)}
+
+
+def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
+    """The form for these placeholders; each needs a value, or the text would read "Hello ,"."""
+    needed = DataRequired(_("Enter what stands here."))
+    fields = {f"value{n}": StringField(name, [needed]) for n, name in enumerate(names)}
+    form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
+    form.names = names
+    return form

@@ -6,15 +6,18 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp import login_server, tokens
+from webapp import login_server, message_templates, tokens
 from webapp.database import now, rows_changed, transaction
 from webapp.extensions import settings
 from webapp.members import ABSOLUTE_LIMIT
 from webapp.models import (
     Batch,
     BrowserSession,
+    Contact,
     Draft,
     Event,
+    KeptAnswer,
+    Member,
     Message,
     SignIn,
     Slowdown,
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 
 DRAFT_LIFETIME = timedelta(days=7)
 ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
+CONTACTS_LIFETIME = timedelta(days=30)
 
 
 def end_left_sign_ins() -> None:
@@ -50,6 +54,8 @@ def prune() -> int:
         gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
         rows.execute(sa.delete(BrowserSession).where(gone))
         _delete_ended_token_sets(rows)
+        _delete_left_contacts(rows)
+        message_templates.erase_deleted(rows)
     log.info("%d messages were erased after %d days", count, settings.retention_days)
     return count
 
@@ -62,6 +68,8 @@ def forget_number(number: str) -> int:
         count = _erase(
             rows, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
         )
+        rows.execute(sa.delete(Contact).where(Contact.number == number))
+        rows.execute(sa.update(Member).where(Member.own_number == number).values(own_number=""))
         note(rows, Did.ERASED, detail=str(count))
     return count
 
@@ -83,3 +91,11 @@ def _delete_ended_token_sets(rows: Session) -> None:
     ended = sa.select(TokenSet.id).where(TokenSet.ended_at < now() - ENDED_TOKEN_SET_LIFETIME)
     rows.execute(sa.delete(BrowserSession).where(BrowserSession.token_set_id.in_(ended)))
     rows_changed(rows, sa.delete(TokenSet).where(TokenSet.id.in_(ended)))
+
+
+def _delete_left_contacts(rows: Session) -> None:
+    """Contacts of members who no longer come: they are read anew when one signs in again."""
+    old = KeptAnswer.kind == "contacts", KeptAnswer.asked_at < now() - CONTACTS_LIFETIME
+    left = sa.select(KeptAnswer.member_id).where(*old)
+    rows.execute(sa.delete(Contact).where(Contact.member_id.in_(left)))
+    rows_changed(rows, sa.delete(KeptAnswer).where(*old))

@@ -97,9 +97,9 @@ def sender(caller_id: str) -> str:
     return caller_id or gettext("unknown")
 
 
-def money(euros: Decimal) -> str:
+def money(amount: Decimal, currency: str = "EUR") -> str:
     """`€0.14`, `0,14 €`."""
-    text: str = format_currency(euros, "EUR", locale=get_locale())
+    text: str = format_currency(amount, currency, locale=get_locale())
     return text
 
 

@@ -48,6 +48,8 @@ class Member(Base, kw_only=True):
     name: Mapped[str] = mapped_column(sa.String(200))
     is_admin: Mapped[bool] = mapped_column(default=False)
     last_extension_id: Mapped[str | None] = mapped_column(sa.String(64), default=None)
+    own_number: Mapped[str] = mapped_column(sa.String(16), default="")
+    """Where a test to oneself goes (E.164); empty until it was told."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
@@ -102,7 +104,10 @@ class BrowserSession(Base, kw_only=True):
 
 
 class KeptAnswer(Base, kw_only=True):
-    """What sipgate last said about a member (`kind`: `extensions`), and when we last asked."""
+    """What sipgate last said about a member, and when we last asked.
+
+    `kind`: `extensions`, `balance`, or `contacts` (whose answer is in the table `contacts`).
+    """
 
     __tablename__ = "kept_answers"
 
@@ -111,6 +116,44 @@ class KeptAnswer(Base, kw_only=True):
     value: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     fetched_at: Mapped[datetime | None] = mapped_column(default=None)
     asked_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Contact(Base, kw_only=True):
+    """A number of a contact, as sipgate last told it to one member; all are replaced together."""
+
+    __tablename__ = "contacts"
+    __table_args__ = (
+        sa.Index(None, "member_id", "number"),
+        sa.Index(None, "member_id", "name"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    """Made from what it says, so that it outlives the next reading."""
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    name: Mapped[str] = mapped_column(sa.String(200))
+    organization: Mapped[str] = mapped_column(sa.String(200), default="")
+    typed: Mapped[str] = mapped_column(sa.String(64))
+    """The number as it stands at sipgate."""
+    number: Mapped[str | None] = mapped_column(sa.String(16), default=None)
+    """In E.164; None where nothing can be sent to it."""
+    is_private: Mapped[bool] = mapped_column(default=False)
+
+
+class MessageTemplate(Base, kw_only=True):
+    """A text that an account's members start from. Deleted ones can be brought back for a while."""
+
+    __tablename__ = "message_templates"
+    __table_args__ = (sa.Index(None, "account_id", "name"),)
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    name: Mapped[str] = mapped_column(sa.String(80))
+    text: Mapped[str] = mapped_column(sa.Text)
+    version: Mapped[int] = mapped_column(default=1)
+    changed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    changed_by_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+    changed_by: Mapped[Member] = relationship(init=False)
 
 
 class Draft(Base, kw_only=True):
@@ -166,6 +209,9 @@ class Message(Base, kw_only=True):
     __table_args__ = (
         sa.Index(None, "member_id", "created_at", "id"),
         sa.Index(None, "account_id", "created_at", "id"),
+        sa.Index(None, "member_id", "outcome", "created_at"),
+        sa.Index(None, "account_id", "outcome", "created_at"),
+        sa.Index(None, "account_id", "recipient", "created_at"),
         sa.Index(None, "outcome", "sending_since"),
         sa.Index(None, "outcome", "due_at"),
         sa.Index(None, "outcome", "look_at"),

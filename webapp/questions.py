@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from babel.core import get_global
 from flask_babel import gettext, ngettext
 
-from webapp import members, recipients, sms, times
+from webapp import account, contacts, members, recipients, sms, times
 from webapp.database import now, release
 from webapp.extensions import db, settings
 from webapp.forms import ComposeForm
-from webapp.i18n import country_name, phone, sender, when
+from webapp.i18n import country_name, money, phone, sender, when
 from webapp.models import Member, Message
 from webapp.outcomes import WAITING, Outcome
 from webapp.recipients import NumberKind
@@ -27,6 +27,8 @@ from webapp.submissions import SubmissionId
 SAME_AGAIN_WITHIN = timedelta(minutes=10)
 NOT_GONE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.CANCELLED, Outcome.MISSED)
 MAX_NAMED = 3
+PRICE_CURRENCY = "EUR"
+"""Of SEGMENT_PRICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ def questions_about(form: ComposeForm, member: Member, submission: SubmissionId)
     """What to ask about a valid form; empty when it may go at once."""
     asked = [
         *_many(form),
+        *_placeholders(form),
+        *_balance(form, member),
         *_same_again(form, member),
         *_colleague(form, member),
         *_sender_changed(form, submission),
@@ -88,6 +92,30 @@ def _many(form: ComposeForm) -> Iterator[Question]:
     yield Question(f"many-{count}-{segments}", sentence)
 
 
+def _placeholders(form: ComposeForm) -> Iterator[Question]:
+    """The text still holds what was to be filled in."""
+    names = sms.placeholders(form.text)
+    if names:
+        sentence = gettext("The text still says ((%(name)s)).", name=names[0])
+        yield Question(f"placeholder-{len(names)}", sentence)
+
+
+def _balance(form: ComposeForm, member: Member) -> Iterator[Question]:
+    """What is left in the account, as last read, will not do."""
+    price = settings.segment_price
+    left = account.balance(member) if price else None
+    if price is None or left is None or left.currency != PRICE_CURRENCY:
+        return
+    cost = price * sms.segment(form.text).segment_count * len(form.numbers)
+    if cost > left.amount:
+        sentence = gettext(
+            "This costs about %(cost)s, and the account's balance is %(left)s.",
+            cost=money(cost),
+            left=money(left.amount),
+        )
+        yield Question(f"balance-{cost}", sentence)
+
+
 def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
     """The same text went to the same number a moment ago."""
     query = sa.select(Message).where(
@@ -101,7 +129,7 @@ def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
-            number=phone(found[0].recipient),
+            number=contacts.called(member, found[0].recipient),
             at=when(found[0].created_at),
         )
         yield Question(f"again-{found[0].id[:12]}", sentence)
@@ -126,7 +154,7 @@ def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
 
 
 def _colleague_sentence(message: Message, member: Member) -> str:
-    name, number = message.member.name, phone(message.recipient)
+    name, number = message.member.name, contacts.called(member, message.recipient)
     at = when(message.send_at or message.created_at)
     if message.outcome in WAITING:
         sentence = gettext(

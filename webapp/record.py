@@ -28,6 +28,10 @@ class Did(StrEnum):
     HELD = "held"
     RELEASED = "released"
     ERASED = "erased"
+    TEMPLATE_MADE = "template_made"
+    TEMPLATE_CHANGED = "template_changed"
+    TEMPLATE_DELETED = "template_deleted"
+    TEMPLATE_RESTORED = "template_restored"
 
 
 class AlarmKind(StrEnum):

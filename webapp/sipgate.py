@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
@@ -30,6 +31,7 @@ from webapp.answers import (
     printable,
     without_answer,
 )
+from webapp.directory import ContactEntry, contact_entry, internal_entry
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,12 @@ READ_DEADLINE_S = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_HISTORY_ENTRIES = 1000
+CONTACTS_PAGE = 250
+MAX_CONTACTS = 20_000
+MAX_CONTACTS_BYTES = 12 * 1024 * 1024
+"""Of one page: each contact may carry a picture."""
+BALANCE_UNITS = 10_000
+"""sipgate counts in 1/10,000 of the currency."""
 UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -68,6 +76,14 @@ class Extension:
         """Whether recipients can answer: a text such as "sipgate" is no number to write to."""
         digits = self.caller_id.removeprefix("+")
         return digits.isascii() and digits.isdigit() and len(digits) > 5
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What the account has left, in its currency (`EUR`). May be 0, or below."""
+
+    amount: Decimal
+    currency: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,37 @@ class Sipgate:
             raise Nonsense("items")
         return tuple(_extension(item) for item in items)
 
+    def balance(self, auth: Authorization) -> Balance:
+        answer = self._get("/balance", auth)
+        amount = answer.get("amount")
+        if not isinstance(amount, int) or isinstance(amount, bool):
+            raise Nonsense("amount")
+        return Balance(Decimal(amount) / BALANCE_UNITS, _text(answer, "currency"))
+
+    def contacts(self, auth: Authorization) -> tuple[ContactEntry, ...]:
+        """Everybody whom sipgate shows this person: private, shared, and colleagues."""
+        found: dict[str, ContactEntry] = {}
+        for offset in range(0, MAX_CONTACTS, CONTACTS_PAGE):
+            items = self._items("/contacts", auth, limit=CONTACTS_PAGE, offset=offset)
+            entries = [entry for item in items if (entry := contact_entry(item))]
+            is_new = any(entry.id not in found for entry in entries)
+            found.update((entry.id, entry) for entry in entries)
+            # A server that knows no `offset` would say the same for ever.
+            if len(items) < CONTACTS_PAGE or not is_new:
+                break
+        for item in self._items("/contacts/internal", auth):
+            if (entry := internal_entry(item)) and entry.id not in found:
+                found[entry.id] = entry
+        return tuple(found.values())
+
+    def _items(self, path: str, auth: Authorization, **query: int) -> list[Any]:
+        """The list that an answer holds under `items`."""
+        texts = {name: str(value) for name, value in query.items()}
+        items = self._get(path, auth, texts, max_bytes=MAX_CONTACTS_BYTES).get("items")
+        if not isinstance(items, list):
+            raise Nonsense("items")
+        return items
+
     def sent_texts(
         self, auth: Authorization, *, extension_id: str, since: datetime, until: datetime
     ) -> tuple[HistoryEntry, ...]:
@@ -183,9 +230,13 @@ class Sipgate:
         judge(answer)
 
     def _get(
-        self, path: str, auth: Authorization, query: Mapping[str, str] | None = None
+        self,
+        path: str,
+        auth: Authorization,
+        query: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_LIST_BYTES,
     ) -> Mapping[str, Any]:
-        with wire.exchange(self._read_deadline_s, MAX_LIST_BYTES):
+        with wire.exchange(self._read_deadline_s, max_bytes):
             try:
                 response = self._request("GET", path, auth, query=query)
                 answer = Answer.read(response)

@@ -7,7 +7,7 @@ Pure functions over strings, as are the other rules: recipients in `recipients.p
 import enum
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 MAX_SEGMENTS = 10
@@ -48,6 +48,7 @@ _MAX_CHARACTERS_TO_COMPOSE = 4 * MAX_SEGMENTS * GSM7_PART_SEPTETS
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORBIDDEN_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_PLACEHOLDER = re.compile(r"\(\(([^()\n]{1,40})\)\)")
 _BLANK_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 # Shown as nothing although Unicode calls them letters, marks or symbols: the grapheme joiner, the
 # Hangul fillers, the empty Braille pattern, the variation selectors of text and emoji.
@@ -160,6 +161,19 @@ def check_text(text: str) -> Segmentation:
     if segmentation.segment_count > MAX_SEGMENTS:
         raise TextRefused(TextProblem.TOO_LONG, str(segmentation.segment_count))
     return segmentation
+
+
+def placeholders(text: str) -> tuple[str, ...]:
+    """The names in `((first name))` and the like, each once, in the order of the text."""
+    return tuple(dict.fromkeys(name.strip() for name in _PLACEHOLDER.findall(text)))
+
+
+def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
+    """Put each value in the place of its placeholder, as it is: nothing in a value is replaced.
+
+    Only whole names that `values` knows are replaced; there are no expressions.
+    """
+    return _PLACEHOLDER.sub(lambda found: values.get(found[1].strip(), found[0]), text)
 
 
 def _code_point(character: str) -> str:

@@ -60,6 +60,15 @@ def content_hash(fields: Mapping[str, str]) -> str:
     return hmac.new(key, json.dumps(content).encode(), hashlib.sha256).hexdigest()
 
 
+def test_of(submission: SubmissionId, content: str) -> SubmissionId:
+    """The id of a form's test to oneself: the same for the same content, and the form's id stays
+    unused."""
+    said = f"{submission.id} {content}".encode()
+    key = b"test" + settings.secret_key[-1].encode()
+    id_ = hmac.new(key, said, hashlib.sha256).hexdigest()[:32]
+    return SubmissionId(id_, submission.member_id)
+
+
 def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
     """Keep a form whose sign-in had ended, for the member its id names. The last one wins."""
     kept: dict[str, Any] = {name: fields.get(name, "") for name in KEPT_FIELDS}

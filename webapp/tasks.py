@@ -14,11 +14,11 @@ from huey import crontab
 from huey.serializer import SignedSerializer
 from huey.storage import RedisStorage, SqliteStorage
 
-from webapp import claims, housekeeping, settling, tokens, waiting
+from webapp import account, claims, contacts, housekeeping, settling, tokens, waiting
 from webapp.config import SettingError, Settings
 from webapp.database import beside_database, now
 from webapp.extensions import db, queue
-from webapp.models import Message
+from webapp.models import Member, Message
 
 log = logging.getLogger(__name__)
 
@@ -64,13 +64,19 @@ def wake_sweep() -> None:
         log.exception("a sweep was not queued")
 
 
+def wake_reading(member_id: int) -> None:
+    """Read what pages show of the member's account, where that was allowed at all."""
+    if {contacts.SCOPE, account.BALANCE_SCOPE} & set(queue.app.config["SETTINGS"].scopes):
+        _put(read_account, member_id)
+
+
 def is_stopping() -> bool:
     """Whether the worker was told to stop: it finishes what it sends and takes nothing new."""
     flag = getattr(queue, "stop_flag", None)
     return flag is not None and flag.is_set()
 
 
-def _put(task: Any, id_: str) -> None:
+def _put(task: Any, id_: str | int) -> None:
     try:
         task(id_)
     except Exception:  # the row is committed, and the sweep will find it
@@ -110,6 +116,23 @@ def look(message_id: str) -> None:
             settling.look(message)
 
 
+@queue.task()
+def read_account(member_id: int) -> None:
+    """Contacts and balance, with whatever sign-in of the member was granted them."""
+    with queue.app.app_context():
+        member = db.session.get(Member, member_id)
+        for scope, read in (
+            (contacts.SCOPE, contacts.read),
+            (account.BALANCE_SCOPE, account.read_balance),
+        ):
+            credentials = tokens.newest_with_scope(member_id, scope)
+            if member and credentials:
+                try:
+                    read(member, credentials)
+                except tokens.SignInEnded:
+                    log.info("member %d: nothing was read, the sign-in has ended", member_id)
+
+
 @queue.periodic_task(crontab())
 def sweep() -> None:
     """Every minute: whatever is due, stuck or forgotten."""
@@ -121,6 +144,8 @@ def sweep() -> None:
             wake_batch(batch_id)
         for message_id in due.look_ids:
             _put(look, message_id)
+        for member_id in account.members_to_read_for():
+            wake_reading(member_id)
         tokens.keep_alive()
         housekeeping.end_left_sign_ins()
 

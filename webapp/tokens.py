@@ -132,6 +132,15 @@ def newest_for(member_id: int, rows: Session | None = None) -> TokenSetCredentia
     return TokenSetCredentials(found) if found else None
 
 
+def lacks_scope(credentials: Credentials, scope: str) -> bool:
+    """Whether this sign-in was plainly not granted a permission; not every server says so."""
+    if not isinstance(credentials, TokenSetCredentials):
+        return False
+    found = db.session.get(TokenSet, credentials.token_set_id)
+    release()
+    return found is not None and bool(found.scope) and scope not in found.scope.split()
+
+
 def newest_with_scope(member_id: int, scope: str) -> TokenSetCredentials | None:
     """The newest living sign-in that was granted a permission."""
     query = sa.select(TokenSet).where(TokenSet.member_id == member_id, _is_living())

@@ -17,9 +17,9 @@ from webapp.extensions import settings
 from webapp.i18n import when
 from webapp.models import Batch, Message
 from webapp.oauth import SignInProblem
-from webapp.outcomes import Outcome, Reason
+from webapp.outcomes import STUCK, Outcome, Reason
 from webapp.recipients import RecipientProblem, RecipientRefused
-from webapp.record import AlarmKind
+from webapp.record import AlarmKind, Did
 from webapp.settling import BY_HISTORY, BY_PERSON
 from webapp.sms import TextProblem, TextRefused
 from webapp.times import TimeProblem, TimeRefused
@@ -49,6 +49,9 @@ OUTCOMES = {
     Outcome.CANCELLED: OutcomeWords(_("Withdrawn"), "quiet"),
     Outcome.MISSED: OutcomeWords(_("Missed"), "stuck"),
 }
+
+WAITING = _("Waiting or planned")
+NEEDS_SOMEBODY = _("Need you")
 
 REASONS = {
     Reason.REJECTED: _("sipgate did not accept the number or the time. Nothing was sent."),
@@ -215,6 +218,22 @@ EXTENSION_TROUBLES = {
     ),
 }
 
+CONTACT_TROUBLES = {
+    Trouble.AWAY: _("sipgate could not be asked for your contacts just now; these may be old."),
+    Trouble.NOT_ALLOWED: _("sipgate does not let you read contacts."),
+    Trouble.NOT_GRANTED: _(
+        "Contacts are not shown: this app has no permission to read them. An administrator can "
+        "add contacts:read to the setting SIPGATE_OPTIONAL_SCOPES; then sign in again."
+    ),
+}
+
+TEMPLATE_CHANGES = {
+    Did.TEMPLATE_MADE: _("made"),
+    Did.TEMPLATE_CHANGED: _("changed"),
+    Did.TEMPLATE_DELETED: _("deleted"),
+    Did.TEMPLATE_RESTORED: _("brought back"),
+}
+
 SCOPES = {
     "sessions:sms:write": _("to send text messages for you"),
     "sms:read": _("to list your Web SMS extensions and their senders"),
@@ -358,6 +377,23 @@ def daily_limit() -> str:
     )
 
 
+def still_possible(message: Message) -> str:
+    """What can still be done about a message that has not reached anybody."""
+    if message.outcome == Outcome.SCHEDULED:
+        return gettext("At sipgate, can no longer be recalled.")
+    if message.outcome in STUCK:
+        return gettext("Waits for your decision.")
+    if message.outcome == Outcome.HELD and message.due_at and message.batch_id is None:
+        return gettext("Can be changed until %(at)s.", at=when(message.due_at, message.time_zone))
+    return gettext("Can still be withdrawn.")
+
+
 def setup_words(app: Flask) -> None:
-    for function in (outcome_word, outcome_tone, message_sentence, message_advice):
+    for function in (
+        outcome_word,
+        outcome_tone,
+        message_sentence,
+        message_advice,
+        still_possible,
+    ):
         app.add_template_global(function)

@@ -33,9 +33,10 @@ def login() -> ResponseReturnValue:
 def callback() -> ResponseReturnValue:
     try:
         grant, next_path = oauth.finish_sign_in(members.browser_id(), request.args)
-        members.sign_in(grant)
+        member = members.sign_in(grant)
     except SignInFailed as failed:
         return _sign_in_trouble(failed)
+    tasks.wake_reading(member.id)
     return redirect(next_path)
 
 

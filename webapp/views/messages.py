@@ -10,7 +10,9 @@ from flask_babel import gettext as _
 
 from webapp import (
     account,
+    contacts,
     members,
+    message_templates,
     questions,
     sending,
     settling,
@@ -30,7 +32,6 @@ from webapp.submissions import SubmissionId
 
 blueprint = Blueprint("messages", __name__)
 
-PAGE_SIZE = 50
 REPEATABLE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.CANCELLED)
 UNSETTLED = (Outcome.SENDING, *WAITING)
 
@@ -43,9 +44,26 @@ def compose() -> ResponseReturnValue:
         return _welcome()
     draft = submissions.find_draft(request.args.get("draft", ""), member)
     if draft is None:
-        return form_page(member, submissions.new_submission(member))
+        return form_page(member, submissions.new_submission(member), prefill=_start(member))
     # The kept form was never taken, so it goes on under the id it had.
-    return form_page(member, SubmissionId(draft.submission, member.id), prefill=draft.fields)
+    submission = SubmissionId(draft.submission, member.id)
+    test = request.args.get("test")
+    tested = own_or_404(Message, test, member) if test else None
+    return form_page(member, submission, prefill=draft.fields, tested=tested)
+
+
+def _start(member: Member) -> dict[str, str]:
+    """What the address names: a contact, somebody written to before, a message template."""
+    start: dict[str, str] = {}
+    contact = contacts.find_one(member, request.args.get("contact", ""))
+    if contact and contact.number:
+        start["recipient"] = contact.number
+    if id_ := request.args.get("number"):
+        start["recipient"] = visible_or_404(Message, id_, member).recipient
+    template = message_templates.find(member, request.args.get("template", ""))
+    if template and template.deleted_at is None:
+        start["message"] = template.text
+    return start
 
 
 @blueprint.post("/messages")
@@ -93,27 +111,35 @@ def create(member: Member) -> ResponseReturnValue:
     return redirect(page_of(taken), 303)
 
 
-@blueprint.get("/messages")
-def index(member: Member) -> ResponseReturnValue:
-    sending.settle_stale()
-    query = sa.select(Message).where(members.visible_messages(member))
-    outcomes = [Outcome(one) for one in request.args.getlist("outcome") if one in set(Outcome)]
-    if outcomes:
-        query = query.where(Message.outcome.in_(outcomes))
-    before = request.args.get("before")
-    if before:
-        last = visible_or_404(Message, before, member)
-        query = query.where(
-            sa.tuple_(Message.created_at, Message.id) < sa.tuple_(last.created_at, last.id)
+@blueprint.post("/messages/test")
+@limiter.limit(lambda: settings.rate_limits.get("send", ""), key_func=members.rate_key)
+def test(member: Member) -> ResponseReturnValue:
+    """Send what is typed to oneself, and go on with the form as it was."""
+    submission = submissions.read_submission(request.form.get("submission_id", ""))
+    if submission is None or submission.member_id != member.id:
+        note = _("This form could not be recognised. Check the message and send it once more.")
+        return kept_form(member, note, 422)
+    form = form_of(member)
+    if not form.validate_test():
+        return form_page(member, submission, form=form, status=422)
+    contacts.keep_own_number(member, form.checked_own_number)
+    # Its own id, made from the form's and the text: pressed twice, it is one test.
+    own = submissions.test_of(submission, form.test_content)
+    try:
+        taken = sending.submit(
+            [form.test_message()],
+            member=member,
+            submission=own,
+            content_hash=own.id,
+            credentials=members.credentials(),
         )
-    query = query.order_by(Message.created_at.desc(), Message.id.desc()).limit(PAGE_SIZE + 1)
-    found = list(db.session.scalars(query))
-    older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
-    return render_template(
-        "messages.html",
-        messages=found[:PAGE_SIZE],
-        older_url=url_for("messages.index", outcome=outcomes, before=older) if older else None,
-    )
+    except DailyLimitReached:
+        return form_page(member, submission, form=form, note=words.daily_limit(), status=429)
+    except OnHold:
+        return form_page(member, submission, form=form, note=words.on_hold(), status=503)
+    submissions.keep_draft(submission, request.form)
+    page = url_for("messages.compose", draft=submission.id, test=taken.message_id)
+    return redirect(page, 303)
 
 
 @blueprint.get("/messages/<id>")
@@ -212,7 +238,8 @@ def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:
 
 def form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeForm:
     known = account.extensions(member, members.credentials())
-    chosen = {"sms_id": member.last_extension_id or "", **(prefill or {})}
+    said = {name: value for name, value in (prefill or {}).items() if value}
+    chosen = {"sms_id": member.last_extension_id or "", "own_number": member.own_number, **said}
     if known.items and known.find(chosen["sms_id"]) is None:
         chosen["sms_id"] = known.items[0].id
     return compose_form(known, **chosen)
@@ -225,6 +252,7 @@ def form_page(
     form: ComposeForm | None = None,
     prefill: dict[str, str] | None = None,
     editing: Message | None = None,
+    tested: Message | None = None,
     asked: list[questions.Question] | None = None,
     note: str = "",
     status: int = 200,
@@ -244,14 +272,14 @@ def form_page(
         extensions_note=str(trouble or ""),
         note=note,
         previous=previous,
+        tested=tested,
+        templates=[] if editing or previous else message_templates.living(member),
         counter_table=sms.counter_table(),
         segment_price=settings.segment_price,
         segments=sms.segment(text) if text else None,
         warnings=asked or [],
         confirm_value=questions.confirm_value(asked or []),
         confirm_label=questions.confirm_label(form) if asked else "",
-        min_time="",
-        max_time="",
     )
     return page, status
 
@@ -281,6 +309,7 @@ def _message_page(
     followups = db.session.scalars(
         sa.select(Message).where(Message.previous_id == message.id).order_by(Message.created_at)
     )
+    contacts.learn_names(member, [message.recipient])
     is_own = message.member_id == member.id
     needs_time = is_own and message.outcome in STUCK
     page = render_template(

@@ -5,7 +5,8 @@ from typing import Any
 from flask import Flask
 from flask_babel import gettext as _
 
-from webapp import installation, members, record, waiting, words
+from webapp import account, contacts, installation, members, record, waiting, words
+from webapp.extensions import settings
 from webapp.installation import Hold
 from webapp.models import Member
 from webapp.views.messages import needs_somebody
@@ -13,17 +14,28 @@ from webapp.views.messages import needs_somebody
 
 def setup_status(app: Flask) -> None:
     app.context_processor(_status)
+    app.add_template_global(_contact_name, "contact_name")
 
 
 def _status() -> dict[str, Any]:
     member = members.current_member()
     if member is None:
-        return {"nav_attention": 0, "alarms": [], "has_waiting": False}
+        return {"nav_attention": 0, "alarms": [], "has_waiting": False, "balance": None}
     return {
         "nav_attention": needs_somebody(member),
         "alarms": _alarms(member),
         "has_waiting": waiting.waiting_count(member.id) > 0,
+        "balance": account.balance(member) if _may_show_balance() else None,
     }
+
+
+def _may_show_balance() -> bool:
+    return account.BALANCE_SCOPE in settings.scopes
+
+
+def _contact_name(number: str) -> str:
+    """What the contacts of the member who reads this page call a number, or an empty text."""
+    return contacts.name_of(members.current_member(), number)
 
 
 def _alarms(member: Member) -> list[str]:

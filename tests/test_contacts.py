@@ -1,0 +1,218 @@
+"""Contacts of sipgate: a page, suggestions, names beside numbers; each member's own."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from flask import Flask
+
+from tests.conftest import MakeApp
+from tests.pages import Browser
+from tests.worker import work
+from webapp.directory import contact_entry, internal_entry
+from webapp.simulator.faults import Fault
+from webapp.simulator.people import Contact
+from webapp.simulator.server import Simulator
+
+SCOPES = "contacts:read balance:read history:read"
+EMIL = "+491713920020"
+
+
+@pytest.fixture
+def app(make_app: MakeApp) -> Flask:
+    return make_app(SIPGATE_OPTIONAL_SCOPES=SCOPES)
+
+
+@pytest.fixture
+def ben(new_browser: Callable[[], Browser]) -> Browser:
+    browser = new_browser()
+    browser.sign_in("ben")
+    return browser
+
+
+def suggestions(browser: Browser, words: str) -> list[dict[str, str]]:
+    answer = browser.get(
+        "/contacts", query_string={"q": words}, headers={"Accept": "application/json"}
+    )
+    found: list[dict[str, str]] = answer.json["contacts"]
+    return found
+
+
+def test_the_page_shows_shared_own_and_internal_contacts_in_one_spelling(anna: Browser) -> None:
+    text = anna.get("/contacts").text
+    for said in (
+        "Emil Fischer +49 171 3920020",
+        "Frieda Großmann +49 171 3920021",
+        "Labor Nord +49 30 23125123",
+        "Clara Neu +49 171 3920091",
+        "Hans Ölmann +49 176 04069002",
+        "Hans Ölmann +49 30 23125456",
+    ):
+        assert said in text.replace("Labor Nord Labor Nord", "Labor Nord")
+    assert "Nur E-Mail" not in text
+
+
+def test_private_contacts_never_cross_members(anna: Browser, ben: Browser) -> None:
+    assert "Ida Privat" not in anna.get("/contacts").text
+    page = ben.get("/contacts")
+    assert "Ida Privat" in page.text
+    assert "you alone" in page.text
+    assert "Ölmann" not in page.text
+    assert suggestions(ben, "Ölmann") == []
+    hans = suggestions(anna, "ölmann")[0]["id"]
+    assert ben.get("/", query_string={"contact": hans}).fields("/messages")["recipient"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("emil", "Emil Fischer"),
+        ("FISCHER emil", "Emil Fischer"),
+        ("ölm", "Hans Ölmann"),
+        ("großm", "Frieda Großmann"),
+        ("0171 392 00 20", "Emil Fischer"),
+        ("+49 171 3920020", "Emil Fischer"),
+        ("3920021", "Frieda Großmann"),
+        ("%", None),
+        ("_", None),
+        ("nobody", None),
+    ],
+)
+def test_they_are_found_by_name_or_number(anna: Browser, words: str, name: str | None) -> None:
+    anna.get("/contacts")
+    found = suggestions(anna, words)
+    assert ([one["name"] for one in found][:1] or [None]) == [name]
+    page = anna.get("/contacts", query_string={"q": words})
+    assert (name in page.text) if name else ("Nobody fits" in page.text)
+
+
+def test_an_entry_opens_the_form_and_no_number_stands_in_an_address(anna: Browser) -> None:
+    page = anna.get("/contacts", query_string={"q": "Emil"})
+    link = page.soup.select_one("main td a")
+    assert link is not None
+    assert EMIL.strip("+") not in str(link["href"])
+    assert anna.get(str(link["href"])).fields("/messages")["recipient"] == EMIL
+
+
+def test_names_stand_beside_numbers_once_the_worker_has_read_them(
+    app: Flask, anna: Browser
+) -> None:
+    work(app)
+    page = anna.send_and_look(EMIL, "Hello")
+    assert page.h1 == "Message to Emil Fischer"
+    assert "+49 171 3920020" in page.text
+    assert "Emil Fischer" in anna.get("/messages").text
+    question = anna.send(EMIL, "Hello", status=409)
+    assert "went to Emil Fischer (+49 171 3920020)" in question.text
+
+
+def test_a_number_that_nobody_knows_stays_a_number(app: Flask, anna: Browser) -> None:
+    work(app)
+    assert anna.send_and_look("+491713920050").h1 == "Message to +49 171 3920050"
+
+
+def test_suggestions_never_wait_for_sipgate(anna: Browser, sipgate: Simulator) -> None:
+    anna.get("/contacts")
+    asked = sipgate.world.calls["contacts"]
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=1), tick=True):
+        suggestions(anna, "emil")
+    assert sipgate.world.calls["contacts"] == asked == 1
+
+
+def test_a_sipgate_that_is_away_leaves_what_was_kept(anna: Browser, sipgate: Simulator) -> None:
+    anna.get("/contacts")
+    sipgate.fail_next("contacts", Fault(503), times=5)
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=11), tick=True):
+        page = anna.get("/contacts")
+    assert "these may be old" in page.text
+    assert "Emil Fischer" in page.text
+
+
+def test_a_refusal_or_a_missing_permission_blocks_nothing(
+    make_app: MakeApp, sipgate: Simulator, anna: Browser
+) -> None:
+    sipgate.fail_next("contacts", Fault(403))
+    assert "does not let you read contacts" in anna.get("/contacts").text
+    plain = Browser(make_app(), sipgate)
+    plain.sign_in("anna")
+    assert "contacts:read" in plain.get("/contacts").text
+    plain.send(EMIL)
+    assert len(sipgate.world.arrivals) == 1
+
+
+def test_read_again_shows_what_was_changed_at_sipgate(anna: Browser, sipgate: Simulator) -> None:
+    page = anna.get("/contacts")
+    account = sipgate.world.accounts["1234567"]
+    account.contacts.append(Contact("Zoe Zweig", (("0171 3920033", ()),), "SHARED"))
+    assert "Zoe" not in anna.get("/contacts").text
+    anna.press(page, "/contacts/read")
+    assert "Zoe Zweig" in anna.get("/contacts").text
+
+
+def test_a_long_list_is_paged_and_read_to_its_end(anna: Browser, sipgate: Simulator) -> None:
+    account = sipgate.world.accounts["1234567"]
+    account.contacts.extend(
+        Contact(f"Person {n:04d}", ((f"+49176040{n:05d}", ()),), "SHARED") for n in range(600)
+    )
+    page = anna.get("/contacts", query_string={"q": "Person"})
+    seen: list[str] = []
+    while True:
+        seen += [cell.get_text(strip=True) for cell in page.soup.select("td.cell-recipient")]
+        more = page.soup.select_one(".pager a")
+        if more is None:
+            break
+        page = anna.get(str(more["href"]))
+    assert seen == [f"Person {n:04d}" for n in range(600)]
+
+
+ONE = [{"number": "1"}]
+TWICE = [{"number": "1"}, {"number": "1 "}]
+ODD = [None, {"number": 5}, "7"]
+
+
+@pytest.mark.parametrize(
+    ("item", "name", "numbers", "is_private"),
+    [
+        ({"id": 7, "name": "A", "numbers": ONE, "scope": "shared"}, "A", ("1",), False),
+        ({"id": "x", "name": "A", "numbers": ONE}, "A", ("1",), True),
+        ({"id": "x", "name": "", "organization": [["Firm"]], "numbers": None}, "Firm", (), True),
+        ({"id": "x", "name": "A\u202eB\x00", "numbers": ODD}, "AB", ("5",), True),
+        ({"id": "x", "name": "A", "numbers": TWICE}, "A", ("1",), True),
+    ],
+)
+def test_whatever_shape_a_contact_has_it_is_read_or_left(
+    item: object, name: str, numbers: tuple[str, ...], is_private: bool
+) -> None:
+    found = contact_entry(item)
+    assert found is not None
+    assert (found.name, found.numbers, found.is_private) == (name, numbers, is_private)
+
+
+@pytest.mark.parametrize("item", [None, [], "x", {}, {"id": None, "name": "A"}, {"id": "1"}])
+def test_what_is_no_contact_is_left_out(item: object) -> None:
+    assert contact_entry(item) is None
+    assert internal_entry(item) is None
+
+
+def test_an_unusable_number_is_shown_but_leads_nowhere(anna: Browser, sipgate: Simulator) -> None:
+    account = sipgate.world.accounts["1234567"]
+    account.contacts.append(Contact("Notruf", (("110", ()),), "SHARED"))
+    page = anna.get("/contacts", query_string={"q": "Notruf"})
+    assert "no text can be sent there" in page.text
+    assert page.soup.select("main td a") == []
+
+
+def test_markup_in_a_name_is_only_text(anna: Browser, sipgate: Simulator) -> None:
+    account = sipgate.world.accounts["1234567"]
+    evil = "<img src=x onerror=alert(1)>"
+    account.contacts.append(Contact(evil, ((EMIL, ()),), "SHARED"))
+    page = anna.get("/contacts", query_string={"q": "onerror"})
+    assert evil in page.text
+    assert page.soup.find("img") is None
+
+
+def test_forgetting_a_number_forgets_its_contact(app: Flask, anna: Browser) -> None:
+    anna.get("/contacts")
+    app.test_cli_runner().invoke(args=["forget", "--number", EMIL])
+    assert suggestions(anna, "emil") == []

@@ -1,0 +1,51 @@
+"""sipgate's contacts: a page to search, suggestions for the form, both only the member's own."""
+
+from flask import Blueprint, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp import contacts, members, words
+from webapp.account import kept
+from webapp.models import Contact, Member
+
+blueprint = Blueprint("contacts", __name__)
+
+PAGE_SIZE = 50
+SUGGESTIONS = 8
+MAX_WORDS_CHARACTERS = 100
+
+
+@blueprint.get("/contacts")
+def index(member: Member) -> ResponseReturnValue:
+    """The page reads the contacts if they are old; the suggestions take what there is."""
+    typed = " ".join(request.args.get("q", "").replace("\x00", "").split())[:MAX_WORDS_CHARACTERS]
+    if members.wants_json():
+        found = contacts.find(member, typed, limit=SUGGESTIONS) if typed else []
+        return jsonify(contacts=[_as_json(one) for one in found if one.number])
+    known = contacts.read(member, members.credentials())
+    found = contacts.find(member, typed, after=request.args.get("after", ""), limit=PAGE_SIZE + 1)
+    more = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
+    return render_template(
+        "contacts.html",
+        contacts=found[:PAGE_SIZE],
+        typed=typed,
+        total=contacts.count(member),
+        note=str(words.CONTACT_TROUBLES.get(known.trouble, "")),
+        read_at=kept(member, contacts.KIND).fetched_at,
+        more_url=url_for("contacts.index", q=typed or None, after=more) if more else None,
+    )
+
+
+@blueprint.post("/contacts/read")
+def read_again(member: Member) -> ResponseReturnValue:
+    """For somebody who has just changed a contact at sipgate."""
+    contacts.read(member, members.credentials(), again=True)
+    return redirect(url_for("contacts.index"), 303)
+
+
+def _as_json(contact: Contact) -> dict[str, str | None]:
+    return {
+        "id": contact.id,
+        "name": contact.name,
+        "organization": contact.organization,
+        "number": contact.number,
+    }

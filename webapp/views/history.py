@@ -1,0 +1,172 @@
+"""Messages again: the list with its filters, one number's page, and the export."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
+from flask_babel import gettext as _
+
+from webapp import contacts, history, sending, words
+from webapp.database import now, release
+from webapp.history import Which
+from webapp.members import visible_or_404
+from webapp.models import Member, Message
+from webapp.outcomes import NEEDS_SOMEBODY, WAITING, Outcome
+
+blueprint = Blueprint("history", __name__)
+
+PAGE_SIZE = 50
+MAX_WORDS_CHARACTERS = 200
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
+
+@blueprint.get("/messages")
+def index(member: Member) -> ResponseReturnValue:
+    return _list_page(_which(), member)
+
+
+@blueprint.get("/numbers/<id>")
+def number(id: str, member: Member) -> ResponseReturnValue:
+    """Everything with one number. Its address names it by one of its messages."""
+    found = visible_or_404(Message, id, member)
+    return _list_page(Which(number=found.recipient), member, number_id=id)
+
+
+@blueprint.get("/messages.csv")
+def export(member: Member) -> ResponseReturnValue:
+    """What the filter shows, for a spreadsheet: its cells are text, never formulas."""
+    lines = _csv_lines(_which(), member)
+    answer = Response(stream_with_context(lines), mimetype="text/csv")
+    name = f"messages-{now():%Y-%m-%d}.csv"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseReturnValue:
+    sending.settle_stale()
+    before = request.args.get("before")
+    last = visible_or_404(Message, before, member) if before else None
+    found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
+    is_first = last is None and (which.is_all or bool(number_id))
+    ahead = history.ahead(member, which.number) if is_first else []
+    contacts.learn_names(member, {one.recipient for one in (*found, *ahead)})
+    arguments = _arguments(which)
+    endpoint = "history.number" if number_id else "history.index"
+    if number_id:
+        arguments = {"id": number_id}
+    older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
+    return render_template(
+        "messages.html",
+        which=which,
+        number_id=number_id,
+        messages=found[:PAGE_SIZE],
+        ahead=ahead,
+        counts=[] if number_id else _count_links(which, member),
+        writers=[] if number_id else history.writers(member),
+        older_url=url_for(endpoint, **arguments, before=older) if older else None,
+        export_url=None if number_id else url_for("history.export", **arguments),
+        clear_url=url_for("history.index"),
+    )
+
+
+def _which() -> Which:
+    """The filter in the address; what it does not understand chooses nothing."""
+    known = set(Outcome)
+    return Which(
+        outcomes=tuple(Outcome(one) for one in request.args.getlist("outcome") if one in known),
+        by=request.args.get("member", "")[:64],
+        words=" ".join(request.args.get("q", "").replace("\x00", "").split())[
+            :MAX_WORDS_CHARACTERS
+        ],
+    )
+
+
+def _arguments(which: Which) -> dict[str, Any]:
+    """A filter as the address has it."""
+    arguments: dict[str, Any] = {}
+    if which.outcomes:
+        arguments["outcome"] = [outcome.value for outcome in which.outcomes]
+    if which.by:
+        arguments["member"] = which.by
+    if which.words:
+        arguments["q"] = which.words
+    return arguments
+
+
+def _count_links(which: Which, member: Member) -> list[dict[str, Any]]:
+    """A link for each outcome there is, and for what waits and what needs somebody together."""
+    counts = history.counts(member)
+    kept = {key: value for key, value in _arguments(which).items() if key != "outcome"}
+    together = {words.WAITING: WAITING, words.NEEDS_SOMEBODY: NEEDS_SOMEBODY}
+    groups = [(name, outcomes, "") for name, outcomes in together.items()]
+    groups += [
+        (words.OUTCOMES[one].word, (one,), words.OUTCOMES[one].tone)
+        for one in Outcome
+        if one not in (*WAITING, *NEEDS_SOMEBODY)
+    ]
+    links = []
+    for name, outcomes, tone in groups:
+        count = sum(counts[outcome] for outcome in outcomes)
+        is_chosen = set(which.outcomes) == set(outcomes)
+        if count or is_chosen:
+            url = url_for("history.index", **kept, outcome=[one.value for one in outcomes])
+            shown = f"{history.MAX_COUNT - 1}+" if count >= history.MAX_COUNT else str(count)
+            links.append(
+                {"name": name, "count": shown, "url": url, "tone": tone, "is_chosen": is_chosen}
+            )
+    return links
+
+
+def _csv_lines(which: Which, member: Member) -> Iterator[str]:
+    yield "\ufeff"  # without it, Excel reads UTF-8 as something else
+    yield _csv_text([_csv_heads()])
+    for chunk in history.every(which, member):
+        contacts.learn_names(member, {message.recipient for message in chunk})
+        text = _csv_text(_csv_row(message, member) for message in chunk)
+        release()
+        yield text
+
+
+def _csv_text(rows: Iterable[list[str]]) -> str:
+    buffer = io.StringIO()
+    # The list separator that spreadsheets of the language expect.
+    writer = csv.writer(buffer, delimiter=";" if str(get_locale()) == "de" else ",")
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _csv_heads() -> list[str]:
+    return [
+        _("Written"),
+        _("Planned for"),
+        _("By"),
+        _("Sender"),
+        _("Recipient"),
+        _("Name"),
+        _("Outcome"),
+        _("Segments"),
+        _("Text"),
+    ]
+
+
+def _csv_row(message: Message, member: Member) -> list[str]:
+    return [
+        message.created_at.isoformat(timespec="seconds"),
+        message.send_at.isoformat(timespec="seconds") if message.send_at else "",
+        message.member.name,
+        message.caller_id,
+        message.recipient,
+        contacts.name_of(member, message.recipient),
+        str(words.OUTCOMES[message.outcome].word),
+        str(message.segment_count),
+        message.text,
+    ]
+
+
+def _cell(value: str) -> str:
+    """A spreadsheet takes what begins like a formula for one; an apostrophe makes it text."""
+    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
