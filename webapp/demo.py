@@ -66,6 +66,8 @@ def start_app(simulator_port: int, port: int, secret: str, folder: Path) -> subp
         "SIPGATE_ISSUER": f"http://127.0.0.1:{simulator_port}/auth/realms/third-party",
         "SIPGATE_API_URL": f"http://127.0.0.1:{simulator_port}/v2",
         "SIPGATE_ACCOUNTS": "1234567 7654321",
+        "SIPGATE_OPTIONAL_SCOPES": "history:read contacts:read balance:read",
+        "SEGMENT_PRICE": "0.075",
         "DATABASE_URL": f"sqlite:///{folder / 'demo.sqlite'}",
         "TRUSTED_PROXY_HOPS": "0",
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),

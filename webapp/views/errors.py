@@ -28,6 +28,9 @@ from webapp.views import messages
 
 log = logging.getLogger(__name__)
 
+WITH_A_TEXT = ("messages.create", "messages.test")
+"""A form that cannot be taken here is kept."""
+
 
 def setup_errors(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_error)
@@ -53,7 +56,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
 def csrf_error(_error: CSRFError) -> ResponseReturnValue:
     """The form is too old for this session: nothing was done, and what was typed is still there."""
     member = members.current_member()
-    if member is not None and request.endpoint == "messages.create":
+    if member is not None and request.endpoint in WITH_A_TEXT:
         submission = submissions.read_submission(_typed().get("submission_id", ""))
         if submission and submission.member_id == member.id:
             taken = _taken_before(submission)
@@ -69,7 +72,7 @@ def sign_in_needed() -> ResponseReturnValue:
     next_path = members.asked_path() if request.method == "GET" else "/"
     sentences = [_("Your sign-in has ended. Sign in again to go on.")]
     submission = None
-    if request.method == "POST" and request.endpoint == "messages.create":
+    if request.method == "POST" and request.endpoint in WITH_A_TEXT:
         submission = submissions.read_submission(_typed().get("submission_id", ""))
     taken = _taken_before(submission) if submission else None
     if taken:
@@ -136,7 +139,7 @@ def _page(
 def _typed_text(status: int) -> str | None:
     """The text of a form that was not taken; 401 keeps it for its member instead of showing it,
     and a body without a length (411) is not read at all."""
-    if request.endpoint != "messages.create" or status in (401, 411) or request.method != "POST":
+    if request.endpoint not in WITH_A_TEXT or status in (401, 411) or request.method != "POST":
         return None
     return _typed().get("message")
 
