@@ -26,7 +26,7 @@ LAYERS = (
     ("oauth", "tokens", "installation"),
     ("account", "members", "claims"),
     ("sending", "housekeeping"),
-    ("waiting", "settling"),
+    ("waiting", "settling", "senders"),
     ("words", "tasks", "batches"),
     ("forms",),
     ("questions",),

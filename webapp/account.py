@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp import sipgate, tokens
 from webapp.answers import Refused, SipgateError
-from webapp.database import now, release, transaction
+from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import KeptAnswer, Member
@@ -65,6 +65,22 @@ def extensions(member: Member, credentials: Credentials) -> Extensions:
         return _still_kept(member, kept)
     _keep(member, found, is_answer=True)
     return Extensions(found)
+
+
+def look_again(account_id: str) -> None:
+    """A sender was changed: sipgate is asked before the next page of anybody in the account.
+
+    What is kept serves on while sipgate is away.
+    """
+    colleagues = sa.select(Member.id).where(Member.account_id == account_id)
+    old = now() - FRESH
+    with transaction() as rows:
+        rows_changed(
+            rows,
+            sa.update(KeptAnswer)
+            .where(KeptAnswer.kind == "extensions", KeptAnswer.member_id.in_(colleagues))
+            .values(fetched_at=old, asked_at=old),
+        )
 
 
 def _still_kept(member: Member, kept: KeptAnswer | None) -> Extensions:

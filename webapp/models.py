@@ -102,7 +102,10 @@ class BrowserSession(Base, kw_only=True):
 
 
 class KeptAnswer(Base, kw_only=True):
-    """What sipgate last said about a member (`kind`: `extensions`), and when we last asked."""
+    """What sipgate last said about a member, and when we last asked.
+
+    `kind` is `extensions`, or `sender:` and a form's id: what became of the code that it asked for.
+    """
 
     __tablename__ = "kept_answers"
 

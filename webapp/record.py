@@ -28,6 +28,10 @@ class Did(StrEnum):
     HELD = "held"
     RELEASED = "released"
     ERASED = "erased"
+    SENDER_ASKED_FOR = "sender_asked_for"
+    SENDER_PROVED = "sender_proved"
+    SENDER_CHOSEN = "sender_chosen"
+    SENDER_REMOVED = "sender_removed"
 
 
 class AlarmKind(StrEnum):

@@ -71,6 +71,16 @@ class Extension:
 
 
 @dataclass(frozen=True, slots=True)
+class CallerId:
+    """A sender that an extension may show: a number, or the word `sipgate`, which has the id 0."""
+
+    id: int
+    number: str
+    is_verified: bool
+    is_default: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """An outgoing SMS as sipgate's history shows it. No id ties it to what we sent."""
 
@@ -125,16 +135,46 @@ class Sipgate:
     def person(self, auth: Authorization, sub: str) -> Person:
         answer = self._get(f"/users/{quote(sub, safe='')}", auth)
         names = (_words(answer, key).strip() for key in ("firstname", "lastname"))
-        # `admin` is a boolean in sipgate's spec and a string in its own client.
-        is_admin = str(answer.get("admin")).lower() == "true"
-        return Person(name=" ".join(name for name in names if name) or sub, is_admin=is_admin)
+        name = " ".join(name for name in names if name) or sub
+        return Person(name=name, is_admin=_is_true(answer.get("admin")))
 
     def extensions(self, auth: Authorization, sub: str) -> tuple[Extension, ...]:
         """The Web SMS extensions of a person, in sipgate's order."""
-        items = self._get(f"/{quote(sub, safe='')}/sms", auth).get("items")
-        if not isinstance(items, list):
-            raise Nonsense("items")
+        items = self._items(f"/{quote(sub, safe='')}/sms", auth)
         return tuple(_extension(item) for item in items)
+
+    def caller_ids(
+        self, auth: Authorization, *, sub: str, extension_id: str
+    ) -> tuple[CallerId, ...]:
+        """The senders of an extension, in sipgate's order."""
+        items = self._items(_caller_ids_path(sub, extension_id), auth)
+        return tuple(_caller_id(item) for item in items)
+
+    def add_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, number: str
+    ) -> None:
+        """Have a verification code sent to a number, which costs an SMS. As `send_sms`."""
+        path = _caller_ids_path(sub, extension_id)
+        self._change("POST", path, auth, {"phonenumber": number})
+
+    def verify_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int, code: str
+    ) -> None:
+        """Raises as `send_sms` does; so do the two below."""
+        path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}/verification"
+        self._change("POST", path, auth, {"verificationCode": code})
+
+    def make_default(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
+    ) -> None:
+        """Everybody who sends with this extension shows this sender from now on."""
+        path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}"
+        self._change("PUT", path, auth, {"defaultNumber": True})
+
+    def delete_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
+    ) -> None:
+        self._change("DELETE", f"{_caller_ids_path(sub, extension_id)}/{caller_id}", auth)
 
     def sent_texts(
         self, auth: Authorization, *, extension_id: str, since: datetime, until: datetime
@@ -148,10 +188,7 @@ class Sipgate:
             "to": until.strftime(UTC_FORMAT),
             "limit": str(MAX_HISTORY_ENTRIES),
         }
-        items = self._get("/history", auth, query).get("items")
-        if not isinstance(items, list):
-            raise Nonsense("items")
-        entries = (_history_entry(item) for item in items)
+        entries = (_history_entry(item) for item in self._items("/history", auth, query))
         return tuple(entry for entry in entries if entry is not None)
 
     def send_sms(
@@ -174,13 +211,27 @@ class Sipgate:
         if send_at is not None:
             # `null`, 0 and -1 seem to mean "now" at sipgate, so the field is left out for now.
             body["sendAt"] = int(send_at.timestamp())
+        self._change("POST", "/sessions/sms", auth, body)
+
+    def _change(
+        self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
+    ) -> None:
+        """The one request of a call that changes something or costs money."""
         with wire.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
-                response = self._request("POST", "/sessions/sms", auth, json_body=body)
+                response = self._request(method, path, auth, json_body=body)
                 answer = Answer.read(response)
             except requests.RequestException as error:
                 answer = without_answer(exchange, error)
         judge(answer)
+
+    def _items(
+        self, path: str, auth: Authorization, query: Mapping[str, str] | None = None
+    ) -> list[Any]:
+        items = self._get(path, auth, query).get("items")
+        if not isinstance(items, list):
+            raise Nonsense("items")
+        return items
 
     def _get(
         self, path: str, auth: Authorization, query: Mapping[str, str] | None = None
@@ -263,6 +314,27 @@ def _extension(item: Any) -> Extension:
         alias=_words(item, "alias"),
         caller_id=_words(item, "callerId"),
     )
+
+
+def _caller_ids_path(sub: str, extension_id: str) -> str:
+    return f"/{quote(sub, safe='')}/sms/{quote(extension_id, safe='')}/callerids"
+
+
+def _caller_id(item: Any) -> CallerId:
+    id_ = _text(item, "id") if isinstance(item, dict) else ""
+    if not (id_.isascii() and id_.isdigit()):
+        raise Nonsense("items")
+    return CallerId(
+        id=int(id_),
+        number=_words(item, "phonenumber"),
+        is_verified=_is_true(item.get("verified")),
+        is_default=_is_true(item.get("defaultNumber")),
+    )
+
+
+def _is_true(value: Any) -> bool:
+    """What is a boolean in sipgate's spec is a string in its own client."""
+    return str(value).lower() == "true"
 
 
 def _history_entry(item: Any) -> HistoryEntry | None:

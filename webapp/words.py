@@ -221,6 +221,8 @@ SCOPES = {
     "users:read": _("to show your name"),
     "history:read": _("to look up whether an uncertain message was sent"),
     "contacts:read": _("to suggest your contacts as recipients"),
+    "sms:callerid:read": _("to list the sender numbers of your extensions"),
+    "sms:callerid:write": _("to add, choose and remove sender numbers"),
     "balance:read": _("to show the account's balance"),
 }
 

@@ -2,11 +2,11 @@
 
 from flask import Flask
 
-from webapp.views import auth, batches, errors, extensions, messages, ops, status
+from webapp.views import auth, batches, errors, extensions, messages, ops, senders, status
 
 
 def setup_views(app: Flask) -> None:
-    for module in (auth, messages, batches, extensions, ops):
+    for module in (auth, messages, batches, extensions, senders, ops):
         app.register_blueprint(module.blueprint)
     errors.setup_errors(app)
     status.setup_status(app)
