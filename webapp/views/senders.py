@@ -180,8 +180,8 @@ def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
 def _about_default(extension: Extension, entry: CallerId) -> list[str]:
     sentences = [
         gettext(
-            "People will see %(new)s instead of %(old)s whenever a text comes from %(extension)s, "
-            "whoever sends it. This holds for planned messages, too.",
+            "People will see “%(new)s” instead of “%(old)s” whenever a text comes from "
+            "“%(extension)s”, whoever sends it. This holds for planned messages, too.",
             new=sender(entry.number),
             old=sender(extension.caller_id),
             extension=extension.alias or extension.id,
@@ -195,7 +195,7 @@ def _about_default(extension: Extension, entry: CallerId) -> list[str]:
 def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
     sentences = [
         gettext(
-            "%(number)s will no longer be a sender of %(extension)s, for everybody who uses it. "
+            "%(number)s will no longer be a sender of “%(extension)s”, for everybody who uses it. "
             "To have it back, it must be confirmed by an SMS anew.",
             number=sender(entry.number),
             extension=extension.alias or extension.id,
