@@ -38,7 +38,7 @@ PUBLIC = {
 """What a stranger may open. A new entry is a decision, not an accident."""
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "TRACE")
-ARGUMENTS = {"id": "0" * 32, "filename": "app.css"}
+ARGUMENTS = {"id": "0" * 32, "filename": "app.css", "sms_id": "s0", "caller_id": "7"}
 NewBrowser = Callable[[], Browser]
 
 

@@ -19,7 +19,7 @@ TEMPLATES = PROJECT / "templates"
 LAYERS = (
     ("config", "outcomes", "sms", "times", "wire", "logs"),
     ("extensions", "recipients", "answers"),
-    ("security", "directory"),
+    ("security", "entries"),
     ("sipgate",),
     ("database",),
     ("models",),
@@ -28,7 +28,7 @@ LAYERS = (
     ("account", "members", "claims"),
     ("sending", "contacts", "message_templates"),
     ("history", "housekeeping"),
-    ("waiting", "settling"),
+    ("waiting", "settling", "senders"),
     ("words", "tasks", "batches"),
     ("forms",),
     ("questions",),

@@ -10,7 +10,7 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.pages import Browser
 from tests.worker import work
-from webapp.directory import contact_entry, internal_entry
+from webapp.entries import contact_entry, internal_entry
 from webapp.simulator.faults import Fault
 from webapp.simulator.people import Contact
 from webapp.simulator.server import Simulator

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from webapp import sipgate, tokens
 from webapp.answers import Refused, SipgateError
-from webapp.database import now, release, transaction
+from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import BrowserSession, KeptAnswer, Member
@@ -155,11 +155,19 @@ def kept(member: Member, kind: str) -> Known:
     return Known(value.get("value"), trouble, found.fetched_at)
 
 
-def forget(member: Member, kind: str) -> None:
-    """What is kept is known to be wrong: the next page asks."""
+def look_again(account_id: str) -> None:
+    """A sender was changed: sipgate is asked before the next page of anybody in the account.
+
+    What is kept serves on while sipgate is away.
+    """
+    colleagues = sa.select(Member.id).where(Member.account_id == account_id)
+    old = now() - FRESH
     with transaction() as rows:
-        rows.execute(
-            sa.delete(KeptAnswer).where(KeptAnswer.member_id == member.id, KeptAnswer.kind == kind)
+        rows_changed(
+            rows,
+            sa.update(KeptAnswer)
+            .where(KeptAnswer.kind == "extensions", KeptAnswer.member_id.in_(colleagues))
+            .values(fetched_at=old, asked_at=old),
         )
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from webapp import account, recipients, sipgate, tokens
 from webapp.account import Known, Trouble
 from webapp.database import transaction
-from webapp.directory import ContactEntry
+from webapp.entries import ContactEntry
 from webapp.extensions import db, settings
 from webapp.i18n import phone
 from webapp.models import Contact, Member

@@ -18,7 +18,8 @@ from webapp.account import Extensions
 from webapp.database import now
 from webapp.extensions import settings
 from webapp.message_templates import MAX_NAME_CHARACTERS
-from webapp.recipients import RecipientRefused
+from webapp.recipients import NumberKind, RecipientRefused
+from webapp.senders import Senders
 from webapp.sending import NewMessage
 from webapp.sipgate import Extension
 from webapp.sms import TextRefused
@@ -27,6 +28,7 @@ from webapp.times import TimeRefused
 COMMON_ZONES = ("UTC",)
 MAX_RECIPIENTS = 100
 MAX_NAMED_PROBLEMS = 5
+MAX_CODE_CHARACTERS = 32
 
 
 class ComposeForm(FlaskForm):  # type: ignore[misc]
@@ -160,6 +162,39 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         if extension is None:
             raise LookupError("only for a form that was validated")
         return extension
+
+
+class SenderForm(FlaskForm):  # type: ignore[misc]
+    """A mobile number to add. `senders` are those that its extension has."""
+
+    sms_id = HiddenField()
+    number = StringField(_("Mobile number"))
+    submission_id = HiddenField()
+
+    senders = Senders(())
+
+    def validate_number(self, field: StringField) -> None:
+        try:
+            self.e164 = recipients.parse_recipient(field.data or "", settings.default_region)
+        except RecipientRefused as refused:
+            raise ValidationError(words.recipient_problem(refused)) from None
+        if recipients.number_kind(self.e164) in (NumberKind.LANDLINE, NumberKind.FREEPHONE):
+            raise ValidationError(_("Enter a mobile number: sipgate takes no other as a sender."))
+        if self.senders.has_number(self.e164):
+            raise ValidationError(_("Enter another number: this one is in the list already."))
+
+
+class CodeForm(FlaskForm):  # type: ignore[misc]
+    """The code that came by SMS. sipgate knows whether it is right."""
+
+    code = StringField(_("Code"))
+
+    def validate_code(self, field: StringField) -> None:
+        self.typed = "".join((field.data or "").split())
+        if not self.typed:
+            raise ValidationError(_("Enter the code from the SMS."))
+        if len(self.typed) > MAX_CODE_CHARACTERS or not self.typed.isprintable():
+            raise ValidationError(_("Check the code: no code looks like this one."))
 
 
 def compose_form(extensions: Extensions, **data: str) -> ComposeForm:

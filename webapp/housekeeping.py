@@ -31,6 +31,7 @@ from webapp.record import Did, note
 log = logging.getLogger(__name__)
 
 DRAFT_LIFETIME = timedelta(days=7)
+FORM_LIFETIME = ABSOLUTE_LIMIT
 ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
 CONTACTS_LIFETIME = timedelta(days=30)
 
@@ -50,6 +51,9 @@ def prune() -> int:
         rows.execute(sa.delete(Event).where(Event.at < old))
         rows.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
         rows.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
+        # Such a form can come again only as long as the session it belongs to.
+        forms = (KeptAnswer.kind.startswith("sender:"), KeptAnswer.asked_at < now() - FORM_LIFETIME)
+        rows.execute(sa.delete(KeptAnswer).where(*forms))
         rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
         gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
         rows.execute(sa.delete(BrowserSession).where(gone))

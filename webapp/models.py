@@ -106,13 +106,14 @@ class BrowserSession(Base, kw_only=True):
 class KeptAnswer(Base, kw_only=True):
     """What sipgate last said about a member, and when we last asked.
 
-    `kind`: `extensions`, `balance`, or `contacts` (whose answer is in the table `contacts`).
+    `kind`: `extensions`, `balance`, `contacts` (whose answer is in the table `contacts`), or
+    `sender:` and a form's id: what became of the code that it asked for.
     """
 
     __tablename__ = "kept_answers"
 
     member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), primary_key=True)
-    kind: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
     value: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     fetched_at: Mapped[datetime | None] = mapped_column(default=None)
     asked_at: Mapped[datetime] = mapped_column(default_factory=now)

@@ -28,6 +28,10 @@ SIGN_IN_LIFETIME = timedelta(minutes=10)
 MAX_PARAMETER_CHARACTERS = 4096
 
 
+FURTHER_SCOPES = {"senders": ("sms:callerid:read", "sms:callerid:write")}
+"""What a sign-in asks for beside the usual scopes, by the purpose that its link names."""
+
+
 class SignInProblem(StrEnum):
     """Why a callback did not become a sign-in."""
 
@@ -41,7 +45,10 @@ class SignInProblem(StrEnum):
 
 
 class SignInFailed(Exception):
-    """The person is not signed in. `detail` is the account id for NOT_ADMITTED, else empty."""
+    """The person is not signed in by this.
+
+    `detail` is the account id for NOT_ADMITTED, the path to go on to for DECLINED, else empty.
+    """
 
     def __init__(self, problem: SignInProblem, detail: str = "") -> None:
         self.problem = problem
@@ -49,8 +56,12 @@ class SignInFailed(Exception):
         super().__init__(problem)
 
 
-def begin_sign_in(browser_id: str, next_path: str) -> str:
-    """Keep a new sign-in for this browser and return sipgate's address to go to."""
+def begin_sign_in(browser_id: str, next_path: str, purpose: str = "") -> str:
+    """Keep a new sign-in for this browser and return sipgate's address to go to.
+
+    `purpose` is a key of `FURTHER_SCOPES`; any other text asks for nothing more.
+    """
+    scopes = dict.fromkeys((*settings.scopes, *FURTHER_SCOPES.get(purpose, ())))
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
     with transaction() as session:
         session.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
@@ -62,7 +73,7 @@ def begin_sign_in(browser_id: str, next_path: str) -> str:
                 next_path=next_path,
             )
         )
-    with login_server.client(scope=" ".join(settings.scopes)) as client:
+    with login_server.client(scope=" ".join(scopes)) as client:
         url: str = client.create_authorization_url(
             login_server.endpoint("auth"), state=state, code_verifier=verifier
         )[0]
@@ -79,8 +90,9 @@ def finish_sign_in(browser_id: str, arguments: MultiDict[str, str]) -> tuple[Gra
     if arguments.get("iss", settings.sipgate_issuer) != settings.sipgate_issuer:
         raise SignInFailed(SignInProblem.NOT_OURS)  # RFC 9207: another server's answer
     if "error" in arguments:
-        declined = arguments["error"] == "access_denied"
-        raise SignInFailed(SignInProblem.DECLINED if declined else SignInProblem.LOGIN_ODD)
+        if arguments["error"] == "access_denied":
+            raise SignInFailed(SignInProblem.DECLINED, sign_in.next_path)
+        raise SignInFailed(SignInProblem.LOGIN_ODD)
     code = _single(arguments, "code")
     if not code:
         raise SignInFailed(SignInProblem.LOGIN_ODD)

@@ -32,6 +32,10 @@ class Did(StrEnum):
     TEMPLATE_CHANGED = "template_changed"
     TEMPLATE_DELETED = "template_deleted"
     TEMPLATE_RESTORED = "template_restored"
+    SENDER_ASKED_FOR = "sender_asked_for"
+    SENDER_PROVED = "sender_proved"
+    SENDER_CHOSEN = "sender_chosen"
+    SENDER_REMOVED = "sender_removed"
 
 
 class AlarmKind(StrEnum):

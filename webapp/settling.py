@@ -13,12 +13,12 @@ import sqlalchemy as sa
 from webapp import sipgate, tokens
 from webapp.answers import SipgateError
 from webapp.database import now, release, rows_changed, transaction
+from webapp.entries import HistoryEntry
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import Member, Message
 from webapp.outcomes import Outcome
 from webapp.record import Did, note
-from webapp.sipgate import HistoryEntry
 from webapp.sms import normalise_text
 from webapp.tokens import SignInEnded
 

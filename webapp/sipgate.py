@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
@@ -31,7 +31,13 @@ from webapp.answers import (
     printable,
     without_answer,
 )
-from webapp.directory import ContactEntry, contact_entry, internal_entry
+from webapp.entries import (
+    ContactEntry,
+    HistoryEntry,
+    contact_entry,
+    history_entry,
+    internal_entry,
+)
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +93,13 @@ class Balance:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryEntry:
-    """An outgoing SMS as sipgate's history shows it. No id ties it to what we sent."""
+class CallerId:
+    """A sender that an extension may show: a number, or the word `sipgate`, which has the id 0."""
 
-    id: str
-    created_at: datetime
-    extension_ids: tuple[str, ...]
-    target: str
-    text: str
+    id: int
+    number: str
+    is_verified: bool
+    is_default: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +146,12 @@ class Sipgate:
     def person(self, auth: Authorization, sub: str) -> Person:
         answer = self._get(f"/users/{quote(sub, safe='')}", auth)
         names = (_words(answer, key).strip() for key in ("firstname", "lastname"))
-        # `admin` is a boolean in sipgate's spec and a string in its own client.
-        is_admin = str(answer.get("admin")).lower() == "true"
-        return Person(name=" ".join(name for name in names if name) or sub, is_admin=is_admin)
+        name = " ".join(name for name in names if name) or sub
+        return Person(name=name, is_admin=_is_true(answer.get("admin")))
 
     def extensions(self, auth: Authorization, sub: str) -> tuple[Extension, ...]:
         """The Web SMS extensions of a person, in sipgate's order."""
-        items = self._get(f"/{quote(sub, safe='')}/sms", auth).get("items")
-        if not isinstance(items, list):
-            raise Nonsense("items")
+        items = self._items(f"/{quote(sub, safe='')}/sms", auth)
         return tuple(_extension(item) for item in items)
 
     def balance(self, auth: Authorization) -> Balance:
@@ -175,13 +177,38 @@ class Sipgate:
                 found[entry.id] = entry
         return tuple(found.values())
 
-    def _items(self, path: str, auth: Authorization, **query: int) -> list[Any]:
-        """The list that an answer holds under `items`."""
-        texts = {name: str(value) for name, value in query.items()}
-        items = self._get(path, auth, texts, max_bytes=MAX_CONTACTS_BYTES).get("items")
-        if not isinstance(items, list):
-            raise Nonsense("items")
-        return items
+    def caller_ids(
+        self, auth: Authorization, *, sub: str, extension_id: str
+    ) -> tuple[CallerId, ...]:
+        """The senders of an extension, in sipgate's order."""
+        items = self._items(_caller_ids_path(sub, extension_id), auth)
+        return tuple(_caller_id(item) for item in items)
+
+    def add_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, number: str
+    ) -> None:
+        """Have a verification code sent to a number, which costs an SMS. As `send_sms`."""
+        path = _caller_ids_path(sub, extension_id)
+        self._change("POST", path, auth, {"phonenumber": number})
+
+    def verify_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int, code: str
+    ) -> None:
+        """Raises as `send_sms` does; so do the two below."""
+        path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}/verification"
+        self._change("POST", path, auth, {"verificationCode": code})
+
+    def make_default(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
+    ) -> None:
+        """Everybody who sends with this extension shows this sender from now on."""
+        path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}"
+        self._change("PUT", path, auth, {"defaultNumber": True})
+
+    def delete_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
+    ) -> None:
+        self._change("DELETE", f"{_caller_ids_path(sub, extension_id)}/{caller_id}", auth)
 
     def sent_texts(
         self, auth: Authorization, *, extension_id: str, since: datetime, until: datetime
@@ -195,10 +222,7 @@ class Sipgate:
             "to": until.strftime(UTC_FORMAT),
             "limit": str(MAX_HISTORY_ENTRIES),
         }
-        items = self._get("/history", auth, query).get("items")
-        if not isinstance(items, list):
-            raise Nonsense("items")
-        entries = (_history_entry(item) for item in items)
+        entries = (history_entry(item) for item in self._items("/history", auth, **query))
         return tuple(entry for entry in entries if entry is not None)
 
     def send_sms(
@@ -221,13 +245,27 @@ class Sipgate:
         if send_at is not None:
             # `null`, 0 and -1 seem to mean "now" at sipgate, so the field is left out for now.
             body["sendAt"] = int(send_at.timestamp())
+        self._change("POST", "/sessions/sms", auth, body)
+
+    def _change(
+        self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
+    ) -> None:
+        """The one request of a call that changes something or costs money."""
         with wire.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
-                response = self._request("POST", "/sessions/sms", auth, json_body=body)
+                response = self._request(method, path, auth, json_body=body)
                 answer = Answer.read(response)
             except requests.RequestException as error:
                 answer = without_answer(exchange, error)
         judge(answer)
+
+    def _items(self, path: str, auth: Authorization, **query: str | int) -> list[Any]:
+        """The list that an answer holds under `items`."""
+        texts = {name: str(value) for name, value in query.items()}
+        items = self._get(path, auth, texts, max_bytes=MAX_CONTACTS_BYTES).get("items")
+        if not isinstance(items, list):
+            raise Nonsense("items")
+        return items
 
     def _get(
         self,
@@ -316,27 +354,22 @@ def _extension(item: Any) -> Extension:
     )
 
 
-def _history_entry(item: Any) -> HistoryEntry | None:
-    """An entry, or None where it is no outgoing text: the filter is sipgate's, the look is ours."""
-    if not isinstance(item, dict) or item.get("type") != "SMS":
-        return None
-    created_at = _moment(item.get("created"))
-    if item.get("direction") != "OUTGOING" or created_at is None:
-        return None
-    extension_ids = item.get("connectionIds")
-    return HistoryEntry(
-        id=str(item.get("id") or "")[:64],
-        created_at=created_at,
-        extension_ids=tuple(map(str, extension_ids)) if isinstance(extension_ids, list) else (),
-        target=str(item.get("target") or ""),
-        text=str(item.get("smsContent") or ""),
+def _caller_ids_path(sub: str, extension_id: str) -> str:
+    return f"/{quote(sub, safe='')}/sms/{quote(extension_id, safe='')}/callerids"
+
+
+def _caller_id(item: Any) -> CallerId:
+    id_ = _text(item, "id") if isinstance(item, dict) else ""
+    if not (id_.isascii() and id_.isdigit()):
+        raise Nonsense("items")
+    return CallerId(
+        id=int(id_),
+        number=_words(item, "phonenumber"),
+        is_verified=_is_true(item.get("verified")),
+        is_default=_is_true(item.get("defaultNumber")),
     )
 
 
-def _moment(value: Any) -> datetime | None:
-    """sipgate writes times as `…Z`, with milliseconds, or `2016-02-10 14:19:39+00:00`."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+def _is_true(value: Any) -> bool:
+    """What is a boolean in sipgate's spec is a string in its own client."""
+    return str(value).lower() == "true"

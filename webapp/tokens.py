@@ -90,6 +90,10 @@ class TokenSetCredentials:
     def end(self) -> None:
         end_token_set(self.token_set_id)
 
+    def scope(self) -> str:
+        """What the login server said it granted; empty where it did not say."""
+        return _read(self.token_set_id).scope
+
 
 @dataclass(frozen=True, slots=True)
 class PersonalToken:

@@ -240,6 +240,8 @@ SCOPES = {
     "users:read": _("to show your name"),
     "history:read": _("to look up whether an uncertain message was sent"),
     "contacts:read": _("to suggest your contacts as recipients"),
+    "sms:callerid:read": _("to list the sender numbers of your extensions"),
+    "sms:callerid:write": _("to add, choose and remove sender numbers"),
     "balance:read": _("to show the account's balance"),
 }
 
@@ -389,11 +391,5 @@ def still_possible(message: Message) -> str:
 
 
 def setup_words(app: Flask) -> None:
-    for function in (
-        outcome_word,
-        outcome_tone,
-        message_sentence,
-        message_advice,
-        still_possible,
-    ):
-        app.add_template_global(function)
+    for words in (outcome_word, outcome_tone, message_sentence, message_advice, still_possible):
+        app.add_template_global(words)

@@ -107,6 +107,47 @@ def list_of_messages(visitor: Visitor) -> None:
     visitor.go("/messages")
 
 
+def further_permissions(visitor: Visitor) -> None:
+    visitor.go("/senders")
+    visitor.page.get_by_role("link", name="Go to sipgate to allow it").click()
+    visitor.consent("Anna Sommer")
+    visitor.see("Add a mobile number")
+
+
+def sender_without_its_code(visitor: Visitor) -> None:
+    further_permissions(visitor)
+    visitor.page.get_by_label("Mobile number").fill("0171 3920055")
+    visitor.page.get_by_role("button", name="Send the code").click()
+    visitor.see("Enter the code")
+
+
+def sender_with_a_wrong_code(visitor: Visitor) -> None:
+    sender_without_its_code(visitor)
+    visitor.page.get_by_label("Code", exact=True).fill("WRONG1")
+    visitor.page.get_by_role("button", name="Confirm the number").click()
+    visitor.see("sipgate did not accept this one")
+
+
+def senders_of_every_kind(visitor: Visitor) -> None:
+    sender_without_its_code(visitor)
+    visitor.page.get_by_role("link", name="Back to the list").click()
+    visitor.see("Not confirmed yet")
+
+
+def sender_refused(visitor: Visitor) -> None:
+    further_permissions(visitor)
+    visitor.sipgate.fail_next("add_caller_id", Fault(403))
+    visitor.page.get_by_label("Mobile number").fill("0171 3920055")
+    visitor.page.get_by_role("button", name="Send the code").click()
+    visitor.see("sipgate does not allow this")
+
+
+def sender_in_question(visitor: Visitor) -> None:
+    further_permissions(visitor)
+    visitor.page.get_by_role("button", name="Make it the default").click()
+    visitor.see("whoever sends it")
+
+
 def opened_menu(visitor: Visitor) -> None:
     visitor.go("/messages")
     visitor.page.locator("[popovertarget=menu]").click()
@@ -159,6 +200,10 @@ PAGES: dict[str, tuple[str, Callable[[Visitor], None]]] = {
     "list of messages": ("anna", list_of_messages),
     "opened menu": ("anna", opened_menu),
     "list of extensions": ("anna", path("/extensions")),
+    "senders": ("anna", senders_of_every_kind),
+    "sender refused": ("anna", sender_refused),
+    "sender's code, wrong": ("anna", sender_with_a_wrong_code),
+    "sender in question": ("anna", sender_in_question),
     "no such page": ("anna", path("/messages/nobody-has-this-id")),
     "sipgate's sign-in": (STRANGER, path("/login")),
     "simulator": ("anna", simulator("/")),

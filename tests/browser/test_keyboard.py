@@ -1,5 +1,7 @@
 """Everything by keyboard alone, and one always sees where one is."""
 
+from typing import Literal
+
 from playwright.sync_api import Locator, expect
 
 from tests.browser.visitor import RECIPIENT, Visitor
@@ -47,6 +49,39 @@ def test_signing_in_sending_and_signing_out_need_no_mouse(visitor: Visitor) -> N
     tab_to(visitor, visitor.page.get_by_role("button", name="Sign out"))
     press(visitor, "Enter")
     visitor.see("You are signed out")
+
+
+def test_adding_and_choosing_a_sender_needs_no_mouse(anna: Visitor) -> None:
+    def go_to(role: Literal["link", "button", "radio", "textbox"], name: str) -> None:
+        tab_to(anna, anna.page.get_by_role(role, name=name, exact=role != "radio"))
+
+    anna.go("/extensions")
+    go_to("link", "Own sender numbers")
+    press(anna, "Enter")
+    go_to("link", "Go to sipgate to allow it")
+    press(anna, "Enter")
+    go_to("radio", "Anna Sommer")
+    go_to("button", "Allow")
+    press(anna, "Enter")
+    anna.see("Add a mobile number")
+    go_to("textbox", "Mobile number")
+    anna.page.keyboard.type("0171 3920055")
+    press(anna, "Enter")
+    anna.see("Enter the code")
+    code = anna.sipgate.phones["+491713920055"][0].text.split()[-1]
+    go_to("textbox", "Code")
+    anna.page.keyboard.type(code)
+    press(anna, "Enter")
+    anna.see("The number is confirmed")
+    # The first is the word `sipgate`, which precedes the new number.
+    tab_to(anna, anna.page.get_by_role("button", name="Make it the default").nth(1))
+    press(anna, "Enter")
+    anna.see("+49 171 3920055")
+    go_to("button", "Make it the default")
+    press(anna, "Enter")
+    anna.see("people see this sender from now on")
+    anna.go("/")
+    anna.see("+49 171 3920055")
 
 
 def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:

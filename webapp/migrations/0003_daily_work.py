@@ -63,6 +63,8 @@ def upgrade() -> None:
         batch_op.alter_column("own_number", existing_type=sa.String(16), nullable=False)
     # Kept answers have a new shape now; they are asked for again.
     op.execute("DELETE FROM kept_answers")
+    with op.batch_alter_table("kept_answers", schema=None) as batch_op:
+        batch_op.alter_column("kind", existing_type=sa.String(32), type_=sa.String(64))
     for columns in MESSAGE_INDEXES:
         op.create_index(f"ix_messages_{'_'.join(columns)}", "messages", list(columns))
 
@@ -70,6 +72,9 @@ def upgrade() -> None:
 def downgrade() -> None:
     for columns in MESSAGE_INDEXES:
         op.drop_index(f"ix_messages_{'_'.join(columns)}", "messages")
+    op.execute("DELETE FROM kept_answers")
+    with op.batch_alter_table("kept_answers", schema=None) as batch_op:
+        batch_op.alter_column("kind", existing_type=sa.String(64), type_=sa.String(32))
     with op.batch_alter_table("members", schema=None) as batch_op:
         batch_op.drop_column("own_number")
     op.drop_table("message_templates")

@@ -12,6 +12,7 @@ from webapp.views import (
     message_templates,
     messages,
     ops,
+    senders,
     status,
 )
 
@@ -25,6 +26,7 @@ def setup_views(app: Flask) -> None:
         contacts,
         message_templates,
         extensions,
+        senders,
         ops,
     ):
         app.register_blueprint(module.blueprint)

@@ -23,9 +23,10 @@ HAND_OVER, PAUSE = "hand_over", "pause"
 )
 @public
 def login() -> ResponseReturnValue:
-    """Always starts a new sign-in."""
+    """Always starts a new sign-in; `purpose` may name what needs further permissions."""
     next_path = members.safe_next(request.args.get("next"))
-    return redirect(oauth.begin_sign_in(members.browser_id(), next_path))
+    purpose = request.args.get("purpose", "")
+    return redirect(oauth.begin_sign_in(members.browser_id(), next_path, purpose))
 
 
 @blueprint.get("/auth/callback")
@@ -107,6 +108,9 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
     if members.current_member() is not None:
         title = _("You are already signed in")
         actions = [(_("Go on"), url_for("messages.compose"))]
+        if failed.problem == SignInProblem.DECLINED:
+            sentences = [_("You did not allow it at sipgate. You are signed in as before.")]
+            actions = [(_("Go on"), failed.detail)]
     return render_template(
         "problem.html", title=title, sentences=sentences, actions=actions, kept_text=None
     ), 400

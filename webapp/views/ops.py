@@ -3,7 +3,7 @@
 from flask import Blueprint, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webapp import database, installation, members, sms
+from webapp import database, installation, members, oauth, sms
 from webapp.config import VERSION
 from webapp.extensions import settings
 from webapp.i18n import LOCALES, keep_locale
@@ -36,6 +36,7 @@ def operator(member: Member) -> ResponseReturnValue:
         "operator.html",
         settings=settings.shown(),
         scopes=settings.scopes,
+        sender_scopes=oauth.FURTHER_SCOPES["senders"],
         redirect_uri=settings.redirect_uri,
         workers=installation.has_worker(),
     )

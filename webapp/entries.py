@@ -1,11 +1,12 @@
-"""What sipgate's two lists of contacts say, in whatever shape they say it.
+"""What the entries of sipgate's long lists say, in whatever shape: contacts, and sent texts.
 
 `/contacts` has nested lists and scopes, `/contacts/internal` plain strings; numbers are free text
-in both. Pure: JSON values in, frozen dataclasses out; what is no contact is left out.
+in both. Pure: JSON values in, frozen dataclasses out; what is no such entry is left out.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from webapp.answers import printable
@@ -25,6 +26,17 @@ class ContactEntry:
     organization: str
     numbers: tuple[str, ...]
     is_private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """An outgoing SMS as sipgate's history shows it. No id ties it to what we sent."""
+
+    id: str
+    created_at: datetime
+    extension_ids: tuple[str, ...]
+    target: str
+    text: str
 
 
 def contact_entry(item: Any) -> ContactEntry | None:
@@ -74,3 +86,29 @@ def _flat(values: Iterable[Any]) -> Iterator[Any]:
 
 def _words(value: Any) -> str:
     return " ".join(printable(value).split())[:MAX_NAME_CHARACTERS] if value else ""
+
+
+def history_entry(item: Any) -> HistoryEntry | None:
+    """An entry, or None where it is no outgoing text: the filter is sipgate's, the look is ours."""
+    if not isinstance(item, dict) or item.get("type") != "SMS":
+        return None
+    created_at = _moment(item.get("created"))
+    if item.get("direction") != "OUTGOING" or created_at is None:
+        return None
+    extension_ids = item.get("connectionIds")
+    return HistoryEntry(
+        id=str(item.get("id") or "")[:64],
+        created_at=created_at,
+        extension_ids=tuple(map(str, extension_ids)) if isinstance(extension_ids, list) else (),
+        target=str(item.get("target") or ""),
+        text=str(item.get("smsContent") or ""),
+    )
+
+
+def _moment(value: Any) -> datetime | None:
+    """sipgate writes times as `…Z`, with milliseconds, or `2016-02-10 14:19:39+00:00`."""
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
