@@ -1,146 +1,129 @@
-// The compose form: counter, phone, time in words, a button that says what it will do, a draft.
+// The compose form: counter, phone, time in words, the button's words, a draft.
 
 const form = document.querySelector("[data-compose]");
 const { table, words, price, lang } = JSON.parse(form.dataset.compose);
-const { typed, draft } = form.dataset;
+const { fresh, draft } = form.dataset;
 const { recipient: to, message, send_at: at, time_zone: zone, sms_id: from } = form.elements;
 const part = (name) => form.querySelector(`[data-${name}]`);
 const write = (name, text) => (part(name).textContent = text);
-// Of a pair, the one for n; {…} filled in.
-const say = (text, n, more) => [text].flat().at(n === 1 ? 0 : -1).replace(/\{(\w+)\}/g, (_, key) => ({ n, ...more })[key]);
-const make = (name, values) => Object.assign(document.createElement(name), values);
-const recipients = () => to.value.split(/[,;\n]/).filter((one) => /\d/.test(one)).length || 1;
+// Of a pair, the one for `count`; {n} filled in.
+const say = (text, count, n = count) => [text].flat().at(count === 1 ? 0 : -1).replace("{n}", n);
+const recipients = () => (to.value.match(/\d[^,;\n]*/g) ?? [1]).length;
 
 function change(control, value) {
-  control.value = value;
-  form.dispatchEvent(new Event("input"));
+	control.value = value;
+	form.oninput();
 }
 
-// The rules of segment() on the server, with its table.
-function segment(typed) {
-  const text = [...typed.replace(/\r\n?/g, "\n").normalize("NFC")];
-  const forcing = [...new Set(text.filter((c) => !(table.basic + table.extension).includes(c)))];
-  const kind = forcing.length ? "ucs2" : "gsm7";
-  const width = (c) => (forcing.length ? c.length : 1 + table.extension.includes(c));
-  const total = text.reduce((sum, c) => sum + width(c), 0);
-  const single = table[kind + "_single"];
-  const room = total > single ? table[kind + "_part"] : single;
-  const parts = [];
-  let left = 0;
-  for (const c of text) {
-    if (width(c) > left) {
-      parts.push("");
-      left = room;
-    }
-    left -= width(c);
-    parts[parts.length - 1] += c;
-  }
-  // One segment less: without the last; of two, down to what a single one holds.
-  const less = parts.length === 2 ? total - single : room - left;
-  return { parts, forcing, less, left: parts.length ? left : single };
+// As segment() on the server, with its table.
+function segment(text) {
+	const isDear = (c) => !(table.basic + table.extension).includes(c);
+	const seen = [...new Intl.Segmenter().segment(text)].map((one) => one.segment);
+	const dear = [...new Set(seen.filter((one) => [...one].some(isDear)))];
+	const [single, room] = dear.length ? table.ucs2 : table.gsm7;
+	const width = (c) => (dear.length ? c.length : 1 + table.extension.includes(c));
+	const total = [...text].reduce((sum, c) => sum + width(c), 0);
+	const parts = [];
+	let left = 0;
+	for (const c of text) {
+		if (width(c) > left) {
+			parts.push("");
+			left = total > single ? room : single;
+		}
+		left -= width(c);
+		parts[parts.length - 1] += c;
+	}
+	// One segment less: without the last; of two, what a single one holds.
+	const less = parts.length === 2 ? total - single : room - left;
+	return { parts, dear, less, left };
 }
 
 let pause;
 function showText() {
-  const { parts, forcing, less, left } = segment(message.value);
-  const size = parts.length;
-  const facts = [say(words.segment, size), say(words.left, left)];
-  if (price && size) {
-    const cost = (price * size * recipients()).toLocaleString(lang, { style: "currency", currency: "EUR" });
-    facts.push(say(words.cost, recipients(), { cost }));
-  }
-  const tooLong = size > table.max_segments;
-  const notes = [];
-  if (forcing.length) notes.push(say(words.dear, 1, { c: forcing.slice(0, 4).join(" ") }));
-  if (size > 1 && less <= 10) notes.push(say(words.less, less));
-  const line = write("count", tooLong ? words.long : facts.join(", "));
-  part("count").classList.toggle("over", tooLong);
-  write("dear", notes.join(" "));
-  part("swap").hidden = !forcing.length || !forcing.every((c) => c in table.look_alikes);
-  clearTimeout(pause);
-  pause = setTimeout(() => write("spoken", message.value && line), 1500);
-  part("phone-text").replaceChildren(...parts.map((textContent, i) => make("span", { textContent, className: i ? "cut" : "" })));
+	const { parts, dear, less, left } = segment(message.value.normalize("NFC"));
+	const [size, count] = [parts.length, recipients()];
+	const facts = [say(words.segment, size), say(words.left, left)];
+	const cost = (price * size * count).toLocaleString(lang, { style: "currency", currency: "EUR" });
+	if (price) facts.push(say(words.cost, count, cost));
+	const tooLong = size > table.max_segments;
+	const line = write("count", tooLong ? words.long : size ? facts.join(", ") : words.empty);
+	part("count").classList.toggle("over", tooLong);
+	const notes = [dear[0] && say(words.dear, 1, dear.slice(0, 4).join(" ")), size > 1 && less <= 10 && say(words.less, less)];
+	write("dear", notes.filter(Boolean).join(" "));
+	part("swap").hidden = !dear[0] || dear.some((c) => !table.look_alikes[c]);
+	clearTimeout(pause);
+	pause = setTimeout(() => write("spoken", message.value && line), 1500);
+	part("phone-text").replaceChildren(...parts.map((textContent, i) =>
+		Object.assign(document.createElement("span"), { textContent, className: i ? "cut" : "" }),
+	));
 }
 
-// What a zone's clocks show, as the date field writes it: Swedish dates are ISO.
-const clock = (instant) => new Date(instant).toLocaleString("sv", { timeZone: zone.value }).slice(0, 16).replace(" ", "T");
-const today = () => Date.parse(clock(Date.now()).slice(0, 10));
+const format = (instant, options, locale = lang) => new Date(instant).toLocaleString(locale, { timeZone: zone.value, ...options }).replace(",", "");
+// As the date field writes it: Swedish dates are ISO.
+const clock = (instant) => format(instant, {}, "sv").slice(0, 16).replace(" ", "T");
 const asUtc = (wall) => Date.parse(wall + "Z");
-const format = (instant, options) => new Intl.DateTimeFormat(lang, { timeZone: zone.value, ...options }).format(instant).replace(",", "");
-const relative = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
+const chips = [...part("quick").children];
 const short = { weekday: "short", hour: "2-digit", minute: "2-digit" };
 const date = { day: "numeric", month: "short" };
 
 function showTime() {
-  const now = Date.now();
-  const wall = at.value.slice(0, 16);
-  let instant = wall ? asUtc(wall) : now;
-  for (let i = 0; i < 2 && wall; i++) instant += asUtc(wall) - asUtc(clock(instant));
-  const fits = (shift) => clock(instant + shift) === wall;
-  let [key, text, when] = ["now", "", format(instant, short)];
-  if (wall) {
-    const days = (Date.parse(wall.slice(0, 10)) - today()) / 864e5;
-    const ms = instant - now;
-    const problem = !fits(0) ? "missing" : [36e5, -36e5].some(fits) ? "twice" : ms < 0 ? "past" : "";
-    const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
-    const told = [format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" }), relative.format(Math.round(ms / size), unit)];
-    if (days < 2) told.unshift(words.days[days]);
-    key = problem ? "plan" : "later";
-    text = words[problem] ?? told.join(", ");
-    if (days > 6) when = format(instant, { ...short, ...date });
-  }
-  write("when", text);
-  write("phone-note", when);
-  for (const chip of part("quick").children) chip.ariaPressed = chip.value === wall;
-  write("send", say(words[key], recipients(), { when }));
-}
-
-function showSender() {
-  for (const hint of form.querySelectorAll("[data-sender]")) {
-    hint.hidden = hint.dataset.extension !== from.value;
-    if (!hint.hidden) write("phone-sender", hint.dataset.sender);
-  }
+	const now = Date.now();
+	const wall = at.value.slice(0, 16);
+	const today = Date.parse(clock(now).slice(0, 10));
+	let instant = wall ? asUtc(wall) : now;
+	for (let i = 0; i < 2 && wall; i++) instant += asUtc(wall) - asUtc(clock(instant));
+	let [key, text, when] = ["now", "", format(instant, short)];
+	if (wall) {
+		const days = (Date.parse(wall.slice(0, 10)) - today) / 864e5;
+		const ms = instant - now;
+		const fits = (shift) => clock(instant + shift) === wall;
+		const problem = !fits(0) ? "missing" : [36e5, -36e5].some(fits) ? "twice" : ms < 0 ? "past" : "";
+		const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
+		const distance = new Intl.RelativeTimeFormat(lang, { numeric: "auto" }).format(Math.round(ms / size), unit);
+		const told = [format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" }), distance];
+		if (days < 2) told.unshift(words.days[days]);
+		key = problem ? "plan" : "later";
+		text = words[problem] ?? told.join(", ");
+		if (days > 6) when = format(instant, { ...short, ...date });
+	}
+	write("when", text);
+	write("phone-note", when);
+	chips[1].value = clock(now + 36e5);
+	chips[2].value = new Date(today + 864e5).toISOString().slice(0, 11) + "08:00";
+	for (const chip of chips) chip.ariaPressed = chip.value === wall;
+	const count = recipients();
+	write("send", say(words[key], count, count > 1 ? count : when));
 }
 
 function show() {
-  showSender();
-  showText();
-  showTime();
-}
-
-function offerTimes() {
-  const tomorrow = new Date(today() + 864e5).toISOString().slice(0, 10) + "T08:00";
-  const choices = [["", words.clear], [clock(Date.now() + 36e5), words.hour], [tomorrow, words.days[1] + " 08:00"]];
-  part("quick").replaceChildren(...choices.map(([value, textContent]) =>
-    make("button", { type: "button", value, textContent, onclick: () => change(at, value) }),
-  ));
+	for (const hint of form.querySelectorAll("[data-sender]")) {
+		const isOther = hint.toggleAttribute("data-other", hint.dataset.extension !== from.value);
+		if (!isOther) write("phone-sender", hint.dataset.sender);
+	}
+	showText();
+	showTime();
 }
 
 // The browser's own zone, while nobody has chosen another.
 const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
-if (typed === undefined && own && !at.value) {
-  zone.value = own;
-  if (!zone.value) zone.add(new Option(own, own, true, true));
+if (fresh && !at.value) {
+	zone.value = own;
+	if (!zone.value) zone.add(new Option(own, own, true, true));
 }
 
-// What was typed, but no time, is kept here until it is sent; app.js drops it.
-const kept = [to, message];
-if (typed === undefined && sessionStorage[draft] && !to.value && !message.value) {
-  JSON.parse(sessionStorage[draft]).forEach((value, i) => (kept[i].value = value));
-  part("restored").hidden = false;
+// What was typed, but no time, is kept until it is sent; app.js drops it.
+if (fresh && sessionStorage[draft] && !to.value && !message.value) {
+	[to.value, message.value] = JSON.parse(sessionStorage[draft]);
+	part("restored").hidden = !message.value && !to.value;
 }
 
-form.classList.add("live");
 part("swap").onclick = () => {
-  change(message, [...message.value].map((c) => table.look_alikes[c] ?? c).join(""));
-  message.focus();
+	change(message, [...message.value].map((c) => table.look_alikes[c] ?? c).join(""));
+	message.focus();
 };
-zone.addEventListener("change", offerTimes);
-form.addEventListener("change", show);
-form.addEventListener("input", () => {
-  show();
-  if (draft) sessionStorage[draft] = JSON.stringify(kept.map(({ value }) => value));
-});
-form.addEventListener("submit", () => (sessionStorage.sent = draft));
-offerTimes();
+for (const chip of chips) chip.onclick = () => change(at, chip.value);
+form.oninput = () => {
+	show();
+	if (draft) sessionStorage[draft] = JSON.stringify([to.value, message.value]);
+};
 show();

@@ -117,7 +117,7 @@ def _value(control: Tag) -> str:
         return control.get_text().replace("\r\n", "\n").removeprefix("\n")
     if control.name == "select":
         chosen = control.select_one("option[selected]") or control.select_one("option")
-        return str(chosen["value"]) if chosen else ""
+        return str(chosen.get("value", chosen.get_text())) if chosen else ""
     return str(control.get("value") or "")
 
 

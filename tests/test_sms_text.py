@@ -123,6 +123,16 @@ def test_forcing_characters_are_named_once_in_the_order_of_the_text():
 
 
 @pytest.mark.parametrize(
+    "seen_as_one",
+    [THUMB_WITH_SKIN_TONE, FAMILY, FLAG, "❤\ufe0f", "1\u20e3", "x\u0308", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "👩🏽\u200d🔬"],
+)
+def test_what_a_reader_takes_for_one_character_is_named_whole(seen_as_one):
+    assert segment(f"a{seen_as_one}–{FLAG}{FLAG}😀").forcing == tuple(
+        dict.fromkeys((seen_as_one, "–", FLAG, "😀"))
+    )
+
+
+@pytest.mark.parametrize(
     ("emoji", "unit_count"),
     [("😀", 2), (THUMB_WITH_SKIN_TONE, 4), (FAMILY, 8), (FLAG, 4), ("❤\ufe0f", 2), ("1\u20e3", 2)],
 )
@@ -190,8 +200,8 @@ def test_the_counter_gets_the_same_table_as_json():
     table = json.loads(json.dumps(counter_table()))
     assert len(table["basic"]) == 127
     assert table["extension"] == GSM7_EXTENSION
-    assert (table["gsm7_single"], table["gsm7_part"]) == (160, 153)
-    assert (table["ucs2_single"], table["ucs2_part"]) == (70, 67)
+    assert table["gsm7"] == [160, 153]
+    assert table["ucs2"] == [70, 67]
     assert table["max_segments"] == MAX_SEGMENTS
 
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.times import MAX_AHEAD, MIN_AHEAD, TimeProblem, TimeRefused, parse_send_at
+from webapp.times import (
+    MAX_AHEAD,
+    MIN_AHEAD,
+    TimeProblem,
+    TimeRefused,
+    parse_send_at,
+    zone_names,
+    zones_to_offer,
+)
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BERLIN = "Europe/Berlin"
@@ -211,3 +219,32 @@ def test_a_clock_time_read_from_a_real_moment_means_that_moment(send_at, zone_na
     typed = f"{local:%Y-%m-%dT%H:%M:%S}"
     now = moment - timedelta(days=1)
     assert parse_send_at(typed, zone_name, str(local.fold), now) == moment
+
+
+# --- Zones to choose from -----------------------------------------------------------------------
+
+
+def clocks(zone_name: str) -> tuple[timedelta | None, ...]:
+    """What a zone's clocks show, day by day, for a year."""
+    zone = zoneinfo.ZoneInfo(zone_name)
+    return tuple((NOW + timedelta(days=day)).astimezone(zone).utcoffset() for day in range(366))
+
+
+def test_whatever_a_clock_shows_anywhere_a_zone_with_it_is_offered():
+    offered = {clocks(zone) for zone in zones_to_offer(BERLIN)}
+    # Etc/GMT+12 and the like are for ships; some clocks of old ("WET") no place shows any more.
+    places = [zone for zone in zone_names() if "/" in zone and not zone.startswith("Etc/")]
+    assert len(places) > 400
+    assert [zone for zone in places if clocks(zone) not in offered] == []
+
+
+def test_every_place_of_the_continent_is_offered_under_its_name_and_no_alias():
+    offered = zones_to_offer(BERLIN)
+    assert {BERLIN, "Europe/Vienna", "Europe/Zurich", "Europe/Stockholm"} <= set(offered)
+    assert not {"Europe/Kiev", "Europe/Belfast", "CET", "US/Eastern"} & set(offered)
+    assert len(offered) == len(set(offered)) < 160
+
+
+@pytest.mark.parametrize("home", ["UTC", "Pacific/Apia", "Etc/GMT+3", "CET"])
+def test_zones_are_offered_wherever_home_is(home):
+    assert {"UTC", "Asia/Tokyo", "America/New_York"} <= set(zones_to_offer(home)) <= zone_names()

@@ -25,7 +25,6 @@ from webapp.sipgate import Extension
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused
 
-COMMON_ZONES = ("UTC",)
 MAX_RECIPIENTS = 100
 MAX_NAMED_PROBLEMS = 5
 MAX_CODE_CHARACTERS = 32
@@ -212,8 +211,10 @@ def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
 
 
 def _zone_choices(chosen: str | None) -> list[tuple[str, str]]:
-    """A short list: the deployment's zone, UTC, and the one chosen; the browser adds its own."""
-    zones = [settings.default_time_zone, *COMMON_ZONES]
+    """The deployment's zone, those near it and each clock elsewhere, and the one chosen; the
+    browser adds its own."""
+    home = settings.default_time_zone
+    zones = [home, *times.zones_to_offer(home)]
     if chosen and chosen in times.zone_names():
         zones.append(chosen)
     return [(zone, zone.replace("_", " ")) for zone in dict.fromkeys(zones)]

@@ -7,7 +7,7 @@ Pure functions over strings, as are the other rules: recipients in `recipients.p
 import enum
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 MAX_SEGMENTS = 10
@@ -54,6 +54,13 @@ _BLANK_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 # Hangul fillers, the empty Braille pattern, the variation selectors of text and emoji.
 _BLANK_CHARACTERS = frozenset("\u034f\u115f\u1160\u2800\u3164\ufe0e\ufe0f\uffa0")
 
+_JOINER = "\u200d"
+# What belongs to the character before it, beside combining marks: the joiners, skin tones, and the
+# tags of regional flags (Unicode Standard Annex 29).
+_EXTENDING = frozenset(
+    map(chr, (0x200C, 0x200D, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE0080)))
+)
+
 
 class Encoding(enum.StrEnum):
     GSM7 = "GSM-7"
@@ -73,7 +80,7 @@ class Segmentation:
     starts: tuple[int, ...]
     """The index of the character with which each segment begins."""
     forcing: tuple[str, ...]
-    """The distinct characters that GSM-7 lacks, in the order of the text."""
+    """What GSM-7 lacks, as a reader counts characters, each once, in the order of the text."""
 
 
 class TextProblem(enum.StrEnum):
@@ -97,10 +104,8 @@ def counter_table() -> dict[str, object]:
     return {
         "basic": GSM7_BASIC.replace(_ESCAPE, ""),
         "extension": GSM7_EXTENSION,
-        "gsm7_single": GSM7_SINGLE_SEPTETS,
-        "gsm7_part": GSM7_PART_SEPTETS,
-        "ucs2_single": UCS2_SINGLE_UNITS,
-        "ucs2_part": UCS2_PART_UNITS,
+        "gsm7": (GSM7_SINGLE_SEPTETS, GSM7_PART_SEPTETS),
+        "ucs2": (UCS2_SINGLE_UNITS, UCS2_PART_UNITS),
         "max_segments": MAX_SEGMENTS,
         "look_alikes": LOOK_ALIKES,
     }
@@ -112,8 +117,8 @@ def segment(text: str) -> Segmentation:
     GSM-7: 160, then 153 septets; else UCS-2: 70, then 67 UTF-16 units (3GPP TS 23.038, 23.040).
     Neither an extension character nor a surrogate pair straddles a border.
     """
-    forcing = tuple(dict.fromkeys(c for c in text if c not in _GSM7_CHARACTERS))
-    if forcing:
+    is_gsm7 = _GSM7_CHARACTERS.issuperset(text)
+    if not is_gsm7:
         encoding, single, part = Encoding.UCS2, UCS2_SINGLE_UNITS, UCS2_PART_UNITS
         widths = [2 if c > "\uffff" else 1 for c in text]
     else:
@@ -122,7 +127,29 @@ def segment(text: str) -> Segmentation:
     unit_count = sum(widths)
     room = single if unit_count <= single else part
     starts, used = _pack(widths, room)
+    # Nobody reads the names of what a text holds that is too long in any form.
+    seen = _graphemes(text) if len(text) <= _MAX_CHARACTERS_TO_COMPOSE else text
+    dear = () if is_gsm7 else (one for one in seen if not _GSM7_CHARACTERS.issuperset(one))
+    forcing = tuple(dict.fromkeys(dear))
     return Segmentation(encoding, len(starts), unit_count, room - used, tuple(starts), forcing)
+
+
+def _graphemes(text: str) -> Iterator[str]:
+    """Cut into what a reader takes for one character: an emoji and its skin tone are one."""
+    start, half_a_flag = 0, False
+    for i, c in enumerate(text):
+        ends_flag = half_a_flag and "\U0001f1e6" <= c <= "\U0001f1ff"
+        if i and not ends_flag and not _extends(c, text[i - 1]):
+            yield text[start:i]
+            start = i
+        half_a_flag = "\U0001f1e6" <= c <= "\U0001f1ff" and not ends_flag
+    yield text[start:]
+
+
+def _extends(c: str, before: str) -> bool:
+    category = unicodedata.category(c)
+    is_part = category.startswith("M") or c in _EXTENDING
+    return before != "\n" and (is_part or (before == _JOINER and category == "So"))
 
 
 def _pack(widths: Iterable[int], room: int) -> tuple[list[int], int]:

@@ -8,6 +8,7 @@ import re
 import zoneinfo
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
+from importlib import resources
 
 MIN_AHEAD = timedelta(minutes=2)
 MAX_AHEAD = timedelta(days=30)
@@ -69,6 +70,25 @@ def is_within(moment: time, span: tuple[time, time]) -> bool:
 @cache
 def zone_names() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones()) - _PLACELESS_ZONES
+
+
+def zones_to_offer(home: str) -> list[str]:
+    """The zones worth a place in a list: all of home's continent, elsewhere each clock once.
+
+    Aliases are left out, and so are zones of other continents that show the same time from now on
+    as a better known one (tzdb's own `zone.tab` and `zonenow.tab`). UTC comes first.
+    """
+    continent = home.partition("/")[0] + "/"
+    near = {zone for zone in _listed("zone.tab") if zone.startswith(continent)}
+    return ["UTC", *sorted((near | _listed("zonenow.tab")) & zone_names())]
+
+
+@cache
+def _listed(table: str) -> frozenset[str]:
+    """The zones that one of tzdb's tables names, in its third column."""
+    text = resources.files("tzdata").joinpath("zoneinfo", table).read_text("utf-8")
+    rows = (line.split("\t") for line in text.splitlines() if line[:1] not in ("", "#"))
+    return frozenset(row[2] for row in rows)
 
 
 def _clock_time(typed: str) -> datetime:

@@ -26,6 +26,7 @@ TEXTS = [
     "“curly”",
     "👍",
     "👍🏽 👨‍👩‍👧‍👦 🇩🇪",
+    "❤️ 1️⃣ 🏴󠁧󠁢󠁳󠁣󠁴󠁿 🇩🇪🇦🇹",
     "ж" * 70,
     "ж" * 71,
     "ж" * 134,
@@ -39,6 +40,9 @@ TEXTS = [
     "\u00a0",
     "x" * 1530,
 ]
+UNTIL_SOMETHING_IS_WRITTEN = (
+    "A segment holds 160 characters, or 70 with emoji and other rare ones. Each segment is charged."
+)
 LETTERS = "abc äß €[]{}^ жλ “” 😀 👍🏽 \n\u0308"
 ALL_COUNTS = """texts => {
   const field = document.querySelector("[name=message]");
@@ -46,7 +50,8 @@ ALL_COUNTS = """texts => {
     field.value = text;
     field.dispatchEvent(new Event("input", { bubbles: true }));
     return [document.querySelector("[data-count]").textContent,
-            document.querySelectorAll("[data-phone-text] .cut").length];
+            document.querySelectorAll("[data-phone-text] .cut").length,
+            document.querySelector("[data-dear]").textContent.match(/Dearer.*?:|$/)[0]];
   });
 }"""
 
@@ -57,16 +62,19 @@ def random_texts(count: int) -> list[str]:
 
 
 def expected(text: str) -> list[object]:
-    """The counter's words, and how often the phone's bubble is cut."""
+    """The counter's words, how often the phone's bubble is cut, and the note below."""
+    if not text:
+        return [UNTIL_SOMETHING_IS_WRITTEN, 0, ""]
     found = sms.segment(sms.normalise_text(text))
-    left = found.units_left if text else sms.GSM7_SINGLE_SEPTETS
+    left = found.units_left
     segments = "1 segment" if found.segment_count == 1 else f"{found.segment_count} segments"
     characters = "1 character" if left == 1 else f"{left} characters"
-    return [f"{segments}, {characters} left", max(0, found.segment_count - 1)]
+    dear = f"Dearer because of {' '.join(found.forcing[:4])}:" if found.forcing else ""
+    return [f"{segments}, {characters} left", found.segment_count - 1, dear]
 
 
 def test_the_live_counter_agrees_with_the_server(anna: Visitor) -> None:
-    texts = TEXTS + random_texts(300)
+    texts = [*TEXTS, *random_texts(300), ""]
     anna.go("/")
     counted = anna.page.evaluate(ALL_COUNTS, texts)
     wrong = [
