@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-import sqlalchemy as sa
-
 from webapp import sipgate, tokens
 from webapp.answers import Refused, SipgateError
-from webapp.database import now, release, transaction
+from webapp.database import now, put, release, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import KeptAnswer, Member
@@ -93,16 +91,9 @@ def _keep(
 ) -> None:
     """Note that sipgate was asked, and what it said if it said something."""
     at = now()
+    values: dict[str, object] = {"asked_at": at}
+    if is_answer:
+        value = {"items": [asdict(item) for item in items], "trouble": trouble}
+        values.update(value=value, fetched_at=at)
     with transaction() as rows:
-        kept = rows.scalar(
-            sa.select(KeptAnswer).where(
-                KeptAnswer.member_id == member.id, KeptAnswer.kind == "extensions"
-            )
-        )
-        if kept is None:
-            kept = KeptAnswer(member_id=member.id, kind="extensions")
-            rows.add(kept)
-        kept.asked_at = at
-        if is_answer:
-            kept.value = {"items": [asdict(item) for item in items], "trouble": trouble}
-            kept.fetched_at = at
+        put(rows, KeptAnswer, {"member_id": member.id, "kind": "extensions"}, values)
