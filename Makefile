@@ -9,10 +9,10 @@ JOBS ?= 2
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls check chaos mutations strings lock clean
+.PHONY: help demo run worker test test-tls test-postgresql check chaos mutations strings lock clean
 
 help: ## show this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
 
 demo: $(VENV)/app $(CATALOGS) ## try it: the app and a simulated sipgate, on this machine only
 	@$(BIN)/python -m webapp.demo
@@ -24,13 +24,16 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 	@$(BIN)/python -m webapp.worker
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
-test test-tls chaos mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+test test-tls test-postgresql chaos mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser or npm are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-tls: $(VENV)/dev $(CATALOGS) ## the tests once more, with the app behind HTTPS
 	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
+
+test-postgresql: $(VENV)/dev $(CATALOGS) ## the tests once more, on a real PostgreSQL that pip brings
+	TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
 
 check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 	$(BIN)/ruff check .

@@ -1,9 +1,11 @@
 """The simulator over real HTTP, a migrated database per test, and browsers.
 
 One simulator runs per test process and is reset before each test; one template database is migrated
-per process and copied. Where a run requires browsers or npm (`TEST_REQUIRE`), a skip is a failure.
+per process and copied: a SQLite file, or with `TEST_DATABASE=postgresql` a database of a real
+PostgreSQL. Where a run requires browsers or npm (`TEST_REQUIRE`), a skip is a failure.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,14 +16,24 @@ import pytest
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 
+from tests import servers
 from tests.pages import Browser
 from webapp import create_app
-from webapp.database import upgrade_schema
+from webapp.database import beside_database, upgrade_schema
 from webapp.extensions import db
 from webapp.simulator.server import Simulator, running_simulator
 
 PUBLIC_URL = os.environ.get("TEST_PUBLIC_URL", "http://localhost")
 REQUIRED = os.environ.get("TEST_REQUIRE", "").split()
+ON_POSTGRESQL = os.environ.get("TEST_DATABASE", "sqlite") == "postgresql"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What only a file can show is not tried on PostgreSQL."""
+    if ON_POSTGRESQL:
+        for item in items:
+            if item.get_closest_marker("sqlite"):
+                item.add_marker(pytest.mark.skip(reason="about SQLite's file"))
 
 
 def required_or_skip(what: str, reason: str) -> None:
@@ -50,6 +62,43 @@ def sipgate(simulator: Simulator) -> Iterator[Simulator]:
     simulator.reset()
 
 
+def database_url(database: Path) -> str:
+    """The address of the database that stands for this path; on PostgreSQL it is no file."""
+    if ON_POSTGRESQL:
+        return servers.postgresql().url(database_name(database))
+    return f"sqlite:///{database}"
+
+
+def database_name(database: Path) -> str:
+    """A path as a name that PostgreSQL takes."""
+    return f"t{hashlib.sha256(str(database).encode()).hexdigest()[:20]}"
+
+
+def make_empty_database(database: Path) -> None:
+    """Where no file is, SQLite makes one by itself."""
+    if ON_POSTGRESQL:
+        servers.postgresql().create(database_name(database))
+
+
+def copy_database(template: Path, database: Path) -> None:
+    """Give a test its own migrated database."""
+    if ON_POSTGRESQL:
+        servers.postgresql().create(database_name(database), database_name(template))
+    else:
+        shutil.copy(template, database)
+
+
+def drop_database(apps: list[Flask], database: Path) -> None:
+    """Leave nothing in PostgreSQL, nor of its apps in the folder `instance`."""
+    if not ON_POSTGRESQL:
+        return
+    servers.postgresql().drop(database_name(database))
+    for app in apps:
+        queue = Path(beside_database(app, "queue"))
+        for path in queue.parent.glob(f"{queue.name}*"):
+            path.unlink()
+
+
 def values_for(simulator: Simulator, database: Path, **changed: str) -> dict[str, str]:
     """Settings as the environment would have them."""
     values = {
@@ -61,7 +110,7 @@ def values_for(simulator: Simulator, database: Path, **changed: str) -> dict[str
         "SIPGATE_ISSUER": simulator.issuer,
         "SIPGATE_API_URL": simulator.api_url,
         "SIPGATE_ACCOUNTS": "1234567 7654321",
-        "DATABASE_URL": f"sqlite:///{database}",
+        "DATABASE_URL": database_url(database),
         # A test must not depend on the time of day at which it runs.
         "QUIET_HOURS": "",
         # Nor on how many tests share an app.
@@ -73,6 +122,7 @@ def values_for(simulator: Simulator, database: Path, **changed: str) -> dict[str
 @pytest.fixture(scope="session")
 def template_database(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("template") / "app.sqlite"
+    make_empty_database(path)
     app = create_app(values_for(simulator, path))
     with app.app_context():
         upgrade_schema()
@@ -98,7 +148,7 @@ def make_app(
 ) -> Iterator[MakeApp]:
     """Make an app on this test's own database; keyword arguments change settings."""
     database = tmp_path / "app.sqlite"
-    shutil.copy(template_database, database)
+    copy_database(template_database, database)
     made: list[Flask] = []
 
     def make(**changed: str) -> Flask:
@@ -111,6 +161,7 @@ def make_app(
     for app in made:
         with app.app_context():
             db.engine.dispose()
+    drop_database(made, database)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@
 """
 
 import socket
-import sqlite3
 import ssl
 import struct
 import threading
@@ -16,9 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import sqlalchemy as sa
 from flask import Flask
 from werkzeug.serving import make_server
 
+from tests.conftest import ON_POSTGRESQL, database_url
 from tests.pages import Browser, Page
 from webapp.simulator import Arrival, Simulator, running_simulator
 from webapp.sipgate import Sipgate
@@ -164,12 +165,15 @@ def wait_until(is_so: Callable[[], bool], *, seconds: float = 5.0) -> None:
 @contextmanager
 def write_lock(database: Path) -> Iterator[None]:
     """Somebody else holds the database's write lock."""
-    other = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
-    try:
-        other.execute("BEGIN EXCLUSIVE")
+    other = sa.create_engine(database_url(database), poolclass=sa.NullPool)
+    with other.connect() as connection:
+        if ON_POSTGRESQL:
+            tables = ", ".join(sa.inspect(connection).get_table_names())
+            connection.exec_driver_sql(f"LOCK TABLE {tables} IN EXCLUSIVE MODE")
+        else:
+            connection.exec_driver_sql("BEGIN EXCLUSIVE")
         yield
-    finally:
-        other.close()
+        connection.rollback()
 
 
 @contextmanager

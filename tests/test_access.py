@@ -2,10 +2,8 @@
 
 import inspect
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from flask import Flask
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.routing import Rule
 
-from tests.conftest import MakeApp
+from tests.conftest import ON_POSTGRESQL, MakeApp
 from tests.pages import Browser, Page
+from tests.rows import Rows, stored_bytes, stored_rows
 from webapp.members import is_public
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
@@ -149,18 +148,11 @@ MAY_CHANGE = {
 }
 
 
-def contents(app: Flask) -> dict[str, list[Any]]:
+def contents(app: Flask) -> Rows:
     """All rows of all tables, but for MAY_CHANGE and the time when a session was last seen."""
-    found: dict[str, list[Any]] = {}
-    with closing(sqlite3.connect(database_of(app))) as database:
-        tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        for (table,) in tables.fetchall():
-            if table in MAY_CHANGE:
-                continue
-            rows = database.execute(f"SELECT * FROM {table} ORDER BY 1")  # noqa: S608 (our own)
-            names = [column[0] for column in rows.description]
-            wanted = [n for n, name in enumerate(names) if name != "last_seen_at"]
-            found[table] = [tuple(row[n] for n in wanted) for row in rows]
+    found = stored_rows(app, without=MAY_CHANGE)
+    for session in found["sessions"]:
+        del session["last_seen_at"]
     return found
 
 
@@ -448,10 +440,10 @@ def test_sign_out_ends_exactly_its_own_grant_at_sipgate(
 
 def test_sign_out_erases_the_tokens_here(app: Flask, anna: Browser) -> None:
     anna.post("/logout", anna.get("/").fields("/logout"), status=303)
-    with closing(sqlite3.connect(database_of(app))) as database:
-        rows = database.execute("SELECT access_token, refresh_token FROM token_sets").fetchall()
-        assert database.execute("SELECT count(*) FROM sessions").fetchone() == (0,)
-    assert rows == [(None, None)]
+    rows = stored_rows(app)
+    assert rows["sessions"] == []
+    [tokens] = rows["token_sets"]
+    assert (tokens["access_token"], tokens["refresh_token"]) == (None, None)
 
 
 AWAY = {
@@ -487,6 +479,9 @@ def test_sign_out_twice_is_no_error(anna: Browser, sipgate: Simulator) -> None:
 
 
 def raw_bytes(app: Flask) -> bytes:
+    """The bytes of SQLite's files, with what lies about in them; else those of the rows."""
+    if ON_POSTGRESQL:
+        return stored_bytes(app)
     path = database_of(app)
     files = [path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")]
     found = b"".join(one.read_bytes() for one in files if one.exists())

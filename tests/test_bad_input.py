@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from flask import Flask, request
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import MakeApp, values_for
+from tests.conftest import MakeApp, copy_database, drop_database, make_empty_database, values_for
 from tests.pages import Browser, Page
 from webapp import create_app
 from webapp.config import PROJECT
@@ -55,12 +54,13 @@ def app(
     sipgate: Simulator, template_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Flask]:
     database = tmp_path_factory.mktemp("bad-input") / "app.sqlite"
-    shutil.copy(template_database, database)
+    copy_database(template_database, database)
     # Planned times go to sipgate at once here, where their arrival can be compared.
     app = create_app(values_for(sipgate, database, SCHEDULE_HANDOVER_MINUTES="44640"))
     yield app
     with app.app_context():
         db.engine.dispose()
+    drop_database([app], database)
 
 
 @pytest.fixture(scope="module")
@@ -1047,6 +1047,7 @@ def real_server(
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    make_empty_database(folder / "app.sqlite")
     values = values_for(
         sipgate,
         folder / "app.sqlite",

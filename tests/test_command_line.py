@@ -1,9 +1,7 @@
 """`flask --app webapp sms …` as somebody types it: exit codes, sentences, and what is stored."""
 
-import json
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,6 +17,7 @@ from flask import Flask
 
 from tests.conftest import MakeApp, values_for
 from tests.pages import Browser
+from tests.rows import stored_rows
 from webapp.config import PROJECT
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import LOOPBACK, Simulator
@@ -71,11 +70,9 @@ def sms(app: Flask) -> Callable[..., Any]:
     return run
 
 
-def only_message(tmp_path: Path) -> dict[str, Any]:
-    with closing(sqlite3.connect(tmp_path / "app.sqlite")) as database:
-        database.row_factory = sqlite3.Row
-        (row,) = database.execute("SELECT * FROM messages").fetchall()
-    return dict(row)
+def only_message(app: Flask) -> dict[str, Any]:
+    (row,) = stored_rows(app)["messages"]
+    return row
 
 
 def test_extensions_are_listed_one_a_line(flask_sms: Run) -> None:
@@ -122,24 +119,24 @@ def test_a_scheduled_message_exits_0_and_says_when(flask_sms: Run, sipgate: Simu
 
 
 def test_a_refused_message_exits_3_and_says_that_nothing_was_sent(
-    flask_sms: Run, sipgate: Simulator, tmp_path: Path
+    flask_sms: Run, sipgate: Simulator, app: Flask
 ) -> None:
     ended = flask_sms("send", "--from", "s0", "--to", "+491713920002", "--text", "too dear")
     assert ended.returncode == 3
     assert "balance is too low. Nothing was sent." in ended.stdout
-    assert (only_message(tmp_path)["outcome"], only_message(tmp_path)["reason"]) == (
+    assert (only_message(app)["outcome"], only_message(app)["reason"]) == (
         "refused",
         "balance",
     )
 
 
 def test_an_unknown_outcome_exits_5_and_says_where_to_look(
-    flask_sms: Run, sipgate: Simulator, tmp_path: Path
+    flask_sms: Run, sipgate: Simulator, app: Flask
 ) -> None:
     ended = flask_sms("send", "--from", "s0", "--to", "+491713920006", "--text", "who knows")
     assert ended.returncode == 5
     assert "We cannot tell whether it was sent." in ended.stdout
-    assert only_message(tmp_path)["outcome"] == "unknown"
+    assert only_message(app)["outcome"] == "unknown"
     assert len(sipgate.world.arrivals) == 1
 
 
@@ -168,7 +165,7 @@ def sipgate_that_leaves(simulator: Simulator, after: int) -> Iterator[str]:
 
 
 def test_a_message_that_never_left_exits_4_and_says_so(
-    flask_sms: Run, sipgate: Simulator, tmp_path: Path
+    flask_sms: Run, sipgate: Simulator, app: Flask
 ) -> None:
     with sipgate_that_leaves(sipgate, after=3) as address:
         ended = flask_sms(
@@ -176,7 +173,7 @@ def test_a_message_that_never_left_exits_4_and_says_so(
         )
     assert ended.returncode == 4
     assert "sipgate could not be reached. Nothing was sent." in ended.stdout
-    assert only_message(tmp_path)["outcome"] == "not_sent"
+    assert only_message(app)["outcome"] == "not_sent"
     assert sipgate.world.arrivals == []
 
 
@@ -246,8 +243,8 @@ def test_sipgate_being_away_beforehand_exits_1_and_sends_nothing(
 
 
 def test_a_name_that_cannot_be_read_does_not_keep_the_message_back(
-    sms: Callable[..., Any], sipgate: Simulator, tmp_path: Path
+    sms: Callable[..., Any], sipgate: Simulator, app: Flask
 ) -> None:
     sipgate.world.fail_always("user", Fault(403))
     assert sms("send", "--from", "s0", "--to", NUMBER, "--text", "x").exit_code == 0
-    assert json.loads(json.dumps(only_message(tmp_path)))["account_id"] == "1234567"
+    assert only_message(app)["account_id"] == "1234567"

@@ -268,6 +268,7 @@ def test_health_is_told_to_anybody_without_asking_sipgate(
     assert sipgate.world.calls == {}
 
 
+@pytest.mark.sqlite
 def test_ready_needs_the_database_and_healthy_does_not(app: Flask, stranger: Browser) -> None:
     database = Path(app.config["SETTINGS"].database_url.removeprefix("sqlite:///"))
     for path in database.parent.glob("app.sqlite*"):

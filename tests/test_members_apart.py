@@ -221,6 +221,7 @@ def test_f49_without_a_worker_the_pages_say_so(app: Flask, anna: Browser) -> Non
         assert "is not running" in anna.get("/").soup.get_text().lower()
 
 
+@pytest.mark.sqlite
 def test_f55_a_backup_that_is_put_back_sends_nothing_until_it_is_released(
     make_app: MakeApp, sipgate: Simulator, tmp_path: object
 ) -> None:
@@ -240,6 +241,7 @@ def test_f55_a_backup_that_is_put_back_sends_nothing_until_it_is_released(
     assert page.status == 200
 
 
+@pytest.mark.sqlite
 def test_f56_a_copied_database_finds_itself_elsewhere_and_holds(
     make_app: MakeApp, sipgate: Simulator, tmp_path: object
 ) -> None:

@@ -323,6 +323,7 @@ SPOILT = {
 }
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("case", SPOILT)
 def test_f54_a_database_that_cannot_be_used_stops_the_server(database: Path, case: str) -> None:
     spoil, words = SPOILT[case]
@@ -336,11 +337,13 @@ def test_f54_a_database_that_cannot_be_used_stops_the_server(database: Path, cas
     assert words in line
 
 
+@pytest.mark.sqlite
 def test_f54_the_command_line_refuses_a_newer_database(database: Path) -> None:
     become_newer(database)
     assert "newer version" in refused(FLASK, DATABASE_URL=f"sqlite:///{database}")
 
 
+@pytest.mark.sqlite
 def test_f54_a_refused_database_is_left_as_it_was(database: Path) -> None:
     become_newer(database)
     before = database.read_bytes()

@@ -12,12 +12,11 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from webapp import sipgate, tokens
 from webapp.answers import Refused, SipgateError
-from webapp.database import now, release, rows_changed, transaction
+from webapp.database import now, put, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import BrowserSession, KeptAnswer, Member
@@ -178,10 +177,8 @@ def _asked_at(member: Member, kind: str) -> datetime:
 
 
 def _still_kept(member: Member, kind: str) -> Known:
-    def note_asking(_rows: Session, row: KeptAnswer) -> None:
-        row.asked_at = now()
-
-    _change(member, kind, note_asking)
+    with transaction() as rows:
+        put(rows, KeptAnswer, {"member_id": member.id, "kind": kind}, {"asked_at": now()})
     return Known(kept(member, kind).value, Trouble.AWAY)
 
 
@@ -193,28 +190,13 @@ def _keep(
     trouble: Trouble = Trouble.NONE,
     store: Callable[[Session, Any], Any] | None = None,
 ) -> Known:
-    def write(rows: Session, row: KeptAnswer) -> None:
-        kept_value = store(rows, value) if store and value is not None else value
-        row.value = {"value": kept_value, "trouble": trouble}
-        row.asked_at = row.fetched_at = now()
-
-    _change(member, kind, write)
+    at = now()
+    row = {"member_id": member.id, "kind": kind}
+    with transaction() as rows:
+        if store and value is not None:
+            # Writing the row first makes others wait, who would store theirs at the same time.
+            put(rows, KeptAnswer, row, {"asked_at": at})
+            value = store(rows, value)
+        said = {"value": value, "trouble": trouble}
+        put(rows, KeptAnswer, row, {"value": said, "asked_at": at, "fetched_at": at})
     return kept(member, kind)
-
-
-def _change(member: Member, kind: str, write: Callable[[Session, KeptAnswer], None]) -> None:
-    """Change the row of a kind, alone: where it stands already, others wait for their turn."""
-    query = sa.select(KeptAnswer).where(KeptAnswer.member_id == member.id, KeptAnswer.kind == kind)
-    for is_last_try in (False, True):
-        try:
-            with transaction() as rows:
-                row = rows.scalar(query.with_for_update())
-                if row is None:
-                    row = KeptAnswer(member_id=member.id, kind=kind)
-                    rows.add(row)
-                    rows.flush()
-                write(rows, row)
-            return
-        except IntegrityError:  # another request has just made the row
-            if is_last_try:
-                raise

@@ -24,6 +24,13 @@ def resume(batch: Batch, by: Member) -> None:
     at = now()
     paused = (Message.batch_id == batch.id, Message.outcome == Outcome.PAUSED)
     with transaction() as rows:
+        # The batch first, as who stops it does: two that lock in turn never wait for each other.
+        rows_changed(
+            rows,
+            sa.update(Batch)
+            .where(Batch.id == batch.id)
+            .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
+        )
         ahead = sa.update(Message).where(*paused, Message.send_at > at)
         rows_changed(
             rows,
@@ -34,12 +41,6 @@ def resume(batch: Batch, by: Member) -> None:
             sa.update(Message)
             .where(*paused)
             .values(outcome=Outcome.QUEUED, reason="", due_at=at, expected_at=at),
-        )
-        rows_changed(
-            rows,
-            sa.update(Batch)
-            .where(Batch.id == batch.id)
-            .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
         )
         note(rows, Did.RESUMED, by, batch_id=batch.id)
 

@@ -6,16 +6,16 @@ first byte leaves. Nothing is claimed while the installation is on hold.
 
 import logging
 import secrets
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from webapp import installation
-from webapp.database import now, release, transaction
+from webapp.database import AWAY, forget, now, release, transaction
 from webapp.extensions import db, settings
 from webapp.models import Batch, Message, Slowdown
 from webapp.outcomes import WAITING, Outcome
@@ -23,6 +23,8 @@ from webapp.outcomes import WAITING, Outcome
 log = logging.getLogger(__name__)
 
 MAX_UNKNOWNS_IN_A_ROW = 3
+LOOK_AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""A database that restarts is back within seconds; a claim nobody remembers is an "unknown"."""
 
 Kept = TypeVar("Kept")
 
@@ -74,15 +76,21 @@ def surely(
     """Do it in one transaction. If the database is lost at the commit, look whether it was kept.
 
     A lost answer to COMMIT says nothing about the commit (measured), so the attempt's own id is
-    looked up on a new connection.
+    looked up on a new connection, for a while.
     """
     try:
         with transaction() as rows:
             return work(rows)
-    except OperationalError:
+    except AWAY:
         log.warning("the database was lost at a claim; looking whether it was kept")
-        db.session.rollback()
-        return find_again()
+    for wait_s in LOOK_AGAIN_AFTER_S[:-1]:
+        time.sleep(wait_s)
+        try:
+            return find_again()
+        except AWAY:
+            forget()
+    time.sleep(LOOK_AGAIN_AFTER_S[-1])
+    return find_again()
 
 
 def _in_time(batch: Batch) -> sa.ColumnElement[bool]:
@@ -104,7 +112,8 @@ def _take(rows: Session, chosen: sa.Select[str], attempt: str) -> Message | None
     taken = rows.scalar(
         sa.update(Message)
         .where(
-            Message.id.in_(due.with_for_update(skip_locked=True, of=Message)),
+            # A scalar is looked for once; PostgreSQL may run an `IN (… LIMIT 1)` again and again.
+            Message.id == due.with_for_update(skip_locked=True, of=Message).scalar_subquery(),
             Message.outcome.in_(WAITING),
         )
         .values(

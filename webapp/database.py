@@ -7,28 +7,45 @@ survive a power loss); and no transaction may be open while we wait for sipgate.
 
 import base64
 import fcntl
+import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from inspect import iscoroutinefunction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import sqlalchemy as sa
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import Flask, current_app
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from webapp.config import SettingError
 from webapp.extensions import alembic, db, settings
 
-SQLITE_BUSY_MS = 10_000
+BUSY_MS = 10_000
+"""How long a statement waits for somebody else's lock, on either database."""
+POSTGRESQL_POOL = 10
+"""A connection is held for one short transaction, so a few serve many threads; and all processes
+together must stay below the server's `max_connections` (100 unless changed)."""
+POSTGRESQL_LINE = {
+    # A server that has vanished is found out in seconds, not by TCP's quarter of an hour.
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "options": f"-c lock_timeout={BUSY_MS}",
+}
+MIGRATION_LOCK = 0x7465616D736D73
+"""The number of PostgreSQL's advisory lock: "teamsms"."""
+AWAY = (sa.exc.OperationalError, sa.exc.TimeoutError)
+"""What a database that is away, busy or restarting raises: at the statement, or at the pool."""
 _migrating = threading.Event()
+Row = TypeVar("Row")
 
 
 class SchemaError(RuntimeError):
@@ -92,7 +109,7 @@ def _fernet(secret_keys: tuple[str, ...]) -> MultiFernet:
 
 @contextmanager
 def transaction() -> Iterator[Session]:
-    """A short write: begins at once, commits at the end, rolls back on any error.
+    """A short write: begins at once, commits at the end, undoes all on any error.
 
     Never talk to sipgate inside: the write lock would keep everybody else waiting.
     """
@@ -103,7 +120,7 @@ def transaction() -> Iterator[Session]:
         yield session
         session.commit()
     except BaseException:
-        session.rollback()
+        forget()
         raise
 
 
@@ -113,9 +130,37 @@ def rows_changed(rows: Session, statement: sa.Update | sa.Delete) -> int:
     return cast("sa.CursorResult[Any]", rows.execute(statement)).rowcount
 
 
+def put(
+    rows: Session, table: type[Any], key: Mapping[str, Any], values: Mapping[str, Any], **new: Any
+) -> None:
+    """Give the row with this key these values; where there is none, make it, with `new` besides.
+
+    One statement, so that nobody comes between looking and inserting. `key` is unique in `table`.
+    """
+    kind = postgresql if rows.get_bind().dialect.name == "postgresql" else sqlite
+    statement = kind.insert(table).values(**key, **values, **new)
+    rows.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+
+
 def release() -> None:
     """End the open read, if any, before waiting for somebody else. Loaded rows stay readable."""
-    db.session.commit()
+    try:
+        db.session.commit()
+    except sa.exc.SQLAlchemyError:
+        forget()
+        raise
+
+
+def forget() -> None:
+    """Undo what is open. Loaded rows are read again at their next use, unless `detached`."""
+    db.session.rollback()
+
+
+def detached(row: Row) -> Row:
+    """The row apart from the session: readable as it was, whatever becomes of the database."""
+    if row in db.session:
+        db.session.expunge(row)
+    return row
 
 
 def setup_database(app: Flask) -> None:
@@ -125,7 +170,10 @@ def setup_database(app: Flask) -> None:
     if url.get_backend_name() == "sqlite":
         _make_private_folder(url)
         options["connect_args"] = {"check_same_thread": False}
-    options["pool_size"] = app.config["SETTINGS"].web_threads
+        options["pool_size"] = app.config["SETTINGS"].web_threads
+    else:
+        options["connect_args"] = POSTGRESQL_LINE
+        options.update(pool_size=POSTGRESQL_POOL, pool_timeout=BUSY_MS / 1000)
     app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     app.config["ALEMBIC"] = {"script_location": "migrations"}
     app.config["ALEMBIC_CONTEXT"] = {"render_as_batch": True, "transactional_ddl": True}
@@ -155,6 +203,16 @@ def _url(address: str) -> sa.URL:
         url = None
     if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
         raise SettingError("DATABASE_URL must begin with sqlite:/// or postgresql://.")
+    if url.get_backend_name() == "sqlite":
+        return url
+    url = url.set(drivername="postgresql+psycopg")
+    try:
+        url.get_dialect().import_dbapi()
+    except ImportError:
+        raise SettingError(
+            "DATABASE_URL names PostgreSQL, whose driver is missing: "
+            "pip install -r requirements-scale.txt."
+        ) from None
     return url
 
 
@@ -178,7 +236,7 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         for pragma in (
-            f"busy_timeout = {SQLITE_BUSY_MS}",
+            f"busy_timeout = {BUSY_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",
             # SQLite changes a table by making it anew, which its references would forbid.
@@ -229,10 +287,14 @@ def upgrade_schema() -> None:
             with transaction() as rows:
                 rows.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
     except sa.exc.DBAPIError as error:
-        reason = str(error.orig).partition("\n")[0].rstrip(".")
-        raise SchemaError(f"The database cannot be used: {reason}.") from None
+        raise _unusable(error) from None
     except OSError as error:
         raise SchemaError(f"The database cannot be used: {error.strerror}.") from None
+
+
+def _unusable(error: sa.exc.DBAPIError) -> SchemaError:
+    reason = str(error.orig).partition("\n")[0].rstrip(".")
+    return SchemaError(f"The database cannot be used: {reason}.")
 
 
 def _upgrade() -> None:
@@ -246,32 +308,61 @@ def _upgrade() -> None:
 
 
 def require_current_schema() -> None:
-    """For processes that do not migrate: refuse any schema but ours."""
-    state = schema_state()
+    """For processes that do not migrate: refuse any schema but ours, raising `SchemaError`."""
+    try:
+        state = schema_state()
+    except sa.exc.DBAPIError as error:
+        raise _unusable(error) from None
     if state != "current":
         raise SchemaError(f"The database's schema is {state} than this version; start the web app.")
 
 
 def beside_database(app: Flask, suffix: str) -> str:
-    """A file of ours beside the SQLite database, with its name: two apps never meet in it."""
+    """A file of ours beside the SQLite database, with its name: two apps never meet in it.
+
+    For PostgreSQL in the folder `instance`, with the database's name and a mark of its whole
+    address.
+    """
     url = sa.engine.make_url(app.config["SETTINGS"].database_url)
     if url.get_backend_name() == "sqlite" and url.database:
         return f"{url.database}.{suffix}"
     folder = Path(app.instance_path)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return str(folder / f"{url.database}.{suffix}")
+    mark = hashlib.sha256(str(url).encode()).hexdigest()[:8]  # `str` leaves the password out
+    return str(folder / f"{url.database}-{mark}.{suffix}")
 
 
 @contextmanager
 def _migration_lock() -> Iterator[None]:
+    """One process migrates at a time; the others wait until it is done."""
     url = db.engine.url
-    if url.get_backend_name() != "sqlite" or not url.database:
+    if url.get_backend_name() == "postgresql":
+        with _autocommit(db.engine) as connection:
+            connection.execute(sa.text("SET lock_timeout = 0"))
+            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+            yield
+        # The lock ended with its connection.
+        return
+    if not url.database:
         yield
         return
     path = f"{url.database}.migrating"
     with open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _autocommit(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection outside the pool, without a transaction around it."""
+    outside = sa.create_engine(
+        engine.url,
+        poolclass=sa.NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args=POSTGRESQL_LINE,
+    )
+    with outside.connect() as connection:
+        yield connection
 
 
 def close_connections() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import now, release, transaction
+from webapp.database import now, put, release, transaction
 from webapp.extensions import db
 from webapp.models import Installation, Worker
 from webapp.record import Did, note
@@ -38,9 +38,9 @@ def settle_in() -> None:
     """At start: on first use note where the database lives; in another place, hold."""
     home = _home()
     with transaction() as rows:
-        row = rows.get(Installation, 1)
+        row = rows.get(Installation, 1, populate_existing=True)
         if row is None:
-            rows.add(Installation(id=1, home=home))
+            put(rows, Installation, {"id": 1}, {"home": home}, hold_reason=Hold.NONE)
         elif row.home != home and not row.hold_reason:
             row.hold_reason = Hold.MOVED
             row.held_at = now()
@@ -54,8 +54,9 @@ def hold_state() -> Hold:
 
 
 def is_on_hold(rows: Session) -> bool:
-    """The same, inside a transaction that is about to claim."""
-    return bool(rows.scalar(sa.select(Installation.hold_reason).where(Installation.id == 1)))
+    """The same, inside a transaction that is about to claim: `hold` waits for its end."""
+    query = sa.select(Installation.hold_reason).where(Installation.id == 1)
+    return bool(rows.scalar(query.with_for_update(read=True)))
 
 
 def hold() -> None:
@@ -107,7 +108,7 @@ def new_worker_id() -> str:
 def beat(worker_id: str) -> None:
     """A worker's sign of life."""
     with transaction() as rows:
-        rows.merge(Worker(id=worker_id, beat_at=now()))
+        put(rows, Worker, {"id": worker_id}, {"beat_at": now()})
         rows.execute(sa.delete(Worker).where(Worker.beat_at < now() - FORGET_WORKER_AFTER))
 
 

@@ -15,13 +15,12 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
-from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from webapp import login_server, oauth, sipgate, tokens
 from webapp.answers import SipgateError
-from webapp.database import now, release, transaction
+from webapp.database import AWAY, now, put, release, rows_changed, transaction
 from webapp.extensions import csrf, db, settings
 from webapp.login_server import Grant, LoginAway
 from webapp.models import Batch, BrowserSession, Member, Message, TokenSet
@@ -303,10 +302,16 @@ def _load_session() -> BrowserSession | None:
 def _note_use(found: BrowserSession, at: datetime) -> None:
     """A busy database must not keep anybody from a page that only reads."""
     try:
-        with transaction():
-            found.last_seen_at = at
-    except OperationalError:
+        _change_session(found, last_seen_at=at)
+    except AWAY:
         log.warning("the use of a session could not be noted: the database is busy")
+
+
+def _change_session(found: BrowserSession, **values: datetime) -> None:
+    """By a statement of its own: a session that another request has ended stays ended."""
+    with transaction() as rows:
+        mine = BrowserSession.id_hash == found.id_hash
+        rows_changed(rows, sa.update(BrowserSession).where(mine).values(**values))
 
 
 def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
@@ -328,15 +333,13 @@ def _is_still_welcome(found: BrowserSession) -> bool:
         end_all_sessions(found.member)
         return False
     except (SipgateError, LoginAway):
-        with transaction():
-            found.checked_at = now() - LOOK_EVERY + LOOK_AGAIN_AFTER
+        _change_session(found, checked_at=now() - LOOK_EVERY + LOOK_AGAIN_AFTER)
         return True
     if not settings.admits(identity.account_id):
         end_all_sessions(found.member)
         return False
-    with transaction() as rows:
-        found.checked_at = now()
-        _remember(rows, identity, person)
+    _change_session(found, checked_at=now())
+    remember(identity, person)
     return True
 
 
@@ -380,16 +383,9 @@ def _who_is(grant: Grant) -> tuple[Identity, Person]:
 
 
 def _remember(rows: Any, identity: Identity, person: Person) -> Member:
-    member = rows.scalar(
-        sa.select(Member).where(
-            Member.account_id == identity.account_id, Member.sub == identity.sub
-        )
-    )
-    if member is None:
-        member = Member(account_id=identity.account_id, sub=identity.sub, name=person.name)
-        rows.add(member)
-    member.name = person.name[:MAX_NAME_CHARACTERS]
-    member.is_admin = person.is_admin
-    rows.flush()
-    found: Member = member
+    key = {"account_id": identity.account_id, "sub": identity.sub}
+    values = {"name": person.name[:MAX_NAME_CHARACTERS], "is_admin": person.is_admin}
+    put(rows, Member, key, values, created_at=now())
+    query = sa.select(Member).filter_by(**key)
+    found: Member = rows.scalars(query, execution_options={"populate_existing": True}).one()
     return found

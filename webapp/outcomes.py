@@ -39,6 +39,7 @@ class Reason(enum.StrEnum):
     UNREACHABLE = "unreachable"  # no connection
     UNTRUSTED = "untrusted"  # TLS: the other side could not prove that it is sipgate
     LOGIN_AWAY = "login_away"  # the login server did not answer, and the token had run out
+    DATABASE_AWAY = "database_away"  # ours failed after the claim and before the request
 
     # It may have gone out.
     NO_ANSWER = "no_answer"  # time ran out, or the line broke, after the request had begun

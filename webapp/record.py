@@ -6,7 +6,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import now, release, rows_changed, transaction
+from webapp.database import now, put, release, transaction
 from webapp.extensions import db
 from webapp.models import Alarm, Event, Member, Message
 
@@ -68,9 +68,7 @@ def note(
 def alarm(kind: AlarmKind) -> None:
     """Tell the admins; they see it for a day after it last happened."""
     with transaction() as rows:
-        found = rows_changed(rows, sa.update(Alarm).where(Alarm.kind == kind).values(last_at=now()))
-        if not found:
-            rows.add(Alarm(kind=kind, last_at=now()))
+        put(rows, Alarm, {"kind": kind}, {"last_at": now()})
 
 
 def alarms() -> list[AlarmKind]:

@@ -56,7 +56,7 @@ def setup_security(app: Flask) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
     # Counted in Redis where there is one, else in the process; there, too, while Redis is away.
     app.config.update(
-        RATELIMIT_STORAGE_URI=settings.redis_url or "memory://",
+        RATELIMIT_STORAGE_URI=_counted_in(settings.redis_url),
         RATELIMIT_HEADERS_ENABLED=True,
         RATELIMIT_STRATEGY="moving-window",
     )
@@ -65,6 +65,11 @@ def setup_security(app: Flask) -> None:
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
     app.add_template_global(static_url)
+
+
+def _counted_in(redis_url: str) -> str:
+    """The limiter's name for it: only the socket's scheme differs from Redis's own."""
+    return redis_url.replace("unix://", "redis+unix://", 1) or "memory://"
 
 
 def static_url(name: str) -> str:

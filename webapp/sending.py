@@ -13,6 +13,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -21,10 +22,10 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from webapp import installation, recipients, sipgate, sms
+from webapp import installation, logs, recipients, sipgate, sms
 from webapp.answers import OutcomeUnknown, Refused, Unauthorized, Unreachable
 from webapp.claims import surely
-from webapp.database import now, release, rows_changed, transaction
+from webapp.database import AWAY, detached, forget, now, release, rows_changed, transaction
 from webapp.extensions import db, settings
 from webapp.login_server import LoginAway
 from webapp.models import Batch, Draft, Member, Message, Submission
@@ -38,8 +39,7 @@ log = logging.getLogger(__name__)
 
 STALE_AFTER = timedelta(seconds=80)
 """Longer than any send can take: 20 s, a refresh with its waiting, 20 s again, and saving it."""
-SAVE_TRIES = 5
-SAVE_PAUSE_S = 0.5
+SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
 DEFAULT_RETRY_AFTER_S = 60
 FIRST_LOOK = timedelta(minutes=1)
 ALARMS = {Reason.UNTRUSTED: AlarmKind.UNTRUSTED, Reason.REDIRECTED: AlarmKind.REDIRECTED}
@@ -155,26 +155,45 @@ def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Cr
 
 def deliver(message: Message, credentials: Credentials) -> Result:
     """Hand a claimed message to sipgate and write down what became of it, finally."""
+    message = detached(message)
     result = attempt(message, credentials)
     settle(message, result)
+    tell(message, result)
     return result
 
 
 def attempt(message: Message, credentials: Credentials) -> Result:
-    """Try to hand it over: one request, or two after a 401."""
-    started = time.monotonic()
-    result = _attempt(message, credentials)
-    log.info(
-        "message %s to %s: %s %s, %d ms",
-        message.id,
-        recipients.mask(message.recipient),
-        result.outcome,
-        result.reason or "",
-        (time.monotonic() - started) * 1000,
-    )
+    """Try to hand it over: one request, or two after a 401.
+
+    Our own database failing before the request is proof that nothing was sent.
+    """
+    try:
+        authorization = credentials.current()
+    except SignInEnded:
+        return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
+    except LoginAway:
+        return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
+    except AWAY:
+        forget()
+        return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
+    try:
+        return _post(message, authorization)
+    except Unauthorized:
+        return _second_post(message, credentials, authorization)
+
+
+def tell(message: Message, result: Result) -> None:
+    """Log how it ended, and alarm the admins where the set-up is to blame.
+
+    Only after the outcome is written: whatever fails here changes nothing of it.
+    """
+    to, reason = recipients.mask(message.recipient), result.reason or ""
+    logs.say(log, "message %s to %s: %s %s", message.id, to, result.outcome, reason)
     if result.reason in ALARMS:
-        alarm(ALARMS[result.reason])
-    return result
+        try:
+            alarm(ALARMS[result.reason])
+        except AWAY:
+            log.exception("an alarm was not kept: %s", result.reason)
 
 
 def settle(message: Message, result: Result, more: Callable[[Session], None] | None = None) -> None:
@@ -201,30 +220,35 @@ def write(
 ) -> None:
     """Change a claimed message, as its claimant only."""
 
-    def change(rows: Session) -> bool:
-        mine = (
-            Message.id == message.id,
-            Message.outcome == Outcome.SENDING,
-            Message.attempt == message.attempt,
-        )
-        if rows_changed(rows, sa.update(Message).where(*mine).values(**values)) != 1:
-            log.error("message %s was settled by somebody else before", message.id)
-            return False
-        if more:
-            more(rows)
-        return True
+    mine = (
+        Message.id == message.id,
+        Message.outcome == Outcome.SENDING,
+        Message.attempt == message.attempt,
+    )
 
-    for tries_left in reversed(range(SAVE_TRIES)):
+    def change(rows: Session) -> None:
+        if rows_changed(rows, sa.update(Message).where(*mine).values(**values)) == 1:
+            if more:
+                more(rows)
+        elif not _is_written(rows, message, values):
+            log.error("message %s was settled by somebody else before", message.id)
+
+    for wait_s in (*SAVE_AGAIN_AFTER_S, None):
         try:
             with transaction() as rows:
                 change(rows)
             return
-        except OperationalError:
-            db.session.rollback()
-            if not tries_left:
+        except AWAY:
+            if wait_s is None:
                 log.exception("message %s: %s was not saved", message.id, values["outcome"])
                 return
-            time.sleep(SAVE_PAUSE_S)
+            time.sleep(wait_s)
+
+
+def _is_written(rows: Session, message: Message, values: Mapping[str, object]) -> bool:
+    """Whether an earlier try was kept, whose answer was lost."""
+    found = rows.scalar(sa.select(Message.outcome).where(Message.id == message.id))
+    return found == values["outcome"]
 
 
 def settle_stale() -> None:
@@ -255,6 +279,9 @@ def _insert(
     def insert(rows: Session) -> bool:
         if installation.is_on_hold(rows) and messages[0].outcome == Outcome.SENDING:
             raise OnHold
+        # One form of a member at a time, or two at once would both find room below the limit.
+        mine = sa.select(Member.id).where(Member.id == member.id)
+        rows.execute(mine.with_for_update(key_share=True))
         if _sent_today(rows, member) + len(messages) > settings.daily_limit:
             raise DailyLimitReached
         if batch:
@@ -323,19 +350,6 @@ def _message(
     return message
 
 
-def _attempt(message: Message, credentials: Credentials) -> Result:
-    try:
-        authorization = credentials.current()
-    except SignInEnded:
-        return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
-    except LoginAway:
-        return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
-    try:
-        return _post(message, authorization)
-    except Unauthorized:
-        return _second_post(message, credentials, authorization)
-
-
 def _second_post(message: Message, credentials: Credentials, refused: Authorization) -> Result:
     """sipgate answered 401, so nothing was sent: the one case for another try."""
     try:
@@ -344,8 +358,12 @@ def _second_post(message: Message, credentials: Credentials, refused: Authorizat
         return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
     except LoginAway:
         return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
+    except AWAY:
+        forget()
+        return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
     except Unauthorized:
-        credentials.end()
+        with suppress(*AWAY):  # the next call finds it out again; what this one learnt is kept
+            credentials.end()
         return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
 
 

@@ -21,7 +21,7 @@ from urllib.parse import quote
 import requests
 from flask import Flask, current_app
 
-from webapp import recipients, wire
+from webapp import logs, recipients, wire
 from webapp.answers import (
     Answer,
     Nonsense,
@@ -307,7 +307,8 @@ class Sipgate:
             status = response.status_code
             return response
         finally:
-            log.info("%s %s %s %d ms", method, path, status, (time.monotonic() - started) * 1000)
+            took_ms = (time.monotonic() - started) * 1000
+            logs.say(log, "%s %s %s %d ms", method, path, status, took_ms)
 
     def _session(self) -> requests.Session:
         # requests does not promise that a Session is thread-safe; urllib3's pool below it is.

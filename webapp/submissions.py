@@ -14,7 +14,7 @@ from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
 
-from webapp.database import transaction
+from webapp.database import now, put, transaction
 from webapp.extensions import db, settings
 from webapp.models import Draft, Member, new_id
 
@@ -73,7 +73,8 @@ def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
     """Keep a form whose sign-in had ended, for the member its id names. The last one wins."""
     kept: dict[str, Any] = {name: fields.get(name, "") for name in KEPT_FIELDS}
     with transaction() as rows:
-        rows.merge(Draft(submission=submission.id, member_id=submission.member_id, fields=kept))
+        values = {"member_id": submission.member_id, "fields": kept, "created_at": now()}
+        put(rows, Draft, {"submission": submission.id}, values)
 
 
 def find_draft(draft_id: str, member: Member) -> Draft | None:

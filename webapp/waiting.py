@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from webapp import sending, tokens
 from webapp.claims import MAX_UNKNOWNS_IN_A_ROW, tolerance
-from webapp.database import now, release, rows_changed, transaction
+from webapp.database import AWAY, detached, forget, now, put, release, rows_changed, transaction
 from webapp.extensions import db
 from webapp.models import Batch, Member, Message, Slowdown, TokenSet
 from webapp.outcomes import STUCK, WAITING, Outcome, Reason
@@ -30,7 +30,7 @@ TOKEN_SET_RESERVE = timedelta(hours=24)
 """What is planned goes to sipgate this long before the token set that could send it ends."""
 IDLE_BATCH = timedelta(seconds=20)
 SWEEP_LIMIT = 1000
-NOT_TRIED = (Reason.UNREACHABLE, Reason.LOGIN_AWAY)
+NOT_TRIED = (Reason.UNREACHABLE, Reason.LOGIN_AWAY, Reason.DATABASE_AWAY)
 STOPS_BATCH = {
     Reason.BALANCE: Reason.BALANCE,
     Reason.NOT_ALLOWED: Reason.NOT_ALLOWED,
@@ -57,16 +57,13 @@ def deliver_claimed(message: Message) -> bool:
     whether this was its batch's first clear answer: now more of it may go at the same time.
     """
     opened = False
+    message = detached(message)
 
     def tell_batch(rows: Session) -> None:
         nonlocal opened
         opened = _tell_batch(rows, message, result)
 
-    credentials = tokens.newest_for(message.member_id)
-    if credentials is None:
-        result = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
-    else:
-        result = sending.attempt(message, credentials)
+    result = _attempt(message)
     if result.reason == Reason.SIGN_IN_ENDED:
         _pause_all_of(message)
     elif result.reason == Reason.RATE_LIMITED:
@@ -75,6 +72,7 @@ def deliver_claimed(message: Message) -> bool:
         _put_back(message, now() + _backoff(message))
     else:
         sending.settle(message, result, tell_batch)
+    sending.tell(message, result)
     return opened
 
 
@@ -243,6 +241,17 @@ def _when(send_at: datetime | None, zone: str, at: datetime) -> dict[str, object
     }
 
 
+def _attempt(message: Message) -> Result:
+    try:
+        credentials = tokens.newest_for(message.member_id)
+    except AWAY:
+        forget()
+        return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
+    if credentials is None:
+        return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
+    return sending.attempt(message, credentials)
+
+
 def _may_retry(message: Message) -> bool:
     return (message.first_tried_at or now()) > now() - RETRY_FOR
 
@@ -265,7 +274,7 @@ def _wait_until(message: Message, result: Result) -> None:
     until = result.retry_at or now()
 
     def slow_down(rows: Session) -> None:
-        rows.merge(Slowdown(account_id=message.account_id, until=until))
+        put(rows, Slowdown, {"account_id": message.account_id}, {"until": until})
 
     values = {"outcome": _back_to(message), "attempt": None, "due_at": until}
     sending.write(message, values, slow_down)

@@ -80,6 +80,9 @@ REASONS = {
         "sipgate's sign-in service could not be reached, so nothing was sent. "
         "You can send it again."
     ),
+    Reason.DATABASE_AWAY: _(
+        "This app's database failed for a moment, so nothing was sent. You can send it again."
+    ),
     Reason.NO_ANSWER: _("sipgate gave no answer in time."),
     Reason.SERVER_ERROR: _("sipgate reported a fault of its own."),
     Reason.ODD_ANSWER: _("Something other than sipgate's interface gave the answer."),

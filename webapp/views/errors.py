@@ -15,12 +15,11 @@ from flask import (
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import OperationalError
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from webapp import members, sending, submissions
-from webapp.extensions import db
+from webapp.database import AWAY, forget
 from webapp.sending import ContentChanged, Submitted
 from webapp.submissions import SubmissionId
 from webapp.tokens import SignInEnded
@@ -36,7 +35,8 @@ def setup_errors(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
     app.register_error_handler(SignInEnded, lambda _error: sign_in_needed())
-    app.register_error_handler(OperationalError, database_error)
+    for error in AWAY:
+        app.register_error_handler(error, database_error)
     app.register_error_handler(401, lambda _error: sign_in_needed())
 
 
@@ -99,13 +99,13 @@ def sign_in_needed() -> ResponseReturnValue:
     )
 
 
-def database_error(error: OperationalError) -> ResponseReturnValue:
-    db.session.rollback()
-    log.error("the database failed: %s", type(error.orig).__name__)
+def database_error(error: Exception) -> ResponseReturnValue:
+    forget()
+    log.error("the database failed: %s", type(getattr(error, "orig", error)).__name__)
     title, sentences = _words(503)
     try:
         return _page(title, sentences, 503)
-    except OperationalError:
+    except AWAY:
         members.do_without_session()
         return _page(title, sentences, 503)
 
