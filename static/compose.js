@@ -6,6 +6,7 @@ const { fresh, draft } = form.dataset;
 const { recipient: to, message, send_at: at, time_zone: zone, sms_id: from } = form.elements;
 const part = (name) => form.querySelector(`[data-${name}]`);
 const write = (name, text) => (part(name).textContent = text);
+const make = (name, values) => Object.assign(document.createElement(name), values);
 // Of a pair, the one for `count`; {n} filled in.
 const say = (text, count, n = count) => [text].flat().at(count === 1 ? 0 : -1).replace("{n}", n);
 const recipients = () => (to.value.match(/\d[^,;\n]*/g) ?? [1]).length;
@@ -54,7 +55,7 @@ function showText() {
 	clearTimeout(pause);
 	pause = setTimeout(() => write("spoken", message.value && line), 1500);
 	part("phone-text").replaceChildren(...parts.map((textContent, i) =>
-		Object.assign(document.createElement("span"), { textContent, className: i ? "cut" : "" }),
+		make("span", { textContent, className: i ? "cut" : "" }),
 	));
 }
 
@@ -79,8 +80,8 @@ function showTime() {
 		const fits = (shift) => clock(instant + shift) === wall;
 		const problem = !fits(0) ? "missing" : [36e5, -36e5].some(fits) ? "twice" : ms < 0 ? "past" : "";
 		const [unit, size] = ms < 54e5 ? ["minute", 6e4] : ms < 1728e5 ? ["hour", 36e5] : ["day", 864e5];
-		const distance = new Intl.RelativeTimeFormat(lang, { numeric: "auto" }).format(Math.round(ms / size), unit);
-		const told = [format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" }), distance];
+		const distance = new Intl.RelativeTimeFormat(lang, { numeric: "auto" });
+		const told = [format(instant, { ...short, ...date, year: "numeric", timeZoneName: "short" }), distance.format(Math.round(ms / size), unit)];
 		if (days < 2) told.unshift(words.days[days]);
 		key = problem ? "plan" : "later";
 		text = words[problem] ?? told.join(", ");
@@ -121,6 +122,20 @@ part("swap").onclick = () => {
 	change(message, [...message.value].map((c) => table.look_alikes[c] ?? c).join(""));
 	message.focus();
 };
+
+// Contacts that fit what is typed last; whole numbers stay out of addresses.
+const suggest = part("suggest");
+const last = () => to.value.split(/[,;\n]/).pop().trim();
+async function offer(typed) {
+	const answer = /(\d\D*){7}|^.?$/.test(typed) || (await fetch("/contacts?q=" + encodeURIComponent(typed), { headers: { accept: "application/json" } }));
+	const { contacts = [] } = answer.ok ? await answer.json() : {};
+	if (typed === last()) suggest.replaceChildren(...contacts.map(({ name, number: value }) => make("button", { type: "button", value, textContent: `${name} ${value}` })));
+}
+if (suggest) {
+	to.oninput = () => offer(last()).catch(() => {});
+	suggest.onclick = ({ target: { value } }) => value && change(to, to.value.slice(0, to.value.lastIndexOf(last())) + value);
+}
+
 for (const chip of chips) chip.onclick = () => change(at, chip.value);
 form.oninput = () => {
 	show();

@@ -1,12 +1,5 @@
 // Something is under way: look again and again, and take over what changed.
 
-function take(part, news) {
-	const focused = part.querySelector(":focus")?.outerHTML;
-	part.replaceChildren(...news.childNodes);
-	const same = [...part.querySelectorAll("a, button")].find((one) => one.outerHTML === focused);
-	if (focused) (same ?? document.querySelector("main")).focus({ preventScroll: true });
-}
-
 async function look(wait) {
 	try {
 		const answer = await fetch(location.href, { redirect: "manual" });
@@ -15,11 +8,12 @@ async function look(wait) {
 		document.title = page.title;
 		for (const part of document.querySelectorAll("[data-live]")) {
 			const news = page.querySelector(`[data-live=${part.dataset.live}]`);
-			if (news.textContent !== part.textContent) take(part, news);
+			// Nothing is taken from under somebody's fingers.
+			if (news.textContent !== part.textContent && !part.contains(document.activeElement)) part.replaceChildren(...news.childNodes);
 		}
 		if (!document.querySelector("[data-poll]")) return;
 	} catch {
-		// No network: look again later.
+		// Offline: look again later.
 	}
 	setTimeout(look, wait, Math.min(wait * 1.5, 15_000));
 }

@@ -112,7 +112,10 @@ def live_app(
     url = f"{'https' if certificate else 'http'}://localhost:{server.port}"
     # Planned times go to sipgate at once here, where their arrival can be compared.
     server.app = make_app(
-        PUBLIC_URL=url, SIPGATE_ACCOUNTS=ADMITTED, SCHEDULE_HANDOVER_MINUTES="44640"
+        PUBLIC_URL=url,
+        SIPGATE_ACCOUNTS=ADMITTED,
+        SCHEDULE_HANDOVER_MINUTES="44640",
+        SIPGATE_OPTIONAL_SCOPES="contacts:read balance:read",
     )
     registered = sipgate.world.client
     sipgate.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))

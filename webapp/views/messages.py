@@ -274,6 +274,7 @@ def form_page(
         previous=previous,
         tested=tested,
         templates=[] if editing or previous else message_templates.living(member),
+        suggests=contacts.SCOPE in settings.scopes,
         counter_table=sms.counter_table(),
         segment_price=settings.segment_price,
         segments=sms.segment(text) if text else None,
