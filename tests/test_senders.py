@@ -2,7 +2,7 @@
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
+import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,6 +13,7 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.pages import Browser, Page
+from tests.raw_servers import another_tab, in_parallel
 from tests.worker import impatient
 from webapp import housekeeping, installation
 from webapp.extensions import db
@@ -265,26 +266,31 @@ def test_a_form_that_arrives_twice_costs_one_sms(anna: Browser, sipgate: Simulat
     assert sipgate.world.calls["add_caller_id"] == 1
 
 
-def test_twelve_equal_forms_at_once_cost_one_sms(
-    app: Flask, anna: Browser, sipgate: Simulator
-) -> None:
+def test_twelve_equal_forms_at_once_cost_one_sms(anna: Browser, sipgate: Simulator) -> None:
     before = balance(sipgate)
     data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
-    name = app.config["SESSION_COOKIE_NAME"]
-    cookie = anna.client.get_cookie(name, domain=urlsplit(anna.base_url).hostname or "")
-    assert cookie is not None
-
-    def post(_n: int) -> int:
-        browser = Browser(app, sipgate)
-        options = {"secure": anna.base_url.startswith("https")}
-        browser.client.set_cookie(
-            name, cookie.value, domain=urlsplit(anna.base_url).hostname or "", **options
-        )
-        return browser.post("/senders", data).status
-
-    with ThreadPoolExecutor(12) as pool:
-        assert set(pool.map(post, range(12))) == {303}
+    tabs = [another_tab(anna) for _ in range(12)]
+    pages = in_parallel(*(lambda tab=tab: tab.post("/senders", data) for tab in tabs))
+    assert {page.status for page in pages} == {303}
     assert balance(sipgate) == before - PRICE
+    assert sipgate.world.calls["add_caller_id"] == 1
+
+
+def test_a_form_whose_request_is_under_way_is_told_neither_yes_nor_no(
+    anna: Browser, sipgate: Simulator
+) -> None:
+    data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
+    sipgate.fail_next("add_caller_id", Fault(delay_s=1.5))
+    first, second = another_tab(anna), another_tab(anna)
+
+    def meanwhile() -> Page:
+        while not sipgate.world.calls["add_caller_id"]:
+            time.sleep(0.02)
+        return second.post("/senders", data, status=303)
+
+    in_parallel(lambda: first.post("/senders", data, status=303), meanwhile)
+    assert "it may have sent the code" in second.get("/senders").text
+    assert "sipgate took the number" in first.get("/senders").text
     assert sipgate.world.calls["add_caller_id"] == 1
 
 
