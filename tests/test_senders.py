@@ -89,6 +89,12 @@ def add_fields(page: Page) -> dict[str, str]:
     return {name: str(tag["value"]) for name, tag in found.items() if tag is not None}
 
 
+def typed_number(page: Page) -> str:
+    field = page.soup.select_one("main [name=number]")
+    assert field is not None
+    return str(field["value"])
+
+
 def code_on_the_phone(sipgate: Simulator) -> str:
     return sipgate.phones[NEW][-1].text.split()[-1]
 
@@ -307,25 +313,15 @@ def test_a_lost_answer_is_told_as_such_and_asked_for_once(
     assert events(app) == [("sender_asked_for", "s1")]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        NEVER_ARRIVED,
-        Fault(500),
-        Fault(503, body=b"<html>"),
-        Fault(mode="redirect"),
-        Fault(200, body=b"<p>"),
-    ],
-    ids=["no answer", "500", "503", "redirect", "HTML"],
-)
-def test_without_a_clear_answer_nobody_is_told_yes_or_no(
-    anna: Browser, sipgate: Simulator, fault: Fault
-) -> None:
-    sipgate.fail_next("add_caller_id", fault)
-    page = landed(anna, add(anna))
-    assert "We cannot tell whether sipgate took the number" in page.text
-    assert page.h1 == "Own sender numbers"  # which does not list it
-    assert sipgate.world.calls["add_caller_id"] == 1
+def test_without_a_clear_answer_nobody_is_told_yes_or_no(anna: Browser, sipgate: Simulator) -> None:
+    for fault in (NEVER_ARRIVED, Fault(500), Fault(mode="redirect"), Fault(200, body=b"<p>")):
+        calls = sipgate.world.calls["add_caller_id"]
+        sipgate.fail_next("add_caller_id", fault)
+        page = landed(anna, add(anna))
+        assert "We cannot tell whether sipgate took the number" in page.text
+        assert page.h1 == "Own sender numbers"  # which does not list it
+        assert sipgate.world.calls["add_caller_id"] == calls + 1
+    assert NEW not in sipgate.phones
 
 
 def test_no_answer_in_time_is_a_lost_answer(app: Flask, anna: Browser, sipgate: Simulator) -> None:
@@ -356,13 +352,11 @@ def test_a_used_form_with_another_number_asks_for_nothing(
     assert sipgate.world.calls["add_caller_id"] == 2
 
 
-@pytest.mark.parametrize("form_id", ["", "made-up"])
-def test_a_form_that_is_not_ours_asks_for_nothing(
-    anna: Browser, sipgate: Simulator, form_id: str
-) -> None:
+def test_a_form_that_is_not_ours_asks_for_nothing(anna: Browser, sipgate: Simulator) -> None:
     data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
-    page = anna.post("/senders", {**data, "submission_id": form_id}, status=422)
-    assert "could not be recognised" in page.text
+    for form_id in ("", "made-up"):
+        page = anna.post("/senders", {**data, "submission_id": form_id}, status=422)
+        assert "could not be recognised" in page.text
     assert sipgate.world.calls["add_caller_id"] == 0
 
 
@@ -412,25 +406,21 @@ def test_forms_are_forgotten_when_they_can_come_no_more(
 # --- Wrong input, and refusals -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        ("", "Enter a mobile number"),
-        ("hello", "letters"),
-        ("030 23125456", "takes no other as a sender"),
-        ("0800 3301000", "takes no other as a sender"),
-        ("0900 1234567", "premium rate"),
-        ("0171 3920055, 0171 3920056", "its own line"),
-    ],
-)
-def test_only_a_mobile_number_is_taken(
-    anna: Browser, sipgate: Simulator, number: str, words: str
-) -> None:
-    page = add(anna, number, status=422)
-    assert words in page.error_at("number")
-    field = page.soup.select_one("[name=number]")
-    assert field is not None
-    assert field["value"] == number
+NO_MOBILE_NUMBERS = {
+    "": "Enter a mobile number",
+    "hello": "letters",
+    "030 23125456": "takes no other as a sender",
+    "0800 3301000": "takes no other as a sender",
+    "0900 1234567": "premium rate",
+    "0171 3920055, 0171 3920056": "its own line",
+}
+
+
+def test_only_a_mobile_number_is_taken(anna: Browser, sipgate: Simulator) -> None:
+    for number, words in NO_MOBILE_NUMBERS.items():
+        page = add(anna, number, status=422)
+        assert words in page.error_at("number")
+        assert typed_number(page) == number
     assert sipgate.world.calls["add_caller_id"] == 0
 
 
@@ -444,20 +434,17 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "words"), REFUSALS)
-def test_a_refusal_is_told_and_the_number_is_kept(
-    anna: Browser, sipgate: Simulator, status: int, words: str
-) -> None:
-    sipgate.fail_next("add_caller_id", Fault(status, body=b'{"message": "sipgate says so"}'))
-    page = add(anna, status=422)
-    assert words in page.text
-    assert "sipgate says so" in page.text
-    assert re.search(r"Nothing was (sent|changed)", page.text)
-    field = page.soup.select_one("[name=number]")
-    assert field is not None
-    assert field["value"] == TYPED
-    landed(anna, anna.post("/senders", {**add_fields(page), "number": TYPED}, status=303))
-    assert sipgate.world.calls["add_caller_id"] == 2, "the new form is a new wish"
+def test_a_refusal_is_told_and_the_number_is_kept(anna: Browser, sipgate: Simulator) -> None:
+    for count, (status, words) in enumerate(REFUSALS, 1):
+        sipgate.fail_next("add_caller_id", Fault(status, body=b'{"message": "sipgate says so"}'))
+        page = add(anna, status=422)
+        assert words in page.text
+        assert "sipgate says so" in page.text
+        assert re.search(r"Nothing was (sent|changed)", page.text)
+        assert typed_number(page) == TYPED
+        assert sipgate.world.calls["add_caller_id"] == count
+    anna.post("/senders", {**add_fields(page), "number": TYPED}, status=303)
+    assert NEW in sipgate.phones, "the form that came back is a new wish"
 
 
 def test_an_empty_balance_is_told(anna: Browser, sipgate: Simulator) -> None:
@@ -499,17 +486,15 @@ def test_a_change_without_an_answer_is_looked_up(
     assert sipgate.world.calls[endpoint] == 1
 
 
-@pytest.mark.parametrize("typed", ["WRONG1", "", "x" * 33])
-def test_a_wrong_code_comes_back_to_its_field(
-    anna: Browser, sipgate: Simulator, typed: str
-) -> None:
+def test_a_wrong_code_comes_back_to_its_field(anna: Browser, sipgate: Simulator) -> None:
     page = added(anna)
-    again = anna.press(page, page.path, code=typed, status=422)
-    assert re.search("Check the code|Enter the code from the SMS", again.error_at("code"))
+    for typed in ("WRONG1", "", "x" * 33):
+        page = anna.press(page, page.path, code=typed, status=422)
+        assert re.search("Check the code|Enter the code from the SMS", page.error_at("code"))
     assert not senders_of(sipgate)[1].verified
     code = code_on_the_phone(sipgate)
     spaced = f" {code[:3]} {code[3:].lower()} "
-    assert "is confirmed" in landed(anna, anna.press(again, page.path, code=spaced)).text
+    assert "is confirmed" in landed(anna, anna.press(page, page.path, code=spaced)).text
 
 
 def test_a_code_that_arrives_twice_is_no_error(anna: Browser, sipgate: Simulator) -> None:
@@ -520,15 +505,15 @@ def test_a_code_that_arrives_twice_is_no_error(anna: Browser, sipgate: Simulator
     assert "is confirmed" in again.text
 
 
-@pytest.mark.parametrize("status", [403, 429])
 def test_other_refusals_of_a_code_are_told_above_the_list(
-    anna: Browser, sipgate: Simulator, status: int
+    anna: Browser, sipgate: Simulator
 ) -> None:
     page = added(anna)
-    sipgate.fail_next("verify_caller_id", Fault(status))
-    again = anna.press(page, page.path, code="ABC123", status=422)
-    assert again.h1 == "Own sender numbers"
-    assert "Nothing was" in again.text
+    for status in (403, 429):
+        sipgate.fail_next("verify_caller_id", Fault(status))
+        again = anna.press(page, page.path, code="ABC123", status=422)
+        assert again.h1 == "Own sender numbers"
+        assert "Nothing was" in again.text
 
 
 def test_a_code_whose_answer_is_lost_is_looked_up(anna: Browser, sipgate: Simulator) -> None:
@@ -601,11 +586,11 @@ def test_the_extension_is_still_chosen_on_the_way_back(
     assert answer.location == "/senders?sms_id=s1"
 
 
-@pytest.mark.parametrize("purpose", ["all", "sms:write", "senders all", "", "SENDERS"])
-def test_no_address_chooses_the_permissions_freely(stranger: Browser, purpose: str) -> None:
-    query = {"next": "/senders", "purpose": purpose}
-    address = stranger.get("/login", status=302, query_string=query).location
-    assert scopes_in(address) == USUAL
+def test_no_address_chooses_the_permissions_freely(stranger: Browser) -> None:
+    for purpose in ("all", "sms:write", "senders all", "", "SENDERS"):
+        query = {"next": "/senders", "purpose": purpose}
+        address = stranger.get("/login", status=302, query_string=query).location
+        assert scopes_in(address) == USUAL
 
 
 def test_who_declines_is_signed_in_as_before_and_goes_on_to_the_list(
@@ -744,23 +729,13 @@ def test_what_stands_in_a_sender_is_text_on_every_page(anna: Browser, sipgate: S
         assert "\u202e" not in page.text
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"[]",
-        b"{}",
-        b'{"items": 1}',
-        b'{"items": [1]}',
-        b'{"items": [{"id": "../../x"}]}',
-        b'{"items": [{"id": null}]}',
-        b"<html>",
-    ],
-)
 def test_a_list_that_makes_no_sense_is_a_list_that_could_not_be_read(
-    anna: Browser, sipgate: Simulator, body: bytes
+    anna: Browser, sipgate: Simulator
 ) -> None:
-    sipgate.fail_next("caller_ids", Fault(200, body=body))
-    assert "could not be asked for the senders" in anna.get("/senders").text
+    items = (b"1", b"[1]", b'[{"id": "../../x"}]', b'[{"id": null}]', b'[{"id": -1}]')
+    for body in (b"[]", b"{}", b"<html>", *(b'{"items": %b}' % one for one in items)):
+        sipgate.fail_next("caller_ids", Fault(200, body=body))
+        assert "could not be asked for the senders" in anna.get("/senders").text, body
 
 
 def test_a_list_in_other_spellings_is_understood(anna: Browser, sipgate: Simulator) -> None:
