@@ -24,6 +24,7 @@ from tests.pages import Browser, Page
 from webapp import words
 from webapp.config import PROJECT
 from webapp.i18n import country_name, device, money, when
+from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 from webapp.sms import TextProblem, TextRefused
 
@@ -158,8 +159,29 @@ def test_pages_for_strangers_are_german(german: Browser) -> None:
 
 def test_pages_of_a_member_are_german(german: Browser) -> None:
     german.sign_in("anna")
-    for path in ("/", "/messages", "/extensions", "/sessions", "/operator", "/logout"):
+    for path in ("/", "/messages", "/extensions", "/senders", "/sessions", "/operator", "/logout"):
         check_german(german.get(path))
+
+
+def test_own_sender_numbers_are_german(german: Browser) -> None:
+    query = {"next": "/senders", "purpose": "senders"}
+    address = german.get("/login", status=302, query_string=query).location
+    check_german(german.get(german.callback_path(address, decision="deny"), status=400))
+    address = german.get("/login", status=302, query_string=query).location
+    german.get(german.callback_path(address), status=302)
+    page = german.get("/senders")
+    check_german(page)
+    data = {one["name"]: one["value"] for one in page.soup.select("[method=post] [name][value]")}
+    check_german(german.post("/senders", {**data, "number": "030 23125456"}, status=422))
+    german.sipgate.fail_next("add_caller_id", Fault(402))
+    check_german(german.post("/senders", {**data, "number": "0171 3920055"}, status=422))
+    check_german(german.post("/senders/s0/0/default", data, status=409))
+    check_german(german.post("/senders/s0/123456/remove", data, status=409))
+    data["submission_id"] = german.get("/").fields()["submission_id"]
+    page = german.post("/senders", {**data, "number": "0171 3920055"}, status=303)
+    page = german.follow(german.follow(page))
+    check_german(page)
+    check_german(german.press(page, page.path, code="nope", status=422))
 
 
 def test_a_member_without_an_extension_reads_german(german: Browser) -> None:

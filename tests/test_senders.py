@@ -2,7 +2,7 @@
 
 import logging
 import re
-from concurrent.futures import ThreadPoolExecutor
+import time
 from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,6 +13,7 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.pages import Browser, Page
+from tests.raw_servers import another_tab, in_parallel
 from tests.worker import impatient
 from webapp import housekeeping, installation
 from webapp.extensions import db
@@ -86,6 +87,12 @@ def add_fields(page: Page) -> dict[str, str]:
     names = ("csrf_token", "sms_id", "submission_id")
     found = {n: page.soup.select_one(f'main form[method=post] [name="{n}"]') for n in names}
     return {name: str(tag["value"]) for name, tag in found.items() if tag is not None}
+
+
+def typed_number(page: Page) -> str:
+    field = page.soup.select_one("main [name=number]")
+    assert field is not None
+    return str(field["value"])
 
 
 def code_on_the_phone(sipgate: Simulator) -> str:
@@ -265,26 +272,31 @@ def test_a_form_that_arrives_twice_costs_one_sms(anna: Browser, sipgate: Simulat
     assert sipgate.world.calls["add_caller_id"] == 1
 
 
-def test_twelve_equal_forms_at_once_cost_one_sms(
-    app: Flask, anna: Browser, sipgate: Simulator
-) -> None:
+def test_twelve_equal_forms_at_once_cost_one_sms(anna: Browser, sipgate: Simulator) -> None:
     before = balance(sipgate)
     data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
-    name = app.config["SESSION_COOKIE_NAME"]
-    cookie = anna.client.get_cookie(name, domain=urlsplit(anna.base_url).hostname or "")
-    assert cookie is not None
-
-    def post(_n: int) -> int:
-        browser = Browser(app, sipgate)
-        options = {"secure": anna.base_url.startswith("https")}
-        browser.client.set_cookie(
-            name, cookie.value, domain=urlsplit(anna.base_url).hostname or "", **options
-        )
-        return browser.post("/senders", data).status
-
-    with ThreadPoolExecutor(12) as pool:
-        assert set(pool.map(post, range(12))) == {303}
+    tabs = [another_tab(anna) for _ in range(12)]
+    pages = in_parallel(*(lambda tab=tab: tab.post("/senders", data) for tab in tabs))
+    assert {page.status for page in pages} == {303}
     assert balance(sipgate) == before - PRICE
+    assert sipgate.world.calls["add_caller_id"] == 1
+
+
+def test_a_form_whose_request_is_under_way_is_told_neither_yes_nor_no(
+    anna: Browser, sipgate: Simulator
+) -> None:
+    data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
+    sipgate.fail_next("add_caller_id", Fault(delay_s=1.5))
+    first, second = another_tab(anna), another_tab(anna)
+
+    def meanwhile() -> Page:
+        while not sipgate.world.calls["add_caller_id"]:
+            time.sleep(0.02)
+        return second.post("/senders", data, status=303)
+
+    in_parallel(lambda: first.post("/senders", data, status=303), meanwhile)
+    assert "it may have sent the code" in second.get("/senders").text
+    assert "sipgate took the number" in first.get("/senders").text
     assert sipgate.world.calls["add_caller_id"] == 1
 
 
@@ -301,25 +313,15 @@ def test_a_lost_answer_is_told_as_such_and_asked_for_once(
     assert events(app) == [("sender_asked_for", "s1")]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        NEVER_ARRIVED,
-        Fault(500),
-        Fault(503, body=b"<html>"),
-        Fault(mode="redirect"),
-        Fault(200, body=b"<p>"),
-    ],
-    ids=["no answer", "500", "503", "redirect", "HTML"],
-)
-def test_without_a_clear_answer_nobody_is_told_yes_or_no(
-    anna: Browser, sipgate: Simulator, fault: Fault
-) -> None:
-    sipgate.fail_next("add_caller_id", fault)
-    page = landed(anna, add(anna))
-    assert "We cannot tell whether sipgate took the number" in page.text
-    assert page.h1 == "Own sender numbers"  # which does not list it
-    assert sipgate.world.calls["add_caller_id"] == 1
+def test_without_a_clear_answer_nobody_is_told_yes_or_no(anna: Browser, sipgate: Simulator) -> None:
+    for fault in (NEVER_ARRIVED, Fault(500), Fault(mode="redirect"), Fault(200, body=b"<p>")):
+        calls = sipgate.world.calls["add_caller_id"]
+        sipgate.fail_next("add_caller_id", fault)
+        page = landed(anna, add(anna))
+        assert "We cannot tell whether sipgate took the number" in page.text
+        assert page.h1 == "Own sender numbers"  # which does not list it
+        assert sipgate.world.calls["add_caller_id"] == calls + 1
+    assert NEW not in sipgate.phones
 
 
 def test_no_answer_in_time_is_a_lost_answer(app: Flask, anna: Browser, sipgate: Simulator) -> None:
@@ -350,13 +352,11 @@ def test_a_used_form_with_another_number_asks_for_nothing(
     assert sipgate.world.calls["add_caller_id"] == 2
 
 
-@pytest.mark.parametrize("form_id", ["", "made-up"])
-def test_a_form_that_is_not_ours_asks_for_nothing(
-    anna: Browser, sipgate: Simulator, form_id: str
-) -> None:
+def test_a_form_that_is_not_ours_asks_for_nothing(anna: Browser, sipgate: Simulator) -> None:
     data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
-    page = anna.post("/senders", {**data, "submission_id": form_id}, status=422)
-    assert "could not be recognised" in page.text
+    for form_id in ("", "made-up"):
+        page = anna.post("/senders", {**data, "submission_id": form_id}, status=422)
+        assert "could not be recognised" in page.text
     assert sipgate.world.calls["add_caller_id"] == 0
 
 
@@ -406,25 +406,21 @@ def test_forms_are_forgotten_when_they_can_come_no_more(
 # --- Wrong input, and refusals -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("number", "words"),
-    [
-        ("", "Enter a mobile number"),
-        ("hello", "letters"),
-        ("030 23125456", "takes no other as a sender"),
-        ("0800 3301000", "takes no other as a sender"),
-        ("0900 1234567", "premium rate"),
-        ("0171 3920055, 0171 3920056", "its own line"),
-    ],
-)
-def test_only_a_mobile_number_is_taken(
-    anna: Browser, sipgate: Simulator, number: str, words: str
-) -> None:
-    page = add(anna, number, status=422)
-    assert words in page.error_at("number")
-    field = page.soup.select_one("[name=number]")
-    assert field is not None
-    assert field["value"] == number
+NO_MOBILE_NUMBERS = {
+    "": "Enter a mobile number",
+    "hello": "letters",
+    "030 23125456": "takes no other as a sender",
+    "0800 3301000": "takes no other as a sender",
+    "0900 1234567": "premium rate",
+    "0171 3920055, 0171 3920056": "its own line",
+}
+
+
+def test_only_a_mobile_number_is_taken(anna: Browser, sipgate: Simulator) -> None:
+    for number, words in NO_MOBILE_NUMBERS.items():
+        page = add(anna, number, status=422)
+        assert words in page.error_at("number")
+        assert typed_number(page) == number
     assert sipgate.world.calls["add_caller_id"] == 0
 
 
@@ -438,20 +434,17 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("status", "words"), REFUSALS)
-def test_a_refusal_is_told_and_the_number_is_kept(
-    anna: Browser, sipgate: Simulator, status: int, words: str
-) -> None:
-    sipgate.fail_next("add_caller_id", Fault(status, body=b'{"message": "sipgate says so"}'))
-    page = add(anna, status=422)
-    assert words in page.text
-    assert "sipgate says so" in page.text
-    assert re.search(r"Nothing was (sent|changed)", page.text)
-    field = page.soup.select_one("[name=number]")
-    assert field is not None
-    assert field["value"] == TYPED
-    landed(anna, anna.post("/senders", {**add_fields(page), "number": TYPED}, status=303))
-    assert sipgate.world.calls["add_caller_id"] == 2, "the new form is a new wish"
+def test_a_refusal_is_told_and_the_number_is_kept(anna: Browser, sipgate: Simulator) -> None:
+    for count, (status, words) in enumerate(REFUSALS, 1):
+        sipgate.fail_next("add_caller_id", Fault(status, body=b'{"message": "sipgate says so"}'))
+        page = add(anna, status=422)
+        assert words in page.text
+        assert "sipgate says so" in page.text
+        assert re.search(r"Nothing was (sent|changed)", page.text)
+        assert typed_number(page) == TYPED
+        assert sipgate.world.calls["add_caller_id"] == count
+    anna.post("/senders", {**add_fields(page), "number": TYPED}, status=303)
+    assert NEW in sipgate.phones, "the form that came back is a new wish"
 
 
 def test_an_empty_balance_is_told(anna: Browser, sipgate: Simulator) -> None:
@@ -493,36 +486,35 @@ def test_a_change_without_an_answer_is_looked_up(
     assert sipgate.world.calls[endpoint] == 1
 
 
-@pytest.mark.parametrize("typed", ["WRONG1", "", "x" * 33])
-def test_a_wrong_code_comes_back_to_its_field(
-    anna: Browser, sipgate: Simulator, typed: str
-) -> None:
+def test_a_wrong_code_comes_back_to_its_field(anna: Browser, sipgate: Simulator) -> None:
     page = added(anna)
-    again = anna.press(page, page.path, code=typed, status=422)
-    assert re.search("Check the code|Enter the code from the SMS", again.error_at("code"))
+    for typed in ("WRONG1", "", "x" * 33):
+        page = anna.press(page, page.path, code=typed, status=422)
+        assert re.search("Check the code|Enter the code from the SMS", page.error_at("code"))
     assert not senders_of(sipgate)[1].verified
     code = code_on_the_phone(sipgate)
     spaced = f" {code[:3]} {code[3:].lower()} "
-    assert "is confirmed" in landed(anna, anna.press(again, page.path, code=spaced)).text
+    assert "is confirmed" in landed(anna, anna.press(page, page.path, code=spaced)).text
 
 
 def test_a_code_that_arrives_twice_is_no_error(anna: Browser, sipgate: Simulator) -> None:
     page = added(anna)
-    anna.press(page, page.path, code=code_on_the_phone(sipgate))
-    sipgate.fail_next("verify_caller_id", Fault(400))  # it was used up
-    again = landed(anna, anna.press(page, page.path, code="ABC123"))
-    assert "is confirmed" in again.text
+    data = {**page.fields(), "code": code_on_the_phone(sipgate)}
+    for _again in range(2):
+        shown = landed(anna, anna.post(page.path, data, status=303))
+        assert "Not confirmed yet" not in shown.text
+    assert sipgate.world.calls["verify_caller_id"] == 1
 
 
-@pytest.mark.parametrize("status", [403, 429])
 def test_other_refusals_of_a_code_are_told_above_the_list(
-    anna: Browser, sipgate: Simulator, status: int
+    anna: Browser, sipgate: Simulator
 ) -> None:
     page = added(anna)
-    sipgate.fail_next("verify_caller_id", Fault(status))
-    again = anna.press(page, page.path, code="ABC123", status=422)
-    assert again.h1 == "Own sender numbers"
-    assert "Nothing was" in again.text
+    for status in (403, 429):
+        sipgate.fail_next("verify_caller_id", Fault(status))
+        again = anna.press(page, page.path, code="ABC123", status=422)
+        assert again.h1 == "Own sender numbers"
+        assert "Nothing was" in again.text
 
 
 def test_a_code_whose_answer_is_lost_is_looked_up(anna: Browser, sipgate: Simulator) -> None:
@@ -595,11 +587,11 @@ def test_the_extension_is_still_chosen_on_the_way_back(
     assert answer.location == "/senders?sms_id=s1"
 
 
-@pytest.mark.parametrize("purpose", ["all", "sms:write", "senders all", "", "SENDERS"])
-def test_no_address_chooses_the_permissions_freely(stranger: Browser, purpose: str) -> None:
-    query = {"next": "/senders", "purpose": purpose}
-    address = stranger.get("/login", status=302, query_string=query).location
-    assert scopes_in(address) == USUAL
+def test_no_address_chooses_the_permissions_freely(stranger: Browser) -> None:
+    for purpose in ("all", "sms:write", "senders all", "", "SENDERS"):
+        query = {"next": "/senders", "purpose": purpose}
+        address = stranger.get("/login", status=302, query_string=query).location
+        assert scopes_in(address) == USUAL
 
 
 def test_who_declines_is_signed_in_as_before_and_goes_on_to_the_list(
@@ -693,12 +685,21 @@ def test_the_word_sipgate_and_unknown_ids_cannot_be_removed(
     anna: Browser, sipgate: Simulator
 ) -> None:
     data = add_fields(anna.get("/senders?sms_id=s0"))
-    for caller_id in (0, 7):
-        anna.post(
-            f"/senders/s0/{caller_id}/remove", {**data, "confirm": "remove-0-other"}, status=404
-        )
+    anna.post("/senders/s0/0/remove", {**data, "confirm": "remove-0-other"}, status=404)
+    for action in PATHS:
+        anna.post(f"/senders/s0/7/{action}", data, status=404)
     anna.get("/senders/s0/7/verification", status=404)
     assert sipgate.world.calls["delete_caller_id"] == 0
+
+
+def test_a_removal_that_arrives_twice_ends_at_the_list(anna: Browser, sipgate: Simulator) -> None:
+    path = f"/senders/s0/{OWN_ID}/remove"
+    page = anna.get("/senders?sms_id=s0")
+    data = {**page.fields(path), "confirm": f"remove-{OWN_ID}-default"}
+    for _again in range(2):
+        shown = landed(anna, anna.post(path, data, status=303))
+        assert "3920090" not in shown.text
+    assert sipgate.world.calls["delete_caller_id"] == 1
 
 
 def test_an_unproved_number_cannot_become_the_default(anna: Browser, sipgate: Simulator) -> None:
@@ -738,23 +739,13 @@ def test_what_stands_in_a_sender_is_text_on_every_page(anna: Browser, sipgate: S
         assert "\u202e" not in page.text
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"[]",
-        b"{}",
-        b'{"items": 1}',
-        b'{"items": [1]}',
-        b'{"items": [{"id": "../../x"}]}',
-        b'{"items": [{"id": null}]}',
-        b"<html>",
-    ],
-)
 def test_a_list_that_makes_no_sense_is_a_list_that_could_not_be_read(
-    anna: Browser, sipgate: Simulator, body: bytes
+    anna: Browser, sipgate: Simulator
 ) -> None:
-    sipgate.fail_next("caller_ids", Fault(200, body=body))
-    assert "could not be asked for the senders" in anna.get("/senders").text
+    items = (b"1", b"[1]", b'[{"id": "../../x"}]', b'[{"id": null}]', b'[{"id": -1}]')
+    for body in (b"[]", b"{}", b"<html>", *(b'{"items": %b}' % one for one in items)):
+        sipgate.fail_next("caller_ids", Fault(200, body=body))
+        assert "could not be asked for the senders" in anna.get("/senders").text, body
 
 
 def test_a_list_in_other_spellings_is_understood(anna: Browser, sipgate: Simulator) -> None:

@@ -166,12 +166,13 @@ def _change(
     A form that a browser sends twice is refused the second time, though its wish has come true.
     """
     result = _ask(place, partial(call, caller_id=caller_id))
+    if result.outcome != Outcome.NOT_SENT:
+        account.look_again(place.member.account_id)
     if result.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
         found = listed(place)
         if found.trouble == Trouble.NONE and is_done(found.find(caller_id)):
             result = Result(Outcome.ACCEPTED)
     if result.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
-        account.look_again(place.member.account_id)
         with transaction() as rows:
             what = f"{place.extension_id}/{caller_id} {result.outcome}"
             note(rows, did, place.member, detail=what)

@@ -131,6 +131,8 @@ def enter_code(sms_id: str, caller_id: int, member: Member) -> ResponseReturnVal
 @blueprint.post("/senders/<sms_id>/<int:caller_id>/verification")
 def prove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
     extension, _found, entry = _sender_or_404(member, sms_id, caller_id)
+    if entry.is_verified:
+        return redirect(_list_url(sms_id), 303)
     form = CodeForm(request.form)
     if not form.validate():
         return _code_page(extension, entry, form, status=422)
@@ -151,7 +153,7 @@ def choose(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
     if request.form.get("confirm") != asked:
         return _question(
             gettext("Make this the default sender?"),
-            _about_default(extension, entry),
+            _about_default(extension, entry, found.default),
             extension,
             (asked, gettext("Make it the default")),
         )
@@ -177,13 +179,13 @@ def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
     return _done(result, member, extension, gettext("The sender number is removed."))
 
 
-def _about_default(extension: Extension, entry: CallerId) -> list[str]:
+def _about_default(extension: Extension, entry: CallerId, old: CallerId | None) -> list[str]:
     sentences = [
         gettext(
             "People will see “%(new)s” instead of “%(old)s” whenever a text comes from "
             "“%(extension)s”, whoever sends it. This holds for planned messages, too.",
             new=sender(entry.number),
-            old=sender(extension.caller_id),
+            old=sender(old.number if old else extension.caller_id),
             extension=extension.alias or extension.id,
         )
     ]
@@ -203,7 +205,10 @@ def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
     ]
     if entry.is_default:
         sentences.append(
-            gettext("It is the default: people will see “sipgate” instead and cannot answer.")
+            gettext(
+                "It is the default: as far as we know, people will see “sipgate” instead and "
+                "cannot answer."
+            )
         )
     return sentences
 
@@ -228,8 +233,9 @@ def _sender_or_404(
     found = senders.listed(_place(member, extension))
     entry = found.find(caller_id)
     if entry is None:
-        # Where sipgate did not list them, the list says why.
-        abort(redirect(_list_url(sms_id), 303) if found.trouble else 404)
+        # The list says why it is not known; what was removed by the same click is gone there, too.
+        is_shown = found.trouble or "confirm" in request.form
+        abort(redirect(_list_url(sms_id), 303) if is_shown else 404)
     return extension, found, entry
 
 
