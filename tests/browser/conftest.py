@@ -101,8 +101,17 @@ def certificate() -> ssl.SSLContext | None:
 
 
 @pytest.fixture
+def live_settings() -> dict[str, str]:
+    """Planned times go to sipgate at once here, where their arrival can be compared."""
+    return {"SCHEDULE_HANDOVER_MINUTES": "44640"}
+
+
+@pytest.fixture
 def live_app(
-    make_app: MakeApp, sipgate: Simulator, certificate: ssl.SSLContext | None
+    make_app: MakeApp,
+    sipgate: Simulator,
+    certificate: ssl.SSLContext | None,
+    live_settings: dict[str, str],
 ) -> Iterator[LiveApp]:
     """The app on a free port, served by the simulator's server: threads, keep-alive, a clean end.
 
@@ -110,13 +119,7 @@ def live_app(
     """
     server = SimulatorServer(World(), 0, tls=certificate, control=False)
     url = f"{'https' if certificate else 'http'}://localhost:{server.port}"
-    # Planned times go to sipgate at once here, where their arrival can be compared.
-    server.app = make_app(
-        PUBLIC_URL=url,
-        SIPGATE_ACCOUNTS=ADMITTED,
-        SCHEDULE_HANDOVER_MINUTES="44640",
-        SIPGATE_OPTIONAL_SCOPES="contacts:read balance:read",
-    )
+    server.app = make_app(PUBLIC_URL=url, SIPGATE_ACCOUNTS=ADMITTED, **live_settings)
     registered = sipgate.world.client
     sipgate.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
     thread = threading.Thread(target=server.run, name="live app", daemon=True)
@@ -160,7 +163,8 @@ def new_visitor(
         context.clear_cookies()
         watch.reset()
         used.append((context, watch))
-        return Visitor(context.new_page(), live_app.url, live_app.sipgate)
+        quick = QuickBrowser(live_app.app, live_app.sipgate)
+        return Visitor(context.new_page(), live_app.url, live_app.sipgate, quick)
 
     yield make
     for context, watch in used:
@@ -174,12 +178,11 @@ def signed_in(new_visitor: Callable[..., Visitor], live_app: LiveApp) -> Callabl
     """Make a person who has signed in, without the time that it takes on the screen."""
 
     def make(person: str = "anna", **options: Any) -> Visitor:
-        quick = QuickBrowser(live_app.app, live_app.sipgate)
-        quick.sign_in(person)
-        name = live_app.app.config["SESSION_COOKIE_NAME"]
-        cookie = quick.client.get_cookie(name, domain="localhost")
-        assert cookie is not None
         visitor = new_visitor(**options)
+        visitor.quick.sign_in(person)
+        name = live_app.app.config["SESSION_COOKIE_NAME"]
+        cookie = visitor.quick.client.get_cookie(name, domain="localhost")
+        assert cookie is not None
         value: Any = {"name": name, "value": cookie.value, "url": live_app.url}
         visitor.page.context.add_cookies([value])
         return visitor

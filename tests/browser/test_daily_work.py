@@ -1,11 +1,17 @@
 """Contacts, message templates and messages again, by the people who use them every day."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.test_keyboard import press, tab_to
 from tests.browser.visitor import RECIPIENT, Visitor
 
 EMIL, FRIEDA = "+491713920020", "+491713920021"
+
+
+@pytest.fixture
+def live_settings() -> dict[str, str]:
+    return {"SIPGATE_OPTIONAL_SCOPES": "contacts:read balance:read"}
 
 
 def test_contacts_are_suggested_while_one_writes(anna: Visitor) -> None:

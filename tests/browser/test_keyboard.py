@@ -1,12 +1,26 @@
 """Everything by keyboard alone, and one always sees where one is."""
 
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from tests.browser.visitor import RECIPIENT, Visitor
 
 MOST_STOPS = 40
+WITH_AND_WITHOUT = pytest.mark.parametrize(
+    "with_script", [True, False], ids=["JavaScript", "no JavaScript"]
+)
+
+
+@pytest.fixture
+def live_settings() -> dict[str, str]:
+    """Planned messages stay here, to be changed and withdrawn."""
+    return {}
+
+
 SHOWS_FOCUS = """() => {
   const style = getComputedStyle(document.activeElement);
   if (document.activeElement.type === "datetime-local") return true; // the browser marks its parts
@@ -28,7 +42,21 @@ def tab_to(visitor: Visitor, wanted: Locator) -> None:
     raise AssertionError(f"the Tab key does not lead to {wanted}")
 
 
-def test_signing_in_sending_and_signing_out_need_no_mouse(visitor: Visitor) -> None:
+def open_link(visitor: Visitor, name: str) -> None:
+    tab_to(visitor, visitor.main.get_by_role("link", name=name, exact=True))
+    press(visitor, "Enter")
+
+
+def push_button(visitor: Visitor, name: str) -> None:
+    tab_to(visitor, visitor.main.get_by_role("button", name=name, exact=True))
+    press(visitor, "Enter")
+
+
+@WITH_AND_WITHOUT
+def test_signing_in_sending_and_signing_out_need_no_mouse(
+    new_visitor: Callable[..., Visitor], with_script: bool
+) -> None:
+    visitor = new_visitor(java_script_enabled=with_script)
     visitor.go("/")
     tab_to(visitor, visitor.page.get_by_role("link", name="Sign in with sipgate"))
     press(visitor, "Enter")
@@ -82,6 +110,40 @@ def test_adding_and_choosing_a_sender_needs_no_mouse(anna: Visitor) -> None:
     anna.see("people see this sender from now on")
     anna.go("/")
     anna.see("+49 171 3920055")
+
+
+@WITH_AND_WITHOUT
+def test_planning_changing_and_withdrawing_need_no_mouse(
+    signed_in: Callable[..., Visitor], with_script: bool
+) -> None:
+    visitor = signed_in(java_script_enabled=with_script)
+    visitor.go("/")
+    tab_to(visitor, visitor.to)
+    visitor.page.keyboard.type(RECIPIENT)
+    tab_to(visitor, visitor.message)
+    visitor.page.keyboard.type("Before")
+    tab_to(visitor, visitor.send_at)
+    moment = datetime.now(UTC) + timedelta(days=3)
+    # Date fields are American here: Playwright starts Chromium so.
+    visitor.page.keyboard.type(f"{moment:%m%d%Y}")
+    press(visitor, "Tab")
+    visitor.page.keyboard.type("0815A")
+    expect(visitor.send_at).to_have_value(f"{moment:%Y-%m-%dT08:15}")
+    tab_to(visitor, visitor.button)
+    press(visitor, "Enter")
+    visitor.see("Can be changed until")
+    assert visitor.outcome == "held"
+    open_link(visitor, "Change")
+    tab_to(visitor, visitor.message)
+    press(visitor, "End")
+    visitor.page.keyboard.type(" and after")
+    tab_to(visitor, visitor.button)
+    press(visitor, "Enter")
+    expect(visitor.page.locator(".bubble")).to_have_text("Before and after")
+    push_button(visitor, "Withdraw")
+    visitor.see("It was not sent")
+    assert visitor.outcome == "cancelled"
+    assert visitor.sent_texts() == []
 
 
 def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:

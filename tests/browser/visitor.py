@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
+from tests.pages import Browser
 from webapp.simulator import PhoneText, Simulator
 
 RECIPIENT = "+491713920050"
@@ -13,16 +14,18 @@ RECIPIENT = "+491713920050"
 class Visitor:
     """One person's browser tab. What is typed and clicked is found by label and role."""
 
-    def __init__(self, page: Page, url: str, sipgate: Simulator) -> None:
+    def __init__(self, page: Page, url: str, sipgate: Simulator, quick: Browser) -> None:
         self.page = page
         self.url = url
         self.sipgate = sipgate
+        self.quick = quick
+        """The same person without a screen: for what has happened before a test begins."""
 
     def go(self, path: str) -> None:
         self.page.goto(self.url + path)
 
     def new_tab(self) -> "Visitor":
-        return Visitor(self.page.context.new_page(), self.url, self.sipgate)
+        return Visitor(self.page.context.new_page(), self.url, self.sipgate, self.quick)
 
     def sign_in(self, name: str) -> None:
         """Through sipgate's page, by the button on the start page."""
