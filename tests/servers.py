@@ -178,7 +178,7 @@ class Redis:
         with closing(RedisClient.from_url(self.url)) as client:
             client.flushall()
 
-    def keys(self) -> list[str]:
+    def key_names(self) -> list[str]:
         with closing(RedisClient.from_url(self.url)) as client:
             return sorted(key.decode() for key in client.scan_iter())
 
