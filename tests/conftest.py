@@ -19,6 +19,7 @@ from jinja2 import FileSystemBytecodeCache
 from tests import servers
 from tests.pages import Browser
 from webapp import create_app
+from webapp.config import PROJECT
 from webapp.database import beside_database, upgrade_schema
 from webapp.extensions import db
 from webapp.simulator.server import Simulator, running_simulator
@@ -128,6 +129,46 @@ def template_database(simulator: Simulator, tmp_path_factory: pytest.TempPathFac
         upgrade_schema()
         db.engine.dispose()
     return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(simulator: Simulator, template_database: Path) -> str:
+    """The name of a migrated database on PostgreSQL, whatever the run's own database is."""
+    if ON_POSTGRESQL:
+        return database_name(template_database)
+    name = database_name(template_database)
+    servers.postgresql().create(name)
+    url = servers.postgresql().url(name)
+    app = create_app(values_for(simulator, template_database, DATABASE_URL=url))
+    with app.app_context():
+        upgrade_schema()
+        db.engine.dispose()
+    return name
+
+
+@pytest.fixture
+def postgresql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of this test's own migrated database on PostgreSQL."""
+    template: str = request.getfixturevalue("postgresql_template")
+    server, name = servers.postgresql(), database_name(tmp_path / "own")
+    server.create(name, template)
+    yield server.url(name)
+    server.drop(name)
+    for left in (PROJECT / "instance").glob(f"{name}-*"):
+        left.unlink()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """For what must hold on both databases: the address of this test's own, SQLite's first."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("postgresql_url")
+        return url
+    if ON_POSTGRESQL:
+        pytest.skip("the run is on PostgreSQL")
+    database = tmp_path / "either.sqlite"
+    shutil.copy(request.getfixturevalue("template_database"), database)
+    return f"sqlite:///{database}"
 
 
 MakeApp = Callable[..., Flask]

@@ -178,7 +178,7 @@ class Redis:
         with closing(RedisClient.from_url(self.url)) as client:
             client.flushall()
 
-    def keys(self) -> list[str]:
+    def key_names(self) -> list[str]:
         with closing(RedisClient.from_url(self.url)) as client:
             return sorted(key.decode() for key in client.scan_iter())
 
@@ -195,11 +195,12 @@ class Redis:
 
 
 class CuttingProxy:
-    """Stands before PostgreSQL on loopback, and can lose the answer to a COMMIT.
+    """Stands before PostgreSQL on loopback, and can cut the line.
 
     `lose_answer_to(marker)`: the next COMMIT on a connection whose transaction has held `marker`
     reaches the server; when the server has answered, both sides are cut. It may then refuse new
-    connections for a while.
+    connections for a while. `cut_at(marker, after=earlier)`: once `earlier` was committed, the
+    first request with `marker` never reaches the server.
     """
 
     def __init__(self, target: str) -> None:
@@ -207,6 +208,7 @@ class CuttingProxy:
         self._server = socket.create_server((LOOPBACK, 0))
         self.port: int = self._server.getsockname()[1]
         self._marker: bytes | None = None
+        self._earlier = self._cut_at = b""
         self._refuse_for_s = 0.0
         self._refuse_until = 0.0
         self.cuts = 0
@@ -216,6 +218,21 @@ class CuttingProxy:
     def lose_answer_to(self, marker: str, *, refuse_for_s: float = 0) -> None:
         self._refuse_for_s = refuse_for_s
         self._marker = marker.encode()
+
+    def cut_at(self, marker: str, *, after: str) -> None:
+        self._earlier, self._cut_at = after.encode(), marker.encode()
+
+    def must_cut(self, data: bytes) -> bool:
+        """Whether this request is the one to lose; each is asked about once, in its order."""
+        if self._earlier:
+            if self._earlier in data:
+                self._earlier = b""
+            return False
+        if not self._cut_at or self._cut_at not in data:
+            return False
+        self._cut_at = b""
+        self.cuts += 1
+        return True
 
     def close(self) -> None:
         with suppress(OSError):
@@ -253,6 +270,8 @@ class _Line:
 
     def upstream(self) -> None:
         while data := _received(self._client):
+            if self._proxy.must_cut(data):
+                break
             marker = self._proxy._marker
             if marker is not None and marker in data:
                 self._is_marked = True
