@@ -12,6 +12,7 @@ import phonenumbers
 from babel.dates import format_datetime, format_timedelta, get_timezone_name
 from babel.numbers import format_currency
 from flask import Flask, current_app, has_request_context, request, session
+from flask.json.provider import DefaultJSONProvider
 from flask_babel import get_locale, gettext
 
 from webapp.database import now
@@ -28,9 +29,15 @@ SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "CrOS": "Ch
 SYSTEMS |= {"Windows": "Windows", "Mac OS": "Mac", "Linux": "Linux"}
 
 
+class _Json(DefaultJSONProvider):
+    ensure_ascii = False
+
+
 def setup_i18n(app: Flask) -> None:
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = "translations"
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
+    # Pages are UTF-8: a letter needs no six characters in what they hand to scripts.
+    app.json = _Json(app)
     for shape in (when, distance, phone, sender, money, device):
         app.add_template_filter(shape)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})

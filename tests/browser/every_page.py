@@ -253,7 +253,7 @@ def kept_template(visitor: Visitor, text: str = "Hello ((first name)), until ((t
 
 def contacts_found(visitor: Visitor) -> None:
     visitor.go("/contacts?q=a")
-    visitor.see("Emil")
+    visitor.see("Hans")
 
 
 def list_of_templates(visitor: Visitor) -> None:
