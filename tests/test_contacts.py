@@ -107,6 +107,15 @@ def test_names_stand_beside_numbers_once_the_worker_has_read_them(
     assert "went to Emil Fischer (+49 171 3920020)" in question.text
 
 
+def test_the_form_and_its_question_name_whom_the_contacts_know(app: Flask, anna: Browser) -> None:
+    work(app)
+    question = anna.send(f"{EMIL}, 0171 3920050", status=409)
+    assert "+49 171 3920020 Emil Fischer" in question.text
+    contact = anna.get("/contacts", query_string={"q": "Frieda"}).soup.select_one("main td a")
+    assert contact is not None
+    assert "Frieda Großmann" in anna.get(str(contact["href"])).text
+
+
 def test_a_number_that_nobody_knows_stays_a_number(app: Flask, anna: Browser) -> None:
     work(app)
     assert anna.send_and_look("+491713920050").h1 == "Message to +49 171 3920050"

@@ -16,21 +16,11 @@ NAME = re.compile(r"test_([fb]\d\d)_")
 
 LISTS = "lists from a file or a large paste come with a later version"
 NOT_YET = {
-    "B09": "message templates come with a later version",
     "B11": LISTS,
     "B12": LISTS,
-    "B13": LISTS,
     "B14": LISTS,
-    "F30": "a process killed between the refresh's answer and saving it: only by chaos so far",
     "F42": "a browser killed while a batch runs: not yet tested",
-    "F43": "a rolling restart under load: only by chaos (SIGKILL) so far",
-    "F44": "SIGKILL at named points: only at random points, by chaos, so far",
     "F45": "`make chaos`; a small run is tests/test_chaos.py",
-    "F46": "SIGTERM while the worker sends: not yet tested",
-    "F48": "a worker that hangs (SIGSTOP): not yet tested; its missing sign of life is F49",
-    "F51": "PostgreSQL comes with a later version",
-    "F52": "a lost answer to COMMIT needs PostgreSQL and a cutting proxy: not yet tested",
-    "F58": "power loss: `synchronous=FULL` is set; not yet tested",
     "F59": "upgrade with waiting rows of every kind: not yet tested beyond up, down and up again",
     "F61": "clocks that jump: not yet tested",
     "F62": "tests/test_times.py and B10",

@@ -13,7 +13,7 @@ OWN, OTHER = "+491713920060", "+491713920050"
 
 def send_test(browser: Browser, status: int = 303, **fields: str) -> Page:
     data = browser.compose(message="Hello", recipient=OTHER, **fields)
-    return browser.post("/messages/test", data, status=status)
+    return browser.post("/test-message", data, status=status)
 
 
 def test_a_test_goes_to_oneself_and_the_form_is_still_there(
@@ -40,11 +40,11 @@ def test_the_number_is_remembered_for_its_member_alone(
 
 def test_pressed_twice_it_is_one_test(anna: Browser, sipgate: Simulator) -> None:
     data = anna.compose(message="Hello", recipient=OTHER, own_number=OWN)
-    first = anna.post("/messages/test", data, status=303)
-    again = anna.post("/messages/test", {**data, "recipient": ""}, status=303)
+    first = anna.post("/test-message", data, status=303)
+    again = anna.post("/test-message", {**data, "recipient": ""}, status=303)
     assert first.location == again.location
     assert len(sipgate.world.arrivals) == 1
-    anna.post("/messages/test", {**data, "message": "Changed"}, status=303)
+    anna.post("/test-message", {**data, "message": "Changed"}, status=303)
     assert [one.text for one in sipgate.world.arrivals] == ["Hello", "Changed"]
 
 
@@ -60,7 +60,7 @@ def test_a_number_that_is_none_is_asked_for_at_its_field(
 
 def test_an_empty_text_is_not_tested(anna: Browser, sipgate: Simulator) -> None:
     data = anna.compose(message=" ", own_number=OWN)
-    page = anna.post("/messages/test", data, status=422)
+    page = anna.post("/test-message", data, status=422)
     assert page.error_at("message")
     assert sipgate.world.arrivals == []
 
@@ -75,9 +75,9 @@ def test_an_unknown_outcome_of_a_test_is_told_and_never_repeated(
 ) -> None:
     sipgate.fail_next("send", Fault(500))
     data = anna.compose(message="Hello", own_number=OWN)
-    page = anna.follow(anna.post("/messages/test", data, status=303))
+    page = anna.follow(anna.post("/test-message", data, status=303))
     assert "Unknown" in page.text
-    anna.post("/messages/test", data, status=303)
+    anna.post("/test-message", data, status=303)
     assert len(sipgate.world.arrivals) == 1
 
 
@@ -88,7 +88,7 @@ def test_somebody_elses_form_is_refused(
     ben.sign_in("ben")
     foreign = anna.get("/").fields("/messages")["submission_id"]
     data = ben.compose(message="Hello", own_number=OWN, submission_id=foreign)
-    ben.post("/messages/test", data, status=422)
+    ben.post("/test-message", data, status=422)
     assert sipgate.world.arrivals == []
 
 
@@ -102,6 +102,6 @@ def test_a_sign_in_that_ended_keeps_the_text(anna: Browser, sipgate: Simulator) 
     data = anna.compose(message="Hello", recipient=OTHER, own_number=OWN)
     anna.client.delete_cookie("session")
     anna.client.delete_cookie("__Host-session")
-    page = anna.post("/messages/test", data, status=401)
+    page = anna.post("/test-message", data, status=401)
     assert "Sign in again" in page.text
     assert sipgate.world.arrivals == []

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -91,6 +92,8 @@ def learn_names(member: Member, numbers: Iterable[str]) -> None:
     """Look the names of a page's numbers up at once, for `name_of`."""
     names = _names()
     missing = {number for number in numbers if number not in names}
+    if not missing:
+        return
     names.update(dict.fromkeys(missing, ""))
     query = sa.select(Contact.number, Contact.name).where(
         Contact.member_id == member.id, Contact.number.in_(missing)
@@ -107,6 +110,16 @@ def name_of(member: Member | None, number: str) -> str:
     if number not in _names():
         learn_names(member, [number])
     return _names()[number]
+
+
+def names_of_typed(member: Member, typed: str) -> list[str]:
+    """Whom the contacts know among several typed numbers; what is no number is left out."""
+    numbers = []
+    for one in recipients.split_recipients(typed)[:MAX_NUMBERS_FOR_A_NAME]:
+        with suppress(RecipientRefused):
+            numbers.append(recipients.parse_recipient(one, settings.default_region))
+    learn_names(member, numbers)
+    return [name for number in dict.fromkeys(numbers) if (name := name_of(member, number))]
 
 
 def called(member: Member, number: str) -> str:

@@ -6,6 +6,7 @@ name, so that nobody has to guess whose eight o'clock is meant.
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import phonenumbers
@@ -29,15 +30,11 @@ SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "CrOS": "Ch
 SYSTEMS |= {"Windows": "Windows", "Mac OS": "Mac", "Linux": "Linux"}
 
 
-class _Json(DefaultJSONProvider):
-    ensure_ascii = False
-
-
 def setup_i18n(app: Flask) -> None:
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = "translations"
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
     # Pages are UTF-8: a letter needs no six characters in what they hand to scripts.
-    app.json = _Json(app)
+    cast("DefaultJSONProvider", app.json).ensure_ascii = False
     for shape in (when, distance, phone, sender, money, device):
         app.add_template_filter(shape)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})

@@ -83,6 +83,9 @@ def _many(form: ComposeForm) -> Iterator[Question]:
         count=count,
         segments=segments,
     )
+    if settings.segment_price:
+        cost = money(settings.segment_price * segments)
+        sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
     if form.duplicate_count:
         sentence += " " + ngettext(
             "%(num)s number that was there twice was left out.",

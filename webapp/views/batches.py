@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from webapp import batches, members, sending, tasks, words
+from webapp import batches, contacts, members, sending, tasks, words
 from webapp.extensions import db
 from webapp.members import managed_or_404, own_or_404, visible_or_404
 from webapp.models import Batch, Member, Message
@@ -33,6 +33,7 @@ def show(id: str, member: Member) -> ResponseReturnValue:
     query = sa.select(Message).where(Message.batch_id == id).order_by(Message.position)
     after = request.args.get("after", type=int, default=-1)
     found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
+    contacts.learn_names(member, {one.recipient for one in found})
     more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
     waits = sum(counts.get(outcome, 0) for outcome in WAITING)
     stuck = sum(counts.get(outcome, 0) for outcome in STUCK)

@@ -111,7 +111,7 @@ def create(member: Member) -> ResponseReturnValue:
     return redirect(page_of(taken), 303)
 
 
-@blueprint.post("/messages/test")
+@blueprint.post("/test-message")
 @limiter.limit(lambda: settings.rate_limits.get("send", ""), key_func=members.rate_key)
 def test(member: Member) -> ResponseReturnValue:
     """Send what is typed to oneself, and go on with the form as it was."""
@@ -275,6 +275,7 @@ def form_page(
         tested=tested,
         templates=[] if editing or previous else message_templates.living(member),
         suggests=contacts.SCOPE in settings.scopes,
+        to_names=contacts.names_of_typed(member, form.recipient.data or ""),
         counter_table=sms.counter_table(),
         segment_price=settings.segment_price,
         segments=sms.segment(text) if text else None,
