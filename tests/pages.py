@@ -114,7 +114,7 @@ class Page:
 def _value(control: Tag) -> str:
     if control.name == "textarea":
         # A parser drops the first line break of a textarea; so does a browser.
-        return control.get_text().removeprefix("\n")
+        return control.get_text().replace("\r\n", "\n").removeprefix("\n")
     if control.name == "select":
         chosen = control.select_one("option[selected]") or control.select_one("option")
         return str(chosen.get("value", chosen.get_text())) if chosen else ""
