@@ -31,6 +31,7 @@ PUBLIC = {
     "auth.callback",
     "ops.healthz",
     "ops.readyz",
+    "ops.metrics_page",  # with METRICS_TOKEN only
     "ops.help_page",
     "ops.about",
     "ops.language",  # only the cookie of the browser that asks

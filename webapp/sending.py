@@ -21,12 +21,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from webapp import installation, recipients, sipgate, sms
+from webapp import installation, metrics, recipients, sipgate, sms
 from webapp.answers import OutcomeUnknown, Refused, Unauthorized, Unreachable
 from webapp.claims import surely
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db, settings
 from webapp.login_server import LoginAway
+from webapp.logs import about
 from webapp.models import Batch, Draft, Member, Message, Submission
 from webapp.outcomes import Outcome, Reason
 from webapp.record import AlarmKind, Did, alarm, note
@@ -140,6 +141,9 @@ def submit(
         if earlier is None:
             raise
         return earlier
+    for message in messages:
+        with about(message.id):
+            log.info("message %s was taken as %s", message.id, message.outcome)
     if messages[0].outcome == Outcome.SENDING:
         deliver(messages[0], credentials)
     return Submitted(used.message_id, used.batch_id)
@@ -163,15 +167,16 @@ def deliver(message: Message, credentials: Credentials) -> Result:
 def attempt(message: Message, credentials: Credentials) -> Result:
     """Try to hand it over: one request, or two after a 401."""
     started = time.monotonic()
-    result = _attempt(message, credentials)
-    log.info(
-        "message %s to %s: %s %s, %d ms",
-        message.id,
-        recipients.mask(message.recipient),
-        result.outcome,
-        result.reason or "",
-        (time.monotonic() - started) * 1000,
-    )
+    with about(message.id):
+        result = _attempt(message, credentials)
+        log.info(
+            "message %s to %s: %s %s, %d ms",
+            message.id,
+            recipients.mask(message.recipient),
+            result.outcome,
+            result.reason or "",
+            (time.monotonic() - started) * 1000,
+        )
     if result.reason in ALARMS:
         alarm(ALARMS[result.reason])
     return result
@@ -192,6 +197,7 @@ def settle(message: Message, result: Result, more: Callable[[Session], None] | N
         "look_at": now() + FIRST_LOOK if result.outcome == Outcome.UNKNOWN else None,
     }
     write(message, values, more)
+    metrics.count_message(result.outcome)
 
 
 def write(
@@ -247,6 +253,7 @@ def settle_stale() -> None:
             ),
         )
     log.warning("%d messages were interrupted while sending: unknown", settled)
+    metrics.count_message(Outcome.UNKNOWN, settled)
 
 
 def _insert(

@@ -20,7 +20,7 @@ from urllib.parse import quote
 import requests
 from flask import Flask, current_app
 
-from webapp import recipients, wire
+from webapp import metrics, recipients, wire
 from webapp.answers import (
     Answer,
     Nonsense,
@@ -38,6 +38,8 @@ READ_DEADLINE_S = 5.0
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_HISTORY_ENTRIES = 1000
+_PATH_WORDS = {"authorization", "userinfo", "users", "sms", "sessions", "history"}
+_PATH_WORDS |= {"callerids", "verification", "contacts", "balance", "account"}
 UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -206,15 +208,17 @@ class Sipgate:
         started = time.monotonic()
         status: int | str = "no answer"
         try:
-            response = self._session().request(
-                method,
-                self._api_url + path,
-                headers={"Authorization": auth.header, "Accept": "application/json"},
-                params=query,
-                json=json_body,
-                allow_redirects=False,
-                stream=True,
-            )
+            with metrics.upstream(f"{method} {_operation(path)}") as answered:
+                response = self._session().request(
+                    method,
+                    self._api_url + path,
+                    headers={"Authorization": auth.header, "Accept": "application/json"},
+                    params=query,
+                    json=json_body,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                answered.append(response.status_code)
             status = response.status_code
             return response
         finally:
@@ -238,6 +242,12 @@ def client() -> Sipgate:
     """The running app's client."""
     found: Sipgate = current_app.extensions["sipgate"]
     return found
+
+
+def _operation(path: str) -> str:
+    """The path without its ids: `/{id}/sms`."""
+    parts = (part if part in _PATH_WORDS else "{id}" for part in path.split("/")[1:])
+    return "/" + "/".join(parts)
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:

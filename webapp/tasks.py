@@ -18,6 +18,7 @@ from webapp import claims, housekeeping, settling, tokens, waiting
 from webapp.config import SettingError, Settings
 from webapp.database import beside_database, now
 from webapp.extensions import db, queue
+from webapp.logs import about
 from webapp.models import Message
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ def _put(task: Any, id_: str) -> None:
 @queue.task()
 def deliver(message_id: str) -> None:
     """Send one waiting message, if it is due and nobody else has it."""
-    with queue.app.app_context():
+    with queue.app.app_context(), about(message_id):
         message = claims.claim(message_id)
         if message:
             waiting.deliver_claimed(message)
@@ -95,7 +96,9 @@ def lane(batch_id: str) -> None:
             message = claims.claim_next(batch_id)
             if message is None:
                 return
-            if waiting.deliver_claimed(message):
+            with about(message.id):
+                opened = waiting.deliver_claimed(message)
+            if opened:
                 wake_batch(batch_id)
             if time.monotonic() > give_back_at:
                 _put(lane, batch_id)
@@ -104,7 +107,7 @@ def lane(batch_id: str) -> None:
 
 @queue.task()
 def look(message_id: str) -> None:
-    with queue.app.app_context():
+    with queue.app.app_context(), about(message_id):
         message = db.session.get(Message, message_id)
         if message and message.look_at and message.look_at <= now():
             settling.look(message)
