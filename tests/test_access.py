@@ -30,6 +30,7 @@ PUBLIC = {
     "auth.callback",
     "ops.healthz",
     "ops.readyz",
+    "ops.metrics_page",  # with METRICS_TOKEN only
     "ops.help_page",
     "ops.about",
     "ops.language",  # only the cookie of the browser that asks
@@ -88,8 +89,10 @@ def test_a_stranger_gets_no_further_than_the_sign_in(
         if method not in allowed:
             assert response.status_code == 405, where
         elif rule.endpoint in PUBLIC:
-            # No worker runs in these tests, which /readyz says by 503.
-            assert response.status_code in (200, 302, 303, 400, 503), where
+            # No worker runs in these tests, which /readyz says by 503; without METRICS_TOKEN there
+            # is no /metrics.
+            assert response.status_code in (200, 302, 303, 400, 404, 503), where
+            assert (response.status_code == 404) == (rule.endpoint == "ops.metrics_page"), where
         elif method in ("GET", "HEAD") and method in rule.methods:
             assert response.status_code == 302, where
             assert response.headers["Location"].startswith("/login?next="), where

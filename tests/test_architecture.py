@@ -17,7 +17,7 @@ WEBAPP = PROJECT / "webapp"
 TEMPLATES = PROJECT / "templates"
 
 LAYERS = (
-    ("config", "outcomes", "sms", "times", "wire", "logs"),
+    ("config", "outcomes", "sms", "times", "wire", "logs", "metrics"),
     ("extensions", "recipients", "answers"),
     ("security", "entries"),
     ("sipgate",),
@@ -174,7 +174,7 @@ def test_forms_and_words_open_no_database_session() -> None:
 
 
 def test_the_request_is_known_only_where_requests_are_answered() -> None:
-    allowed = {"members", "security", "logs", "i18n", "forms"}
+    allowed = {"members", "security", "logs", "metrics", "i18n", "forms"}
     for path in sources():
         if "request" in names_imported(path, "flask"):
             name = name_of(path)

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -263,6 +264,22 @@ def refused(command: list[str], **changed: str) -> str:
 def test_b28_a_wrong_setting_ends_the_program_with_its_sentence(command: list[str]) -> None:
     line = refused(command, PUBLIC_URL="http://sms.example")
     assert "PUBLIC_URL must begin with https://" in line
+
+
+def test_a_taken_port_is_one_sentence_that_names_it(tmp_path: Path) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = str(taken.getsockname()[1])
+        line = refused(SERVER, PORT=port, DATABASE_URL=f"sqlite:///{tmp_path / 'new.sqlite'}")
+    assert line == (
+        f"Team SMS cannot start: PORT {port} is taken; stop the program that has it, or set PORT "
+        "to another one."
+    )
+
+
+def test_an_address_of_another_machine_is_one_sentence(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    line = refused(SERVER, HOST="192.0.2.1", PORT="5000", DATABASE_URL=database)
+    assert line.startswith("Team SMS cannot start: HOST 192.0.2.1 with PORT 5000 cannot be used: ")
 
 
 # --- F54: the database --------------------------------------------------------------------------

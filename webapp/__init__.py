@@ -10,12 +10,13 @@ from jinja2 import StrictUndefined
 
 from webapp.cli import setup_cli
 from webapp.config import PROJECT, SettingError, Settings
-from webapp.database import setup_database
+from webapp.database import beside_database, setup_database
 from webapp.extensions import csrf
 from webapp.i18n import setup_i18n
 from webapp.login_server import setup_login_server
 from webapp.logs import setup_logs
 from webapp.members import setup_members
+from webapp.metrics import setup_metrics
 from webapp.security import setup_security
 from webapp.sipgate import setup_sipgate
 from webapp.tasks import setup_queue
@@ -51,6 +52,7 @@ def _assemble(config: Mapping[str, str]) -> Flask:
     setup_logs(app)
     setup_security(app)
     setup_database(app)
+    setup_metrics(app, beside_database(app, "metrics"))
     setup_sipgate(app)
     setup_login_server(app)
     setup_members(app)

@@ -85,6 +85,8 @@ class Settings:
     """From when to when a text at the recipient's place is asked about first; empty: never."""
     segment_price: Decimal | None = None
     """What a segment costs, in euros, for the estimate on the page; empty: no estimate."""
+    metrics_token: str = field(default="", repr=False)
+    """Who shows this as Bearer may read `/metrics`; empty: there is no such page."""
     trusted_proxy_hops: int = 0
     """Number of reverse proxies in front whose `X-Forwarded-*` headers are believed."""
     sipgate_token_id: str = ""
@@ -132,6 +134,7 @@ class Settings:
             default_time_zone=read.checked("DEFAULT_TIME_ZONE", _zone, default="Europe/Berlin"),
             quiet_hours=_quiet_hours_of(read, values),
             segment_price=read.checked("SEGMENT_PRICE", _price),
+            metrics_token=read.text("METRICS_TOKEN"),
             trusted_proxy_hops=read.number("TRUSTED_PROXY_HOPS", default=0, low=0, high=10),
             sipgate_token_id=read.text("SIPGATE_TOKEN_ID"),
             sipgate_token=read.text("SIPGATE_TOKEN"),

@@ -16,7 +16,7 @@ from authlib.integrations.base_client import OAuthError
 from authlib.integrations.requests_client import OAuth2Session
 from flask import Flask, current_app
 
-from webapp import wire
+from webapp import metrics, wire
 from webapp.database import now, release
 from webapp.extensions import settings
 
@@ -74,13 +74,20 @@ def client(**options: Any) -> Any:
 def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
     """One request to the token endpoint. `OAuthError` is its no; `LoginAway` is everything odd."""
     release()
-    with wire.exchange(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES), client() as asker:
+    with (
+        metrics.upstream("token") as answered,
+        wire.exchange(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES) as exchange,
+        client() as asker,
+    ):
         try:
             return ask(asker, now())
         except (requests.RequestException, ValueError, TypeError) as error:
             # The last two come from Authlib's own reading of lifetimes ("300.5", lists).
             log.warning("the login server could not be used: %s", type(error).__name__)
             raise LoginAway from None
+        finally:
+            if exchange.status:
+                answered.append(exchange.status)
 
 
 def _checked_answer(response: requests.Response) -> requests.Response:
@@ -160,7 +167,9 @@ def revoke(refresh_token: str | None) -> None:
     with wire.exchange(LOGOUT_DEADLINE_S, MAX_ANSWER_BYTES), requests.Session() as session:
         wire.prepare(session, current_app.extensions["login_transport"])
         try:
-            answer = session.post(endpoint("logout"), data=form, allow_redirects=False)
+            with metrics.upstream("logout") as answered:
+                answer = session.post(endpoint("logout"), data=form, allow_redirects=False)
+                answered.append(answer.status_code)
         except requests.RequestException:
             log.warning("sipgate's logout could not be reached; its session will run out")
             return

@@ -231,6 +231,7 @@ def _require_sign_in() -> ResponseReturnValue | None:
     if request.routing_exception is not None or request.endpoint in (None, "static"):
         return None
     found = _current_session()
+    g.member_id = found.member_id if found else None  # for the log
     if found is None and not is_public(current_app.view_functions[str(request.endpoint)]):
         if request.method in ("GET", "HEAD") and not wants_json():
             return redirect(url_for("auth.login", next=asked_path()))

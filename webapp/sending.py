@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from webapp import installation, logs, recipients, sipgate, sms
+from webapp import installation, logs, metrics, recipients, sipgate, sms
 from webapp.answers import OutcomeUnknown, Refused, Unauthorized, Unreachable
 from webapp.claims import surely
 from webapp.database import AWAY, detached, forget, now, release, rows_changed, transaction
@@ -95,10 +95,6 @@ def handover_lead() -> timedelta:
     return timedelta(minutes=settings.schedule_handover_minutes)
 
 
-def segments(text: str) -> int:
-    return sms.segment(text).segment_count
-
-
 def find_submission(submission: SubmissionId, content_hash: str) -> Submitted | None:
     """What this form already became, if it did; raises `ContentChanged`."""
     used = db.session.get(Submission, submission.id)
@@ -140,6 +136,8 @@ def submit(
         if earlier is None:
             raise
         return earlier
+    for one in messages:
+        logs.say(log, "message %s was taken as %s", one.id, one.outcome, message_id=one.id)
     if messages[0].outcome == Outcome.SENDING:
         deliver(messages[0], credentials)
     return Submitted(used.message_id, used.batch_id)
@@ -167,6 +165,11 @@ def attempt(message: Message, credentials: Credentials) -> Result:
 
     Our own database failing before the request is proof that nothing was sent.
     """
+    with logs.about(message.id):
+        return _attempt(message, credentials)
+
+
+def _attempt(message: Message, credentials: Credentials) -> Result:
     try:
         authorization = credentials.current()
     except SignInEnded:
@@ -187,8 +190,8 @@ def tell(message: Message, result: Result) -> None:
 
     Only after the outcome is written: whatever fails here changes nothing of it.
     """
-    to, reason = recipients.mask(message.recipient), result.reason or ""
-    logs.say(log, "message %s to %s: %s %s", message.id, to, result.outcome, reason)
+    how = (message.id, recipients.mask(message.recipient), result.outcome, result.reason or "")
+    logs.say(log, "message %s to %s: %s %s", *how, message_id=message.id)
     if result.reason in ALARMS:
         try:
             alarm(ALARMS[result.reason])
@@ -211,6 +214,7 @@ def settle(message: Message, result: Result, more: Callable[[Session], None] | N
         "look_at": now() + FIRST_LOOK if result.outcome == Outcome.UNKNOWN else None,
     }
     write(message, values, more)
+    metrics.count_message(result.outcome)
 
 
 def write(
@@ -219,7 +223,6 @@ def write(
     more: Callable[[Session], None] | None = None,
 ) -> None:
     """Change a claimed message, as its claimant only."""
-
     mine = (
         Message.id == message.id,
         Message.outcome == Outcome.SENDING,
@@ -271,6 +274,7 @@ def settle_stale() -> None:
             ),
         )
     log.warning("%d messages were interrupted while sending: unknown", settled)
+    metrics.count_message(Outcome.UNKNOWN, settled)
 
 
 def _insert(
@@ -331,7 +335,7 @@ def _message(
         caller_id=new.extension.caller_id,
         recipient=new.recipient,
         text=new.text,
-        segment_count=segments(new.text),
+        segment_count=sms.segment(new.text).segment_count,
         send_at=new.send_at,
         time_zone=new.time_zone,
         outcome=Outcome.SENDING,

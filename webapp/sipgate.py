@@ -21,7 +21,7 @@ from urllib.parse import quote
 import requests
 from flask import Flask, current_app
 
-from webapp import logs, recipients, wire
+from webapp import logs, metrics, recipients, wire
 from webapp.answers import (
     Answer,
     Nonsense,
@@ -52,6 +52,8 @@ MAX_CONTACTS_BYTES = 12 * 1024 * 1024
 """Of one page: each contact may carry a picture."""
 BALANCE_UNITS = 10_000
 """sipgate counts in 1/10,000 of the currency."""
+_PATH_WORDS = {"authorization", "userinfo", "users", "sms", "sessions", "history"}
+_PATH_WORDS |= {"callerids", "verification", "contacts", "balance", "account"}
 UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -295,15 +297,17 @@ class Sipgate:
         started = time.monotonic()
         status: int | str = "no answer"
         try:
-            response = self._session().request(
-                method,
-                self._api_url + path,
-                headers={"Authorization": auth.header, "Accept": "application/json"},
-                params=query,
-                json=json_body,
-                allow_redirects=False,
-                stream=True,
-            )
+            with metrics.upstream(f"{method} {_operation(path)}") as answered:
+                response = self._session().request(
+                    method,
+                    self._api_url + path,
+                    headers={"Authorization": auth.header, "Accept": "application/json"},
+                    params=query,
+                    json=json_body,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                answered.append(response.status_code)
             status = response.status_code
             return response
         finally:
@@ -328,6 +332,12 @@ def client() -> Sipgate:
     """The running app's client."""
     found: Sipgate = current_app.extensions["sipgate"]
     return found
+
+
+def _operation(path: str) -> str:
+    """The path without its ids: `/{id}/sms`."""
+    parts = (part if part in _PATH_WORDS else "{id}" for part in path.split("/")[1:])
+    return "/" + "/".join(parts)
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:

@@ -18,6 +18,7 @@ from webapp import account, claims, contacts, housekeeping, settling, tokens, wa
 from webapp.config import SettingError, Settings
 from webapp.database import beside_database, now
 from webapp.extensions import db, queue
+from webapp.logs import about
 from webapp.models import Member, Message
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def _put(task: Any, id_: str | int) -> None:
 @queue.task()
 def deliver(message_id: str) -> None:
     """Send one waiting message, if it is due and nobody else has it."""
-    with queue.app.app_context():
+    with queue.app.app_context(), about(message_id):
         message = claims.claim(message_id)
         if message:
             waiting.deliver_claimed(message)
@@ -101,7 +102,9 @@ def lane(batch_id: str) -> None:
             message = claims.claim_next(batch_id)
             if message is None:
                 return
-            if waiting.deliver_claimed(message):
+            with about(message.id):
+                opened = waiting.deliver_claimed(message)
+            if opened:
                 wake_batch(batch_id)
             if time.monotonic() > give_back_at:
                 _put(lane, batch_id)
@@ -110,7 +113,7 @@ def lane(batch_id: str) -> None:
 
 @queue.task()
 def look(message_id: str) -> None:
-    with queue.app.app_context():
+    with queue.app.app_context(), about(message_id):
         message = db.session.get(Message, message_id)
         if message and message.look_at and message.look_at <= now():
             settling.look(message)

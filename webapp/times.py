@@ -76,10 +76,10 @@ def zones_to_offer(home: str) -> list[str]:
     """The zones worth a place in a list: all of home's continent, elsewhere each clock once.
 
     Aliases are left out, and so are zones of other continents that show the same time from now on
-    as a better known one (tzdb's own `zone.tab` and `zonenow.tab`). UTC comes first.
+    as a better known one (tzdb's own `zone1970.tab` and `zonenow.tab`). UTC comes first.
     """
     continent = home.partition("/")[0] + "/"
-    near = {zone for zone in _listed("zone.tab") if zone.startswith(continent)}
+    near = {zone for zone in _listed("zone1970.tab") if zone.startswith(continent)}
     return ["UTC", *sorted((near | _listed("zonenow.tab")) & zone_names())]
 
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp import sending, tokens
+from webapp import sending, sms, tokens
 from webapp.claims import MAX_UNKNOWNS_IN_A_ROW, tolerance
 from webapp.database import AWAY, detached, forget, now, put, release, rows_changed, transaction
 from webapp.extensions import db
@@ -191,7 +191,7 @@ def edit(message: Message, new: NewMessage, by: Member) -> bool:
         "caller_id": new.extension.caller_id,
         "recipient": new.recipient,
         "text": new.text,
-        "segment_count": sending.segments(new.text),
+        "segment_count": sms.segment(new.text).segment_count,
         **_when(new.send_at, new.time_zone, at),
     }
     with transaction() as rows:

@@ -3,7 +3,7 @@
 from flask import Blueprint, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webapp import database, installation, members, oauth, sms
+from webapp import database, installation, members, metrics, oauth, sms
 from webapp.config import VERSION
 from webapp.extensions import settings
 from webapp.i18n import LOCALES, keep_locale
@@ -57,6 +57,18 @@ def language() -> ResponseReturnValue:
 def healthz() -> ResponseReturnValue:
     """The process is up."""
     return {"status": "ok"}
+
+
+@blueprint.get("/metrics")
+@public
+def metrics_page() -> ResponseReturnValue:
+    """For Prometheus, with METRICS_TOKEN as Bearer; without that setting there is no such page."""
+    is_admitted = metrics.admits(request.headers.get("Authorization", ""))
+    if is_admitted is None:
+        abort(404)
+    if not is_admitted:
+        return {"error": "METRICS_TOKEN"}, 401, {"WWW-Authenticate": "Bearer"}
+    return metrics.page(), {"Content-Type": metrics.CONTENT_TYPE}
 
 
 @blueprint.get("/readyz")

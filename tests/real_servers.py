@@ -1,0 +1,105 @@
+"""The server as it is deployed, a process of its own, and somebody who visits it over HTTP."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import requests
+from bs4 import BeautifulSoup
+
+from webapp.config import PROJECT
+
+START_LIMIT_S = 40
+END_LIMIT_S = 40
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running(command: list[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
+    """A program of ours, ended at the end; gives its process id. Its output goes to `log`."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=PROJECT,
+            env={**os.environ, **(env or {})},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process.pid
+        assert process.poll() is None, f"it ended by itself: {log.read_text()[-2000:]}"
+    finally:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_LIMIT_S)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running_server(values: Mapping[str, str], log: Path) -> Iterator[int]:
+    """`python -m webapp.server` with these settings, from when it answers."""
+    with running([sys.executable, "-m", "webapp.server"], log, values) as pid:
+        wait_for(f"http://127.0.0.1:{values['PORT']}/healthz", log)
+        yield pid
+
+
+def wait_for(url: str, log: Path, *, verify: str | bool = True) -> None:
+    ends_at = time.monotonic() + START_LIMIT_S
+    while True:
+        with suppress(requests.RequestException):
+            if requests.get(url, timeout=5, verify=verify).ok:
+                return
+        assert time.monotonic() < ends_at, f"nothing answers: {log.read_text()[-2000:]}"
+        time.sleep(0.1)
+
+
+class Client:
+    """A browser without a screen that speaks HTTP; `verify` is a CA's file, for https."""
+
+    def __init__(self, url: str, *, verify: str | bool = True) -> None:
+        self.url = url
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.verify = verify
+        # Flask-WTF wants to see our own origin over HTTPS, as browsers send it.
+        self.session.headers["Referer"] = f"{url}/"
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return self.session.get(urljoin(self.url, path), timeout=30, **options)
+
+    def post(self, path: str, data: Mapping[str, str], **options: Any) -> requests.Response:
+        return self.session.post(urljoin(self.url, path), data=data, timeout=30, **options)
+
+    def sign_in(self, person: str = "anna") -> requests.Response:
+        """Through sipgate's login and back; returns the page that follows."""
+        consent = self.get("/login")
+        assert consent.ok, consent.text
+        answer = self.session.post(
+            consent.url, data={"login_as": person, "decision": "allow"}, timeout=30
+        )
+        assert answer.ok, answer.text
+        return answer
+
+    def send(self, to: str, text: str, **fields: str) -> requests.Response:
+        """Fill in the real form and send it; returns the page that follows."""
+        form = BeautifulSoup(self.get("/").text, "html.parser").select_one("[data-compose]")
+        assert form is not None
+        hidden = {str(one["name"]): str(one["value"]) for one in form.select("input[type=hidden]")}
+        data = {"sms_id": "s0", **hidden, "recipient": to, "message": text, **fields}
+        return self.post("/messages", data)
