@@ -26,7 +26,7 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
 test test-tls test-postgresql chaos mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
-test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser or npm are skipped where there is none
+test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or nginx are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 test-tls: $(VENV)/dev $(CATALOGS) ## the tests once more, with the app behind HTTPS

@@ -73,7 +73,7 @@ def zone_names() -> frozenset[str]:
 
 
 def zones_to_offer(home: str) -> list[str]:
-    """The zones worth a place in a list: each clock since 1970 on home's continent, elsewhere each of now.
+    """The zones worth a place in a list: near home each clock since 1970, elsewhere each of now.
 
     Aliases are left out, and so are zones of other continents that show the same time from now on
     as a better known one (tzdb's own `zone1970.tab` and `zonenow.tab`). UTC comes first.
