@@ -9,7 +9,7 @@ JOBS ?= 2
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls test-postgresql check chaos mutations strings lock clean
+.PHONY: help demo run worker test test-tls test-postgresql check chaos scale-test mutations strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -24,7 +24,7 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 	@$(BIN)/python -m webapp.worker
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
-test test-tls test-postgresql chaos mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+test test-tls test-postgresql chaos scale-test mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or nginx are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
@@ -47,6 +47,11 @@ KILLS ?= 30
 SEED ?= 1
 chaos: $(VENV)/dev $(CATALOGS) ## send under faults and kills, and compare with a ledger (docs/chaos.md; 15 minutes)
 	@$(BIN)/python -m tests.chaos --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
+
+scale-test: SUBMISSIONS := 1000
+scale-test: KILLS := 20
+scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers, PostgreSQL and Redis (5 minutes)
+	@$(BIN)/python -m tests.chaos --database postgresql --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
 
 mutations: $(VENV)/dev $(CATALOGS) ## remove twelve guards, one after the other: a test must notice each
 	@$(BIN)/python -m tests.mutations

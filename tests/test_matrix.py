@@ -19,13 +19,9 @@ NOT_YET = {
     "B11": LISTS,
     "B12": LISTS,
     "B14": LISTS,
-    "F42": "a browser killed while a batch runs: not yet tested",
     "F45": "`make chaos`; a small run is tests/test_chaos.py",
-    "F59": "upgrade with waiting rows of every kind: not yet tested beyond up, down and up again",
-    "F61": "clocks that jump: not yet tested",
     "F62": "tests/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",
-    "F65": "errors in logging: not yet tested",
     "F66": "10,000 recipients at once come with lists",
 }
 

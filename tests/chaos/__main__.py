@@ -1,4 +1,7 @@
-"""`python -m tests.chaos [--submissions 10000] [--seed 1] [--kills 30]`; Ctrl-C ends everything."""
+"""`python -m tests.chaos [--submissions 10000] [--seed 1] [--kills 30] [--database sqlite]`.
+
+Ctrl-C ends everything.
+"""
 
 import argparse
 import shutil
@@ -35,12 +38,14 @@ def _options() -> Options:
     parser.add_argument("--submissions", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--hurried", action="store_true", help="put clocks back instead of waiting")
     found = parser.parse_args()
     return Options(
         submissions=found.submissions,
         kills=found.kills,
         seed=found.seed,
+        database=found.database,
         is_hurried=found.hurried,
     )
 

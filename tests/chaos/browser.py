@@ -49,7 +49,7 @@ class Browser:
     ) -> None:
         self.person = person
         self.submissions: list[Submission] = []
-        self._url = processes.app_url
+        self._urls = processes.app_urls
         self._is_over = processes.is_over
         self._sipgate = sipgate
         self._counts = counts
@@ -63,6 +63,11 @@ class Browser:
         self._threads.shutdown()
         self._tab.close()
         self._other_tab.close()
+
+    @property
+    def _url(self) -> str:
+        """One of the servers; each request may go to another, as behind a load balancer."""
+        return self._urls[0] if len(self._urls) == 1 else self._chance.choice(self._urls)
 
     # What a person does
 

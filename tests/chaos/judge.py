@@ -213,6 +213,7 @@ def table(report: Report) -> str:
         ("  accepted there", report.accepted),
         ("SIGKILLs", counts["kills"]),
         *((f"  {name}", count) for name, count in counts.beginning("killed ").items()),
+        *counts.beginning("trouble ").items(),
         ("faults ordered", sum(counts.beginning("fault ").values())),
         *((f"  {name}", count) for name, count in counts.beginning("fault ").items()),
         ("requests without an answer", counts["requests without an answer"]),

@@ -1,5 +1,6 @@
-"""The processes of a run: the simulator, the production server, a second worker.
+"""The processes of a run: the simulator, the production server, a worker of its own.
 
+On SQLite that is all. On PostgreSQL there are two servers and two workers, with Redis between them.
 Each is a session of its own, so that Ctrl-C reaches only us, and each is ended by its own process
 id: `Processes` ends them whatever happens.
 """
@@ -8,17 +9,19 @@ import os
 import re
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import requests
+
+from tests import servers
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"
@@ -107,10 +110,14 @@ class Program:
 class Processes:
     """All of a run's processes; use it as a context."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = "sqlite") -> None:
         self.folder = folder
-        self.database = folder / "chaos.sqlite"
-        self.app_url = f"http://{HOST}:{_free_port()}"
+        self._database = database
+        self.app_url = f"http://{HOST}:{servers.free_port()}"
+        self.app_urls = [self.app_url]
+        self.webs: list[Program] = []
+        self.workers: list[Program] = []
+        self._around: list[servers.PostgreSQL | servers.Redis] = []
         self.is_over = threading.Event()
         """Set when the run is broken off or done: nobody need wait for an answer any more."""
         self._killing = threading.Lock()
@@ -130,10 +137,36 @@ class Processes:
         traceback: TracebackType | None,
     ) -> None:
         self.is_over.set()
-        for name in ("web", "worker", "simulator"):
-            program: Program | None = getattr(self, name, None)
-            if program is not None:
-                program.kill()
+        for program in self.programs:
+            program.kill()
+        simulator: Program | None = getattr(self, "simulator", None)
+        if simulator is not None:
+            simulator.kill()
+        for server in self._around:
+            server.stop()
+
+    @property
+    def programs(self) -> list[Program]:
+        """The app's own, in the order in which they are started."""
+        return [*self.webs, *self.workers]
+
+    @property
+    def killable(self) -> list[str]:
+        """What `kill` can kill, by its name in the table."""
+        names = [*(f"web{n}" for n in _numbers(self.webs))]
+        names += [f"serving{n}" for n in _numbers(self.webs)]
+        return names + [f"worker{n}" for n in _numbers(self.workers)]
+
+    @property
+    def troubles(self) -> dict[str, Callable[[], None]]:
+        """What can happen to the servers around the app: nothing where there are none."""
+        if not self._around:
+            return {}
+        return {
+            "redis flushed": self._redis.flush,
+            "redis restarted": self._redis.restart,
+            "postgresql restarted": self._postgresql.restart_at_once,
+        }
 
     def _start_all(self) -> None:
         secret = secrets.token_hex(16)  # no dash in front: it is an option's value
@@ -146,27 +179,39 @@ class Processes:
         )
         self.simulator.start()
         self.sipgate_url = self._simulators_address()
-        values = self._settings(secret)
-        self.web = Program("webapp.server", [], values, self.folder / "web.log")
-        self.worker = Program("webapp.worker", [], values, self.folder / "worker.log")
-        self.web.start()
-        self.wait_for_web()
-        self.worker.start()
+        self.database_url, redis_url, count = f"sqlite:///{self.folder / 'chaos.sqlite'}", "", 1
+        if self._database == "postgresql":
+            self.database_url, redis_url, count = *self._start_servers(), 2
+        values = {**self._settings(secret), "DATABASE_URL": self.database_url}
+        values["REDIS_URL"] = redis_url
+        self.app_urls += [f"http://{HOST}:{servers.free_port()}" for _ in range(count - 1)]
+        for place, url in enumerate(self.app_urls, 1):
+            own = {**values, "PORT": url.rpartition(":")[2]}
+            logs = self.folder / f"web{place}.log", self.folder / f"worker{place}.log"
+            self.webs.append(Program("webapp.server", [], own, logs[0]))
+            self.workers.append(Program("webapp.worker", [], values, logs[1]))
+        self.start_app()
+
+    def _start_servers(self) -> tuple[str, str]:
+        """PostgreSQL and Redis; returns their addresses."""
+        self._postgresql, self._redis = servers.PostgreSQL(), servers.Redis()
+        self._around = [self._postgresql, self._redis]
+        self._postgresql.create("chaos")
+        return self._postgresql.url("chaos"), self._redis.url
 
     def wait_for_web(self) -> None:
-        """Until the server answers; RuntimeError if it does not."""
-        until = time.monotonic() + START_LIMIT_S
-        while time.monotonic() < until:
-            with suppress(requests.RequestException):
-                if requests.get(f"{self.app_url}/healthz", timeout=5).status_code == 200:
-                    return
-            time.sleep(0.1)
-        raise RuntimeError(f"the server does not answer: {self._last_words(self.web)}")
+        """Until every server answers; RuntimeError if one does not."""
+        for url, web in zip(self.app_urls, self.webs, strict=True):
+            until = time.monotonic() + START_LIMIT_S
+            while not _answers(url):
+                if time.monotonic() > until:
+                    raise RuntimeError(f"the server does not answer: {self._last_words(web)}")
+                time.sleep(0.1)
 
     def restart_if_ended(self) -> list[str]:
         """Start again what ended by itself, as a service manager would; returns what that was."""
         with self._killing:
-            ended = [program for program in (self.web, self.worker) if not program.is_running]
+            ended = [program for program in self.programs if not program.is_running]
             sentences = [f"{one.module} ended by itself ({one.exit_code})" for one in ended]
             for program in ended:
                 program.start()
@@ -174,30 +219,35 @@ class Processes:
 
     def kill(self, which: str) -> None:
         """SIGKILL and start again at once: `web`, `worker`, or `serving` (the process that serves,
-        which gunicorn's own master starts again)."""
+        which gunicorn's own master starts again); `web2` is the second one."""
+        kind = which.rstrip("0123456789")
+        place = int(which.removeprefix(kind) or 1) - 1
         with self._killing:
-            if which == "serving" and self.web.kill_children():
+            if kind == "serving" and self.webs[place].kill_children():
                 return
-            program = self.worker if which == "worker" else self.web
+            program = (self.workers if kind == "worker" else self.webs)[place]
             program.kill()
             program.start()
 
     def end_app(self) -> None:
         """End the server and the worker as a deployment does: what is under way is finished."""
-        enders = [threading.Thread(target=one.end) for one in (self.web, self.worker)]
+        enders = [threading.Thread(target=one.end) for one in self.programs]
         for ender in enders:
             ender.start()
         for ender in enders:
             ender.join()
 
     def start_app(self) -> None:
-        self.web.start()
+        """The servers first: they bring the schema up to date, one after the other."""
+        for web in self.webs:
+            web.start()
         self.wait_for_web()
-        self.worker.start()
+        for worker in self.workers:
+            worker.start()
 
     def tracebacks(self) -> int:
-        """How many the logs of the server and the worker hold."""
-        logs = [program.log.read_text(errors="replace") for program in (self.web, self.worker)]
+        """How many the logs of the servers and the workers hold."""
+        logs = [program.log.read_text(errors="replace") for program in self.programs]
         return sum(log.count("Traceback (most recent call last)") for log in logs)
 
     def _settings(self, secret: str) -> dict[str, str]:
@@ -213,8 +263,6 @@ class Processes:
             "SIPGATE_API_URL": f"{self.sipgate_url}/v2",
             "SIPGATE_ACCOUNTS": "1234567 7654321",
             "SIPGATE_OPTIONAL_SCOPES": "",
-            "DATABASE_URL": f"sqlite:///{self.database}",
-            "REDIS_URL": "",
             "WEB_PROCESSES": "1",
             "SEND_CONCURRENCY": str(SEND_CONCURRENCY),
             # The shortest there is, so that planned messages are handed over while the run lasts.
@@ -273,10 +321,16 @@ class Sipgate:
             raise RuntimeError(f"the simulator refused {action}: {answer.text}")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/healthz", timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+def _numbers(programs: list[Program]) -> list[str]:
+    """What their names end in: nothing, 2, 3 …"""
+    return [str(place + 1) if place else "" for place in range(len(programs))]
 
 
 def _surroundings() -> dict[str, str]:

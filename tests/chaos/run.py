@@ -2,7 +2,6 @@
 
 import queue
 import random
-import sqlite3
 import sys
 import threading
 import time
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from tests.chaos import judge
 from tests.chaos.browser import Browser
 from tests.chaos.counting import Counts
@@ -19,13 +20,13 @@ from tests.chaos.judge import Report
 from tests.chaos.plan import PEOPLE, Order, kill_points, make_orders
 from tests.chaos.processes import SEND_CONCURRENCY, Processes, Sipgate
 from tests.chaos.reading import UNSETTLED
+from webapp.models import Message
 
 BROWSERS_EACH = 4
 SETTLE_LIMIT_S = 600
 """Planned messages are due within two minutes, a dead sender's row becomes unknown after 80 s, and
 what was put back is found by the sweep of every minute: so this is several times what it takes."""
 TELL_EVERY_S = 10
-KILLABLE = ("web", "serving", "worker")
 OLD = timedelta(minutes=2)
 
 
@@ -37,6 +38,8 @@ class Options:
     submissions: int
     kills: int
     seed: int
+    database: str = "sqlite"
+    """Or `postgresql`: two servers, two workers, and a Redis, which have troubles of their own."""
     is_hurried: bool = False
 
 
@@ -44,7 +47,7 @@ def run(options: Options, folder: Path) -> Report:
     """Do it all in `folder`, which keeps the database and the logs, and return what was found."""
     started = time.monotonic()
     counts = Counts()
-    with Processes(folder) as processes, _sipgate(processes) as sipgate:
+    with Processes(folder, options.database) as processes, _sipgate(processes) as sipgate:
         browsers = [
             Browser(person, processes, sipgate, counts, f"{options.seed} {person} {place}")
             for place in range(BROWSERS_EACH)
@@ -99,6 +102,7 @@ def _send(options: Options, browsers: list[Browser], processes: Processes, count
     work = _Work(make_orders(options.seed, options.submissions))
     threads = [
         threading.Thread(target=_kill, args=(options, work, processes, counts)),
+        threading.Thread(target=_trouble, args=(options, work, processes, counts)),
         *(threading.Thread(target=_carry_out, args=(b, work, processes, counts)) for b in browsers),
     ]
     try:
@@ -131,10 +135,25 @@ def _kill(options: Options, work: _Work, processes: Processes, counts: Counts) -
             if processes.is_over.wait(0.05):
                 return
         time.sleep(chance.random())
-        which = chance.choice(KILLABLE)
+        which = chance.choice(processes.killable)
         processes.kill(which)
         counts.add("kills")
         counts.add(f"killed {which}")
+
+
+def _trouble(options: Options, work: _Work, processes: Processes, counts: Counts) -> None:
+    """Redis is flushed and restarted, PostgreSQL restarted at once, as often as there are kills."""
+    if not processes.troubles:
+        return
+    chance = random.Random(f"{options.seed} troubles")
+    for place, point in enumerate(kill_points(-options.seed, options.submissions, options.kills)):
+        while work.begun < point:
+            if processes.is_over.wait(0.05):
+                return
+        time.sleep(chance.random())
+        name = list(processes.troubles)[place % len(processes.troubles)]
+        processes.troubles[name]()
+        counts.add(f"trouble {name}")
 
 
 def _restart(processes: Processes, counts: Counts) -> None:
@@ -176,13 +195,12 @@ def _put_clocks_back(processes: Processes) -> None:
     """As if two minutes had passed: what is planned is due, and what a killed process was sending
     is stale. Both programs are ended first, so that nothing is really under way."""
     processes.end_app()
-    with closing(sqlite3.connect(processes.database)) as rows:
-        for column, outcomes in (("sending_since", "'sending'"), ("due_at", "'held', 'queued'")):
-            rows.execute(
-                f"UPDATE messages SET {column} = ? WHERE outcome IN ({outcomes})",  # noqa: S608
-                (f"{datetime.now(UTC) - OLD:%Y-%m-%d %H:%M:%S.%f}",),
-            )
-        rows.commit()
+    engine, past = sa.create_engine(processes.database_url), datetime.now(UTC) - OLD
+    with engine.begin() as rows:
+        for column, outcomes in (("sending_since", ("sending",)), ("due_at", ("held", "queued"))):
+            old = sa.update(Message).where(Message.outcome.in_(outcomes)).values({column: past})
+            rows.execute(old)
+    engine.dispose()
     processes.start_app()
 
 
