@@ -4,6 +4,7 @@ A failure says what to do instead. A rule that no longer fits is changed here, w
 """
 
 import ast
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,6 +116,23 @@ def of(*names: str) -> list[Path]:
 
 
 # --- Who imports whom ---------------------------------------------------------------------------
+
+
+def test_the_picture_shows_every_module_and_no_row_imports_from_one_above_it() -> None:
+    spec = importlib.util.spec_from_file_location("drawing", PROJECT / "docs" / "architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    rows = [set(modules) for modules in drawing.ROWS.values()]
+    place = {name: number for number, row in enumerate(rows) for name in row}
+    shown = set(place) | {"__init__"}
+    assert shown == {name for layer in LAYERS for name in layer}, "docs/architecture.py: ROWS"
+    for path in sources():
+        own = name_of(path).partition(".")[0]
+        for other in {name.partition(".")[0] for name in modules_imported(path)} - {"__init__"}:
+            assert own == "__init__" or place[other] >= place[own], f"{own} imports {other}"
+    assert drawing.FILE.read_text() == drawing.picture(), "run: python docs/architecture.py"
 
 
 @pytest.mark.parametrize("path", sources(), ids=name_of)
