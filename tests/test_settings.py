@@ -265,6 +265,24 @@ def test_b28_a_wrong_setting_ends_the_program_with_its_sentence(command: list[st
     assert "PUBLIC_URL must begin with https://" in line
 
 
+@pytest.mark.parametrize(
+    ("package", "setting", "value"),
+    [
+        ("psycopg", "DATABASE_URL", "postgresql://sms@localhost/sms"),
+        ("redis", "REDIS_URL", "redis://localhost:1/0"),
+    ],
+)
+def test_a_package_that_is_missing_is_one_sentence(package: str, setting: str, value: str) -> None:
+    without = f"import sys; sys.modules[{package!r}] = None; from webapp.server import main; main()"
+    line = refused([sys.executable, "-c", without], **{setting: value})
+    assert line.startswith(f"Team SMS cannot start: {setting} ")
+    assert "pip install -r requirements-scale.txt" in line
+
+
+def test_a_redis_address_that_is_none_is_one_sentence() -> None:
+    assert "REDIS_URL must be" in refused(SERVER, REDIS_URL="redis://localhost:nowhere/0")
+
+
 # --- F54: the database --------------------------------------------------------------------------
 
 
