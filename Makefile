@@ -48,8 +48,8 @@ SEED ?= 1
 chaos: $(VENV)/dev $(CATALOGS) ## send under faults and kills, and compare with a ledger (docs/chaos.md; 15 minutes)
 	@$(BIN)/python -m tests.chaos --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
 
-scale-test: SUBMISSIONS := 1000
-scale-test: KILLS := 20
+scale-test: SUBMISSIONS := 1300
+scale-test: KILLS := 25
 scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers, PostgreSQL and Redis (5 minutes)
 	@$(BIN)/python -m tests.chaos --database postgresql --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
 

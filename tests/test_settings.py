@@ -282,6 +282,24 @@ def test_an_address_of_another_machine_is_one_sentence(tmp_path: Path) -> None:
     assert line.startswith("Team SMS cannot start: HOST 192.0.2.1 with PORT 5000 cannot be used: ")
 
 
+@pytest.mark.parametrize(
+    ("package", "setting", "value"),
+    [
+        ("psycopg", "DATABASE_URL", "postgresql://sms@localhost/sms"),
+        ("redis", "REDIS_URL", "redis://localhost:1/0"),
+    ],
+)
+def test_a_package_that_is_missing_is_one_sentence(package: str, setting: str, value: str) -> None:
+    without = f"import sys; sys.modules[{package!r}] = None; from webapp.server import main; main()"
+    line = refused([sys.executable, "-c", without], **{setting: value})
+    assert line.startswith(f"Team SMS cannot start: {setting} ")
+    assert "pip install -r requirements-scale.txt" in line
+
+
+def test_a_redis_address_that_is_none_is_one_sentence() -> None:
+    assert "REDIS_URL must be" in refused(SERVER, REDIS_URL="redis://localhost:nowhere/0")
+
+
 # --- F54: the database --------------------------------------------------------------------------
 
 

@@ -183,6 +183,8 @@ def setup_database(app: Flask) -> None:
     with app.app_context():
         if url.get_backend_name() == "sqlite":
             _prepare_sqlite(db.engine)
+        else:
+            _prepare_postgresql(db.engine)
 
 
 def _skip_async_sessions(app: Flask) -> None:
@@ -254,6 +256,19 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
+
+
+def _prepare_postgresql(engine: sa.Engine) -> None:
+    """Its texts hold no NUL, but an address may: as another sign it fits no row."""
+    from psycopg.types.string import StrDumper
+
+    class NulSafe(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\x00", "\ufffd"))
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.adapters.register_dumper(str, NulSafe)
 
 
 def schema_state() -> str:

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
+from limits.errors import ConfigurationError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from webapp.config import Settings, is_loopback
+from webapp.config import SettingError, Settings, is_loopback
 from webapp.extensions import limiter
 
 MAX_FORM_BYTES = 256 * 1024
@@ -60,7 +61,7 @@ def setup_security(app: Flask) -> None:
         RATELIMIT_HEADERS_ENABLED=True,
         RATELIMIT_STRATEGY="moving-window",
     )
-    limiter.init_app(app)
+    _start_counting(app)
     app.before_request(_refuse_chunks)
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
@@ -70,6 +71,19 @@ def setup_security(app: Flask) -> None:
 def _counted_in(redis_url: str) -> str:
     """The limiter's name for it: only the socket's scheme differs from Redis's own."""
     return redis_url.replace("unix://", "redis+unix://", 1) or "memory://"
+
+
+def _start_counting(app: Flask) -> None:
+    try:
+        limiter.init_app(app)
+    except ConfigurationError:  # the package is missing
+        raise SettingError(
+            "REDIS_URL needs the package redis: pip install -r requirements-scale.txt."
+        ) from None
+    except ValueError:
+        raise SettingError(
+            "REDIS_URL must be an address such as redis://localhost:6379/0."
+        ) from None
 
 
 def static_url(name: str) -> str:
