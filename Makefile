@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes by default: enough to hide waiting, and what a small machine has.
-JOBS ?= 2
+# As many tests at once as there are processors, at least two: one hides what the other waits for.
+JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
 # What the app reads of its translations; compiled, and not in git.
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
@@ -29,8 +29,13 @@ test test-tls test-postgresql chaos scale-test mutations: export TMPDIR := $(or 
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or nginx are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-test-tls: $(VENV)/dev $(CATALOGS) ## the tests once more, with the app behind HTTPS
-	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
+# Pages, forms, cookies and headers change behind TLS; rules, workers, databases and the simulator
+# do not, and the look of each page does not either.
+WITHOUT_TLS := architecture behind_nginx chaos command_line container faults_around faults_worker i18n killed matrix \
+	npm_client operations recipients redis settings simulator sms_text times two_databases upgrade walk
+test-tls: $(VENV)/dev $(CATALOGS) ## the tests of pages and forms once more, with the app behind HTTPS
+	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
+		--ignore tests/browser/test_every_page.py $(WITHOUT_TLS:%=--ignore tests/test_%.py)
 
 test-postgresql: $(VENV)/dev $(CATALOGS) ## the tests once more, on a real PostgreSQL that pip brings
 	TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
