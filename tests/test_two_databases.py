@@ -346,7 +346,8 @@ def test_many_processes_that_start_at_once_migrate_once(sipgate: Simulator, tmp_
 
 
 def test_a_missing_postgresql_is_one_sentence(sipgate: Simulator, tmp_path: Path) -> None:
-    url = f"postgresql://nobody:secret-word@127.0.0.1:{servers.free_port()}/none"
+    name = database_name(tmp_path)
+    url = f"postgresql://nobody:secret-word@127.0.0.1:{servers.free_port()}/{name}"
     app = create_app(values_for(sipgate, tmp_path, DATABASE_URL=url))
     with app.app_context(), pytest.raises(SchemaError) as error:
         upgrade_schema()
