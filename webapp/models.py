@@ -210,9 +210,9 @@ class Message(Base, kw_only=True):
     __table_args__ = (
         sa.Index(None, "member_id", "created_at", "id"),
         sa.Index(None, "account_id", "created_at", "id"),
-        sa.Index(None, "member_id", "outcome", "created_at"),
-        sa.Index(None, "account_id", "outcome", "created_at"),
-        sa.Index(None, "account_id", "recipient", "created_at"),
+        sa.Index(None, "member_id", "outcome", "created_at", "id"),
+        sa.Index(None, "account_id", "outcome", "created_at", "id"),
+        sa.Index(None, "account_id", "recipient", "created_at", "id"),
         sa.Index(None, "outcome", "sending_since"),
         sa.Index(None, "outcome", "due_at"),
         sa.Index(None, "outcome", "look_at"),

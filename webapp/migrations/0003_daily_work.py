@@ -14,9 +14,9 @@ branch_labels = None
 depends_on = None
 
 MESSAGE_INDEXES = (
-    ("member_id", "outcome", "created_at"),
-    ("account_id", "outcome", "created_at"),
-    ("account_id", "recipient", "created_at"),
+    ("member_id", "outcome", "created_at", "id"),
+    ("account_id", "outcome", "created_at", "id"),
+    ("account_id", "recipient", "created_at", "id"),
 )
 
 
