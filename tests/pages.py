@@ -105,10 +105,11 @@ class Page:
 
     def _visible_words(self) -> str:
         """The page's own words: what a person typed is not ours to check."""
-        clone = BeautifulSoup(str(self.soup), "html.parser")
-        for typed in clone.select("textarea, [dir=auto], .error, .summary, q"):
-            typed.decompose()
-        return clone.get_text(" ")
+        typed = {id(tag) for tag in self.soup.select("textarea, [dir=auto], .error, .summary, q")}
+        texts = self.soup.find_all(string=True)
+        return " ".join(
+            text for text in texts if not any(id(parent) in typed for parent in text.parents)
+        )
 
 
 def _value(control: Tag) -> str:
