@@ -1,4 +1,4 @@
-// Every page: one submit per click, and a draft that ends when it should.
+// Every page: one submit a click.
 
 const release = (form) => (form.ariaBusy = null);
 addEventListener("submit", (event) => {

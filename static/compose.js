@@ -1,4 +1,4 @@
-// The compose form: counter, phone, time in words, the button's words, a draft.
+// The compose form.
 
 const form = document.querySelector("[data-compose]");
 const { table, words, price, lang } = JSON.parse(form.dataset.compose);
@@ -105,7 +105,7 @@ function show() {
 	showTime();
 }
 
-// The browser's own zone, while nobody has chosen another.
+// The browser's zone, until one is chosen.
 const own = Intl.DateTimeFormat().resolvedOptions().timeZone;
 if (fresh && !at.value) {
 	zone.value = own;
@@ -123,13 +123,13 @@ part("swap").onclick = () => {
 	message.focus();
 };
 
-// Contacts that fit what is typed last; whole numbers stay out of addresses.
+// Contacts that fit; no whole number in an address.
 const suggest = part("suggest");
 const last = () => to.value.split(/[,;\n]/).pop().trim();
 async function offer(typed) {
 	const answer = /(\d\D*){7}|^.?$/.test(typed) || (await fetch("/contacts?q=" + encodeURIComponent(typed), { headers: { accept: "application/json" } }));
 	const { contacts = [] } = answer.ok ? await answer.json() : {};
-	if (typed === last()) suggest.replaceChildren(...contacts.map(({ name, number: value }) => make("button", { type: "button", value, textContent: `${name} ${value}` })));
+	suggest.replaceChildren(...contacts.map(({ name, number: value }) => make("button", { type: "button", value, textContent: `${name} ${value}` })));
 }
 if (suggest) {
 	to.oninput = () => offer(last()).catch(() => {});

@@ -1,4 +1,4 @@
-// Something is under way: look again and again, and take over what changed.
+// Something is under way: look again, and take over what changed.
 
 async function look(wait) {
 	try {
@@ -8,8 +8,11 @@ async function look(wait) {
 		document.title = page.title;
 		for (const part of document.querySelectorAll("[data-live]")) {
 			const news = page.querySelector(`[data-live=${part.dataset.live}]`);
-			// Nothing is taken from under somebody's fingers.
-			if (news.textContent !== part.textContent && !part.contains(document.activeElement)) part.replaceChildren(...news.childNodes);
+			if (news.textContent === part.textContent) continue;
+			const focused = part.querySelector(":focus")?.outerHTML;
+			part.replaceChildren(...news.childNodes);
+			const same = [...part.querySelectorAll("a, button")].find((one) => one.outerHTML === focused);
+			if (focused) (same ?? document.querySelector("main")).focus({ preventScroll: true });
 		}
 		if (!document.querySelector("[data-poll]")) return;
 	} catch {

@@ -61,10 +61,13 @@ def find(member: Member, words: str, *, after: str = "", limit: int) -> list[Con
     query = sa.select(Contact).where(Contact.member_id == member.id)
     for word in [words] if _NUMBER_LIKE.fullmatch(words) else words.split():
         query = query.where(_matches(word))
-    last = db.session.get(Contact, after) if after else None
-    if last and last.member_id == member.id:
-        query = query.where(sa.tuple_(Contact.name, Contact.id) > sa.tuple_(last.name, last.id))
-    return list(db.session.scalars(query.order_by(Contact.name, Contact.id).limit(limit)))
+    # Of several numbers the smallest first: German mobile numbers precede landlines.
+    order = (Contact.name, sa.func.coalesce(Contact.number, Contact.typed), Contact.id)
+    last = find_one(member, after)
+    if last:
+        there = (last.name, last.number or last.typed, last.id)
+        query = query.where(sa.tuple_(*order) > sa.tuple_(*there))
+    return list(db.session.scalars(query.order_by(*order).limit(limit)))
 
 
 def find_one(member: Member, id_: str) -> Contact | None:

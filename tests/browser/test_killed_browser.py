@@ -74,7 +74,7 @@ def test_f42_a_batch_goes_on_without_the_browser_and_is_there_on_return(
     context = chromium.browser.new_context(ignore_https_errors=True, locale="en-GB")
     value: Any = {"name": cookie.key, "value": cookie.value, "url": live_app.url}
     context.add_cookies([value])
-    visitor = Visitor(context.new_page(), live_app.url, live_app.sipgate)
+    visitor = Visitor(context.new_page(), live_app.url, live_app.sipgate, quick)
     numbers = [f"+49171392007{n}" for n in range(COUNT)]
     visitor.go("/")
     visitor.write("\n".join(numbers), "Hello")
