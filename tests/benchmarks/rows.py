@@ -10,7 +10,7 @@ from tests.benchmarks import people
 from webapp import tasks
 from webapp.database import now, transaction
 from webapp.extensions import db
-from webapp.models import Batch, Message
+from webapp.models import Batch, Message, new_id
 from webapp.outcomes import Outcome
 
 WORDS = ("appointment", "invoice", "delivery", "Monday", "garden", "window", "repair", "thanks")
@@ -81,6 +81,8 @@ def queue_batches(app: Flask, person: people.Person, count: int, size: int) -> l
 
 def _queued(batch: Batch, place: int, recipient: str, at: object) -> dict[str, object]:
     return {
+        "id": new_id(),
+        "created_at": at,
         "member_id": batch.member_id,
         "account_id": batch.account_id,
         "batch_id": batch.id,
