@@ -379,8 +379,8 @@ def test_f66_threads_of_a_process_ask_for_sqlites_one_writer_in_turn(app: Flask)
                 asked.append("second may write")
 
     with app.app_context():
-        # First of all, before SQLite itself is asked.
-        sa.event.listen(db.engine, "begin", lambda _: asked.append("asked"), insert=True)
+        # A connection is taken before SQLite itself is asked.
+        sa.event.listen(db.engine, "checkout", lambda *_: asked.append("asked"))
         second = Thread(target=write_second)
         second.start()
         with transaction():
