@@ -9,7 +9,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls test-postgresql check chaos scale-test mutations strings lock clean
+.PHONY: help demo run worker test test-tls test-postgresql check chaos scale-test mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -60,6 +60,11 @@ scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers, P
 
 mutations: $(VENV)/dev $(CATALOGS) ## remove twelve guards, one after the other: a test must notice each
 	@$(BIN)/python -m tests.mutations
+
+# BENCH=send,pages,crowd,worker,start chooses parts. On the disk, not in memory: commits wait for it.
+BENCH ?=
+bench: $(VENV)/dev $(CATALOGS) ## what sends, pages, crowds and long queues cost, as ratios (docs/benchmarks.md; 30 minutes)
+	@$(BIN)/python -m tests.benchmarks --parts "$(BENCH)"
 
 strings: $(VENV)/app ## bring the translations up to date with the sentences in webapp/ and templates/
 	$(BIN)/pybabel --quiet extract -F pyproject.toml --no-location --sort-output -o $(VENV)/messages.pot .

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 import sqlalchemy as sa
@@ -363,3 +363,30 @@ def test_nothing_is_claimed_while_on_hold(app: Flask, anna: Browser, sipgate: Si
         runner.invoke(args=["release"])
         work(app)
         assert anna.twin(page)["outcome"] == Outcome.SCHEDULED
+
+
+@pytest.mark.sqlite
+def test_f66_threads_of_a_process_ask_for_sqlites_one_writer_in_turn(app: Flask) -> None:
+    """Whoever asks while another writes would sleep and ask again, and some would never get it."""
+    asked: list[str] = []
+    is_writing, is_waiting = Event(), Event()
+
+    def write_second() -> None:
+        is_writing.wait(5)
+        with app.app_context():
+            is_waiting.set()
+            with transaction():
+                asked.append("second may write")
+
+    with app.app_context():
+        # A connection is taken before SQLite itself is asked.
+        sa.event.listen(db.engine, "checkout", lambda *_: asked.append("asked"))
+        second = Thread(target=write_second)
+        second.start()
+        with transaction():
+            is_writing.set()
+            is_waiting.wait(5)
+            second.join(0.2)  # long enough to ask, if nothing kept it from asking
+            asked.append("first is done")
+        second.join(10)
+    assert asked == ["asked", "first is done", "asked", "second may write"]

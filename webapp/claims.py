@@ -41,8 +41,7 @@ def claim(message_id: str) -> Message | None:
     def take(rows: Session) -> Message | None:
         if installation.is_on_hold(rows):
             return None
-        in_time = Message.expected_at > now() - tolerance()
-        return _take(rows, sa.select(Message.id).where(Message.id == message_id, in_time), attempt)
+        return _take(rows, _CLAIM, attempt, message=message_id)
 
     return surely(take, lambda: _claimed_as(attempt))
 
@@ -61,8 +60,8 @@ def claim_next(batch_id: str) -> Message | None:
             return None
         if not _may_go_on(rows, batch):
             return None
-        chosen = sa.select(Message.id).where(Message.batch_id == batch_id, _in_time(batch))
-        taken = _take(rows, chosen.order_by(Message.position).limit(1), attempt)
+        moves = batch.active_at > now() - tolerance()
+        taken = _take(rows, _CLAIM_NEXT, attempt, batch=batch_id, moves=moves)
         if taken is not None:
             batch.active_at = now()
         return taken
@@ -93,23 +92,24 @@ def surely(
     return find_again()
 
 
-def _in_time(batch: Batch) -> sa.ColumnElement[bool]:
-    """A planned message counts from its own time; a queued one is late only if its batch has stood
-    still, for a batch that moves sets its own pace."""
-    limit = now() - tolerance()
-    planned = sa.and_(Message.outcome == Outcome.HELD, Message.expected_at > limit)
-    moves = batch.active_at > limit
-    return sa.or_(planned, sa.and_(Message.outcome == Outcome.QUEUED, sa.literal(moves)))
-
-
-def _take(rows: Session, chosen: sa.Select[str], attempt: str) -> Message | None:
-    """Claim what `chosen` names, if it waits, is due, and its account need not slow down."""
+def _take(rows: Session, claim: sa.Update, attempt: str, **chosen: object) -> Message | None:
+    """Claim what the statement chooses, if it waits, is due, and its account need not slow down."""
     at = now()
+    said = {"claimed_as": attempt, "at": at, "limit": at - tolerance(), **chosen}
+    taken = rows.scalar(claim, said, execution_options={"synchronize_session": False})
+    return rows.get(Message, taken, populate_existing=True) if taken else None
+
+
+# Built once: making these statements anew took longer than running them (measured).
+
+
+def _claim_of(chosen: sa.Select[str]) -> sa.Update:
+    at = sa.bindparam("at", type_=Message.due_at.type)
     slow = sa.select(Slowdown.account_id).where(
         Slowdown.account_id == Message.account_id, Slowdown.until > at
     )
     due = chosen.where(Message.outcome.in_(WAITING), Message.due_at <= at, ~slow.exists())
-    taken = rows.scalar(
+    return (
         sa.update(Message)
         .where(
             # A scalar is looked for once; PostgreSQL may run an `IN (… LIMIT 1)` again and again.
@@ -118,15 +118,33 @@ def _take(rows: Session, chosen: sa.Select[str], attempt: str) -> Message | None
         )
         .values(
             outcome=Outcome.SENDING,
-            attempt=attempt,
+            attempt=sa.bindparam("claimed_as"),
             sending_since=at,
             first_tried_at=sa.func.coalesce(Message.first_tried_at, at),
             tries=Message.tries + 1,
         )
         .returning(Message.id)
-        .execution_options(synchronize_session=False)
     )
-    return rows.get(Message, taken, populate_existing=True) if taken else None
+
+
+def _in_time() -> sa.ColumnElement[bool]:
+    """A planned message counts from its own time; a queued one is late only if its batch has stood
+    still, for a batch that moves sets its own pace."""
+    planned = sa.and_(Message.outcome == Outcome.HELD, Message.expected_at > _LIMIT)
+    moves = sa.bindparam("moves", type_=sa.Boolean)
+    return sa.or_(planned, sa.and_(Message.outcome == Outcome.QUEUED, moves))
+
+
+_LIMIT = sa.bindparam("limit", type_=Message.expected_at.type)
+_CLAIM = _claim_of(
+    sa.select(Message.id).where(Message.id == sa.bindparam("message"), Message.expected_at > _LIMIT)
+)
+_CLAIM_NEXT = _claim_of(
+    sa.select(Message.id)
+    .where(Message.batch_id == sa.bindparam("batch"), _in_time())
+    .order_by(Message.position)
+    .limit(1)
+)
 
 
 def _claimed_as(attempt: str) -> Message | None:

@@ -20,6 +20,9 @@ from webapp.models import Installation, Worker
 from webapp.record import Did, note
 
 BEAT_EVERY_S = 10
+_HOLD_REASON = (
+    sa.select(Installation.hold_reason).where(Installation.id == 1).with_for_update(read=True)
+)
 STOPPED_AFTER = timedelta(seconds=45)
 """A worker unheard of for this long counts as dead; pages say so within a minute."""
 FORGET_WORKER_AFTER = timedelta(days=1)
@@ -55,8 +58,7 @@ def hold_state() -> Hold:
 
 def is_on_hold(rows: Session) -> bool:
     """The same, inside a transaction that is about to claim: `hold` waits for its end."""
-    query = sa.select(Installation.hold_reason).where(Installation.id == 1)
-    return bool(rows.scalar(query.with_for_update(read=True)))
+    return bool(rows.scalar(_HOLD_REASON))
 
 
 def hold() -> None:

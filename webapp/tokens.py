@@ -129,8 +129,7 @@ def new_token_set(member_id: int, grant: Grant) -> TokenSet:
 def newest_for(member_id: int, rows: Session | None = None) -> TokenSetCredentials | None:
     """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
     transaction, if it has one open."""
-    query = sa.select(TokenSet.id).where(TokenSet.member_id == member_id, _is_living())
-    found = (rows or db.session).scalar(query.order_by(TokenSet.id.desc()).limit(1))
+    found = (rows or db.session).scalar(_NEWEST, {"of": member_id})
     if rows is None:
         release()
     return TokenSetCredentials(found) if found else None
@@ -207,6 +206,16 @@ def _is_living() -> sa.ColumnElement[bool]:
     return TokenSet.ended_at.is_(None)
 
 
+# For every message; built once, as in `claims.py`.
+_ONE = sa.select(TokenSet).where(TokenSet.id == sa.bindparam("wanted"))
+_NEWEST = (
+    sa.select(TokenSet.id)
+    .where(TokenSet.member_id == sa.bindparam("of"), _is_living())
+    .order_by(TokenSet.id.desc())
+    .limit(1)
+)
+
+
 def end_token_set(token_set_id: int) -> None:
     """End a sign-in here: its sessions count as signed out from now on, its tokens are erased."""
     with transaction() as session:
@@ -241,8 +250,10 @@ def _access_token(token_set_id: int, *, refused: Authorization | None = None) ->
 
 
 def _read(token_set_id: int) -> TokenSet:
-    query = sa.select(TokenSet).where(TokenSet.id == token_set_id)
-    tokens = db.session.scalars(query, execution_options={"populate_existing": True}).one()
+    found = db.session.scalars(
+        _ONE, {"wanted": token_set_id}, execution_options={"populate_existing": True}
+    )
+    tokens = found.one()
     release()
     return tokens
 

@@ -1,0 +1,178 @@
+"""A client that costs little, so that the figures are the server's: requests made beforehand, one
+kept connection, and times in milliseconds."""
+
+import asyncio
+import socket
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlencode, urlsplit
+
+
+def get(path: str, headers: Mapping[str, str]) -> bytes:
+    return _request("GET", path, headers, b"")
+
+
+def post(path: str, headers: Mapping[str, str], fields: Mapping[str, str]) -> bytes:
+    form = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+    return _request("POST", path, form, urlencode(fields).encode())
+
+
+def _request(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    head: str
+    body: bytes
+
+    @property
+    def location(self) -> str:
+        """The path of where it leads."""
+        for line in self.head.split("\r\n"):
+            if line.lower().startswith("location:"):
+                return urlsplit(line.partition(":")[2].strip()).path
+        return ""
+
+
+class Connection:
+    """A kept connection, opened again when the server has closed it."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._address = (parts.hostname or "", parts.port or 80)
+        self._socket: socket.socket | None = None
+
+    def ask(self, request: bytes) -> Answer:
+        """Send a prepared request and read the whole answer."""
+        if self._socket is None:
+            self._socket = socket.create_connection(self._address, timeout=60)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket.sendall(request)
+        data = b""
+        while b"\r\n\r\n" not in data:
+            data += self._read()
+        head, _, body = data.partition(b"\r\n\r\n")
+        lowered = head.lower()
+        found = lowered.partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
+        while len(body) < int(found or 0):
+            body += self._read()
+        if b"connection: close" in lowered:
+            self.close()
+        return Answer(int(head.split(b" ", 2)[1]), head.decode("latin-1"), body)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _read(self) -> bytes:
+        assert self._socket is not None
+        data = self._socket.recv(65536)
+        if not data:
+            raise ConnectionError("the server closed the connection in the middle")
+        return data
+
+
+def timed_ms(call: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    call()
+    return (time.perf_counter() - began) * 1000
+
+
+def interleaved(
+    contestants: Mapping[str, Callable[[], object]], times: int
+) -> dict[str, list[float]]:
+    """Each in turn, `times` times: whatever disturbs the machine disturbs all of them. Who comes
+    first changes from turn to turn."""
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    names = list(contestants)
+    for turn in range(times):
+        first = turn % len(names)
+        for name in (*names[first:], *names[:first]):
+            taken[name].append(timed_ms(contestants[name]))
+    return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How one of many was served."""
+
+    status: int
+    ms: float
+
+
+async def _one(url: str, request: bytes, begin: asyncio.Event, after_s: float) -> Waited:
+    parts = urlsplit(url)
+    await begin.wait()
+    await asyncio.sleep(after_s)
+    began = time.perf_counter()
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(request)
+    status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+    taken = (time.perf_counter() - began) * 1000
+    writer.close()
+    return Waited(status, taken)
+
+
+async def _crowd(
+    url: str, requests: Sequence[bytes], within_s: float
+) -> tuple[float, list[Waited]]:
+    begin = asyncio.Event()
+    step = within_s / max(1, len(requests))
+    all_ = [
+        asyncio.ensure_future(_one(url, request, begin, place * step))
+        for place, request in enumerate(requests)
+    ]
+    await asyncio.sleep(0.1)
+    began = time.perf_counter()
+    begin.set()
+    answers = await asyncio.gather(*all_)
+    return time.perf_counter() - began, answers
+
+
+def crowd(url: str, requests: Sequence[bytes], within_s: float = 0) -> tuple[float, list[Waited]]:
+    """Everybody opens a connection and sends one request: all at once, or evenly within a time.
+
+    Returns how many seconds it took until the last was answered, and how each was served.
+    """
+    return asyncio.run(_crowd(url, requests, within_s))
+
+
+async def _stream(url: str, requests: Iterable[bytes], people: int) -> tuple[float, list[Waited]]:
+    parts = urlsplit(url)
+    queue, answers = iter(requests), list[Waited]()
+
+    async def person() -> None:
+        for request in queue:
+            began = time.perf_counter()
+            reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+            writer.write(request)
+            status = int((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)[1])
+            answers.append(Waited(status, (time.perf_counter() - began) * 1000))
+            writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(person() for _ in range(people)))
+    return time.perf_counter() - began, answers
+
+
+def stream(url: str, requests: Iterable[bytes], people: int) -> tuple[float, list[Waited]]:
+    """So many people, each sending again as soon as the last is answered, until all is sent."""
+    return asyncio.run(_stream(url, requests, people))
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+def spread(values: Sequence[float]) -> str:
+    """The median, with the least and the most."""
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"

@@ -1,0 +1,118 @@
+"""Pages: the form beside a bare one, and the history with a thousand and a million messages."""
+
+import statistics
+import time
+from collections.abc import Callable
+
+from tests.benchmarks import client, people, rows
+from tests.benchmarks.serving import Place
+from tests.benchmarks.table import Table
+from webapp import create_app
+
+FEW, MANY = 1_000, 1_000_000
+LISTS = {
+    "own list": "/messages",
+    "own list, filtered by outcome": "/messages?outcome=refused",
+    "account's list (admin)": "/messages",
+    "account's list, filtered by outcome": "/messages?outcome=refused",
+}
+SEARCHES = {
+    "own list, search for a common word": "/messages?q=garden",
+    "own list, search for a rare word (1 of 5,000)": f"/messages?q={rows.RARE}",
+    "own list, search for a word that is nowhere": "/messages?q=Xylophon",
+}
+
+
+def measure(place: Place, times: int, rounds: int, *, many: int = MANY) -> Table:
+    table = Table("Pages")
+    _form(place, table, times, rounds)
+    _history(place, table, times, rounds, many)
+    return table
+
+
+def _form(place: Place, table: Table, times: int, rounds: int) -> None:
+    values = place.settings("form")
+    place.app(values)
+    _, bare_url = place.bare(values)
+    person = people.sign_in(create_app(values), 1)[0]
+    page, bare = client.Connection(values["PUBLIC_URL"]), client.Connection(bare_url)
+    place.upstream.reset()
+    ask = client.get("/", person.headers)
+    page.ask(ask)
+    before = place.upstream.state()["requests"]
+    found = [
+        client.interleaved(
+            {
+                "form": _asker(page, ask),
+                "bare": _asker(bare, client.get("/form", {"Host": "127.0.0.1"})),
+            },
+            times,
+        )
+        for _ in range(rounds)
+    ]
+    # It is asked for again after a minute, and counted as what it is: one a minute a member.
+    more = place.upstream.state()["requests"] - before
+    ratios = [statistics.median(one["form"]) / statistics.median(one["bare"]) for one in found]
+    ours = statistics.median(statistics.median(one["form"]) for one in found)
+    bares = statistics.median(statistics.median(one["bare"]) for one in found)
+    beside = f"{ours:.2f} ms, {bares:.2f} ms"
+    table.add("form / bare page with a form", client.spread(ratios), beside)
+    table.add(
+        f"requests to sipgate for {times * rounds} forms, extensions known",
+        str(more),
+        "",
+        "0",
+        more == 0,
+    )
+
+
+def _asker(at: client.Connection, request: bytes) -> Callable[[], None]:
+    def ask() -> None:
+        answer = at.ask(request)
+        assert answer.status == 200, (answer.status, answer.body[:1000])
+
+    return ask
+
+
+def _history(place: Place, table: Table, times: int, rounds: int, many: int) -> None:
+    few_url, few = _filled(place, FEW)
+    began = time.monotonic()
+    many_url, lots = _filled(place, many)
+    table.notes.append(f"{many:,} rows were put in within {time.monotonic() - began:.0f} s.")
+    at = {FEW: client.Connection(few_url), many: client.Connection(many_url)}
+    for which, path in {**LISTS, **SEARCHES}.items():
+        who = int("account" in which)
+        ask = {
+            "few": _asker(at[FEW], client.get(path, few[who].headers)),
+            "many": _asker(at[many], client.get(path, lots[who].headers)),
+        }
+        is_search = which in SEARCHES
+        client.interleaved(ask, 1 if is_search else 10)
+        count = max(3, times // 50) if is_search else times
+        found = [client.interleaved(ask, count) for _ in range(1 if is_search else rounds)]
+        ratios = [statistics.median(one["many"]) / statistics.median(one["few"]) for one in found]
+        medians = {
+            name: statistics.median(statistics.median(one[name]) for one in found) for name in ask
+        }
+        figure, met = statistics.median(ratios), None
+        if not is_search:
+            met = figure <= 1.5
+        table.add(
+            f"{which}: {many:,} / {FEW:,} messages",
+            f"{figure:.2f}" if is_search else client.spread(ratios),
+            f"{medians['many']:.1f} ms, {medians['few']:.1f} ms",
+            "" if is_search else "at most 1.5",
+            met,
+        )
+
+
+def _filled(place: Place, count: int) -> tuple[str, tuple[people.Person, people.Person]]:
+    """A server whose account has so many messages; a member and an admin."""
+    values = place.settings(f"history-{count}")
+    place.app(values)
+    app = create_app(values)
+    own = people.sign_in(app, 1)[0]
+    others = people.sign_in(app, 9)
+    admin = people.sign_in(app, 1, is_admin=True)[0]
+    rows.fill_history(app, count, own, others)
+    return values["PUBLIC_URL"], (own, admin)

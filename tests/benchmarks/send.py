@@ -1,0 +1,159 @@
+"""One send through the page, beside the bare view and beside the one call that it is about."""
+
+import itertools
+import statistics
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import requests
+import sqlalchemy as sa
+from flask import Flask
+
+from tests.benchmarks import client, people
+from tests.benchmarks.people import Person
+from tests.benchmarks.serving import BODY, Place
+from tests.benchmarks.table import Table
+from webapp import create_app
+from webapp.account import FRESH
+from webapp.database import now, rows_changed, transaction
+from webapp.models import KeptAnswer
+
+HEADERS = {"Authorization": "Bearer a", "Accept": "application/json"}
+PEOPLE = 10
+"""They send in turn, so that nobody sends more in a day than people do."""
+PAGE, BARE, ANEW, DIRECT = "page", "bare, kept connection", "bare, new connection", "direct call"
+OLD, SHOWN = "page, extensions asked for again", "its result page"
+
+
+def measure(place: Place, times: int, rounds: int) -> Table:
+    """All at once in turn, `times` a round; the median of the rounds' ratios counts."""
+    table = Table("One send")
+    plain = Scene(place, "send", tls=False)
+    for delay_ms in (0, 50):
+        found = plain.measure(times if delay_ms == 0 else max(10, times // 3), rounds, delay_ms)
+        _tell(table, f"{delay_ms} ms upstream", found)
+        if delay_ms == 0:
+            _ratio(table, "send / bare view, kept connection", found, PAGE, BARE, 2.0)
+            _ratio(table, "send / bare view, new connection", found, PAGE, ANEW, 2.0)
+            _ratio(table, "send / direct call", found, PAGE, DIRECT, None)
+        else:
+            _ratio(table, "send / direct call, 50 ms upstream", found, PAGE, DIRECT, 1.3)
+            _ratio(table, "the same, extensions asked for again", found, OLD, DIRECT, None)
+    tls = Scene(place, "tls", tls=True)
+    found = tls.measure(times, rounds, 0)
+    _tell(table, "TLS upstream", found)
+    _ratio(table, "send / bare view, new connection, TLS", found, PAGE, ANEW, 1.0)
+    _ratio(table, "send / bare view, kept connection, TLS", found, PAGE, BARE, None)
+    return table
+
+
+class Scene:
+    """The app, the bare app and people, before the stand-in with or without TLS."""
+
+    def __init__(self, place: Place, name: str, *, tls: bool) -> None:
+        self._upstream = place.upstream
+        values = place.settings(name, tls=tls)
+        place.app(values)
+        _, bare_url = place.bare(values)
+        self._app = create_app(values)
+        self._people = itertools.cycle(people.sign_in(self._app, PEOPLE))
+        self._numbers = people.numbers()
+        self._page, self._bare = (
+            client.Connection(values["PUBLIC_URL"]),
+            client.Connection(bare_url),
+        )
+        self._direct = requests.Session()
+        self._direct.trust_env = False
+        self._direct.verify = str(place.upstream.bundle)
+        self._api_url = values["SIPGATE_API_URL"]
+        self._shown = b""
+
+    def measure(self, times: int, rounds: int, delay_ms: float) -> list[dict[str, list[float]]]:
+        self._upstream.reset(delay_ms)
+        self._round(5)
+        found = []
+        for _ in range(rounds):
+            self._upstream.reset(delay_ms)
+            found.append(self._round(times))
+            self._check(times)
+        return found
+
+    def _round(self, times: int) -> dict[str, list[float]]:
+        """Forms are made beforehand, each for one send; pages are opened, as people do."""
+        senders = [next(self._people) for _ in range(times)]
+        for person in dict.fromkeys(senders):
+            opened = self._page.ask(client.get("/", person.headers))
+            assert opened.status == 200, opened
+        send, later = (
+            iter([(p, people.send_request(self._app, p, next(self._numbers))) for p in senders])
+            for _ in range(2)
+        )
+        fields = {"sms_id": "s0", "recipient": BODY["recipient"], "message": people.TEXT}
+        pooled, anew = (
+            client.post("/pooled", {"Host": "127.0.0.1"}, fields),
+            client.post("/anew", {"Host": "127.0.0.1"}, fields),
+        )
+        contestants: Mapping[str, Callable[[], object]] = {
+            PAGE: lambda: self._send(*next(send)),
+            SHOWN: lambda: self._expect(self._page, self._shown, 200),
+            BARE: lambda: self._expect(self._bare, pooled, 303),
+            ANEW: lambda: self._expect(self._bare, anew, 303),
+            DIRECT: self._call,
+        }
+        taken = client.interleaved(contestants, times)
+        taken[OLD] = []
+        for person, request in itertools.islice(later, self._later(times)):
+            _forget_extensions(self._app)
+            sent = partial(self._send, person, request)
+            taken[OLD].append(client.timed_ms(sent))
+        return taken
+
+    def _later(self, times: int) -> int:
+        return min(times, max(5, times // 5))
+
+    def _send(self, person: Person, request: bytes) -> None:
+        answer = self._expect(self._page, request, 303)
+        self._shown = client.get(answer.location, person.headers)
+
+    def _expect(self, at: client.Connection, request: bytes, status: int) -> client.Answer:
+        answer = at.ask(request)
+        assert answer.status == status, (answer.status, answer.body[:2000])
+        return answer
+
+    def _call(self) -> None:
+        body = {**BODY, "message": people.TEXT}
+        url = f"{self._api_url}/sessions/sms"
+        assert self._direct.post(url, json=body, headers=HEADERS, timeout=20).status_code == 204
+
+    def _check(self, times: int) -> None:
+        """Every send reached the stand-in, once."""
+        state = self._upstream.state()
+        sent = times + self._later(times)
+        assert state["recipients"] == sent + 1, state
+        assert state["sends"] == sent + 3 * times, state
+
+
+def _forget_extensions(app: Flask) -> None:
+    with app.app_context(), transaction() as rows:
+        rows_changed(rows, sa.update(KeptAnswer).values(fetched_at=now() - FRESH))
+
+
+def _tell(table: Table, where: str, rounds: list[dict[str, list[float]]]) -> None:
+    for name in rounds[0]:
+        medians = [statistics.median(one[name]) for one in rounds]
+        tail = statistics.median(client.percentile(one[name], 95) for one in rounds)
+        table.add(f"{where}: {name}", f"{client.spread(medians)} ms", f"95 %: {tail:.2f} ms")
+
+
+def _ratio(
+    table: Table,
+    what: str,
+    rounds: list[dict[str, list[float]]],
+    ours: str,
+    other: str,
+    most: float | None,
+) -> None:
+    ratios = [statistics.median(one[ours]) / statistics.median(one[other]) for one in rounds]
+    found = statistics.median(ratios)
+    target = f"at most {most}" if most else ""
+    table.add(what, client.spread(ratios), "", target, found <= most if most else None)
