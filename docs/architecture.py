@@ -58,6 +58,7 @@ ROWS: dict[str, dict[str, str]] = {
     },
     "Stored": {
         "models": "tables",
+        "schema": "its version",
         "database": "transactions",
         "extensions": "what is shared",
         "outcomes": "the words for them",

@@ -23,7 +23,7 @@ LAYERS = (
     ("security", "entries"),
     ("sipgate",),
     ("database",),
-    ("models",),
+    ("models", "schema"),
     ("i18n", "login_server", "submissions", "record"),
     ("oauth", "tokens", "installation"),
     ("account", "members", "claims"),

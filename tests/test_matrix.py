@@ -22,7 +22,6 @@ NOT_YET = {
     "F45": "`make chaos`; a small run is tests/test_chaos.py",
     "F62": "tests/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",
-    "F66": "10,000 recipients at once come with lists",
 }
 
 

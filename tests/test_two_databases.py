@@ -18,10 +18,11 @@ from tests.raw_servers import another_tab, expect, in_parallel, wait_until
 from tests.servers import CuttingProxy, cutting_proxy
 from tests.worker import send_to_many, work
 from webapp import claims, create_app, installation, members, sending, submissions, waiting
-from webapp.database import SchemaError, now, schema_state, transaction, upgrade_schema
+from webapp.database import now, transaction
 from webapp.extensions import db
 from webapp.models import Batch, Draft, Member, Message, Slowdown, TokenSet
 from webapp.outcomes import Outcome
+from webapp.schema import SchemaError, schema_state, upgrade_schema
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 from webapp.sipgate import Identity, Person

@@ -9,11 +9,11 @@ from flask.cli import AppGroup, with_appcontext
 
 from webapp import (
     account,
-    database,
     housekeeping,
     installation,
     members,
     recipients,
+    schema,
     sending,
     sipgate,
     sms,
@@ -24,11 +24,12 @@ from webapp import (
 )
 from webapp.account import Extensions, Trouble
 from webapp.answers import SipgateError
-from webapp.database import SchemaError, now
+from webapp.database import now
 from webapp.extensions import db, settings
 from webapp.models import Member, Message
 from webapp.outcomes import Outcome
 from webapp.recipients import RecipientRefused
+from webapp.schema import SchemaError
 from webapp.sending import DailyLimitReached, NewMessage, OnHold
 from webapp.sipgate import Person
 from webapp.sms import TextRefused
@@ -83,7 +84,7 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
 def _owner() -> tuple[Member, PersonalToken]:
     """Whose token it is. The message is stored as this member's."""
     try:
-        database.upgrade_schema()
+        schema.upgrade_schema()
     except SchemaError as error:
         raise click.ClickException(str(error)) from None
     if not settings.sipgate_token_id or not settings.sipgate_token:
@@ -155,7 +156,7 @@ def backup(target: Path) -> None:
 @with_appcontext
 def hold() -> None:
     """Send nothing until `release`. The first step after restoring a PostgreSQL backup."""
-    database.upgrade_schema()
+    schema.upgrade_schema()
     installation.hold()
     click.echo("On hold: nothing is sent.")
 
@@ -164,7 +165,7 @@ def hold() -> None:
 @with_appcontext
 def release() -> None:
     """Send again. What is past its tolerance is asked about, not sent."""
-    database.upgrade_schema()
+    schema.upgrade_schema()
     waiting.mark_missed()
     installation.release_hold()
     click.echo("Released: planned and queued messages are sent again.")

@@ -6,7 +6,6 @@ survive a power loss); and no transaction may be open while we wait for sipgate.
 """
 
 import base64
-import fcntl
 import hashlib
 import os
 import threading
@@ -40,17 +39,12 @@ POSTGRESQL_LINE = {
     "tcp_user_timeout": 15_000,
     "options": f"-c lock_timeout={BUSY_MS}",
 }
-MIGRATION_LOCK = 0x7465616D736D73
-"""The number of PostgreSQL's advisory lock: "teamsms"."""
 AWAY = (sa.exc.OperationalError, sa.exc.TimeoutError)
 """What a database that is away, busy or restarting raises: at the statement, or at the pool."""
-_migrating = threading.Event()
+migrating = threading.Event()
+"""Set while tables are changed: SQLite makes them anew, which references would forbid."""
 _writing = threading.RLock()
 Row = TypeVar("Row")
-
-
-class SchemaError(RuntimeError):
-    """The database does not fit this version of the app. `str()` is a sentence for the operator."""
 
 
 def now() -> datetime:
@@ -262,7 +256,7 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
             "journal_mode = WAL",
             "synchronous = FULL",
             # SQLite changes a table by making it anew, which its references would forbid.
-            f"foreign_keys = {'OFF' if _migrating.is_set() else 'ON'}",
+            f"foreign_keys = {'OFF' if migrating.is_set() else 'ON'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
         # SQLite's own knows only ASCII: a search for "ölmann" would not find "Ölmann".
@@ -291,67 +285,6 @@ def _prepare_postgresql(engine: sa.Engine) -> None:
         connection.adapters.register_dumper(str, NulSafe)
 
 
-def schema_state() -> str:
-    """`current`, `older` (or empty) or `newer` than this app."""
-    with db.engine.connect() as connection:
-        context = sa.inspect(connection)
-        if not context.has_table("alembic_version"):
-            return "older"
-        found = set(connection.scalars(sa.text("SELECT version_num FROM alembic_version")))
-    known = {script.revision for script in alembic.script_directory.walk_revisions()}
-    if found - known:
-        return "newer"
-    return "current" if found == set(alembic.script_directory.get_heads()) else "older"
-
-
-def upgrade_schema() -> None:
-    """Bring the schema up to date, one process at a time; refuse one that is newer than we are.
-
-    Raises `SchemaError`, also for a database that cannot be read or written.
-    """
-    try:
-        with _migration_lock():
-            state = schema_state()
-            if state == "newer":
-                raise SchemaError(
-                    "The database was made by a newer version of Team SMS; start that version."
-                )
-            if state == "older":
-                _upgrade()
-            # A database that cannot be written is found out now, not by the first message.
-            with transaction() as rows:
-                rows.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
-    except sa.exc.DBAPIError as error:
-        raise _unusable(error) from None
-    except OSError as error:
-        raise SchemaError(f"The database cannot be used: {error.strerror}.") from None
-
-
-def _unusable(error: sa.exc.DBAPIError) -> SchemaError:
-    reason = str(error.orig).partition("\n")[0].rstrip(".")
-    return SchemaError(f"The database cannot be used: {reason}.")
-
-
-def _upgrade() -> None:
-    db.engine.dispose()
-    _migrating.set()
-    try:
-        alembic.upgrade()
-    finally:
-        _migrating.clear()
-        db.engine.dispose()
-
-
-def require_current_schema() -> None:
-    """For processes that do not migrate: refuse any schema but ours, raising `SchemaError`."""
-    try:
-        state = schema_state()
-    except sa.exc.DBAPIError as error:
-        raise _unusable(error) from None
-    if state != "current":
-        raise SchemaError(f"The database's schema is {state} than this version; start the web app.")
-
-
 def beside_database(app: Flask, suffix: str) -> str:
     """A file of ours beside the SQLite database, with its name: two apps never meet in it.
 
@@ -365,39 +298,6 @@ def beside_database(app: Flask, suffix: str) -> str:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     mark = hashlib.sha256(str(url).encode()).hexdigest()[:8]  # `str` leaves the password out
     return str(folder / f"{url.database}-{mark}.{suffix}")
-
-
-@contextmanager
-def _migration_lock() -> Iterator[None]:
-    """One process migrates at a time; the others wait until it is done."""
-    url = db.engine.url
-    if url.get_backend_name() == "postgresql":
-        with _autocommit(db.engine) as connection:
-            connection.execute(sa.text("SET lock_timeout = 0"))
-            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
-            yield
-        # The lock ended with its connection.
-        return
-    if not url.database:
-        yield
-        return
-    path = f"{url.database}.migrating"
-    with open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _autocommit(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A connection outside the pool, without a transaction around it."""
-    outside = sa.create_engine(
-        engine.url,
-        poolclass=sa.NullPool,
-        isolation_level="AUTOCOMMIT",
-        connect_args=POSTGRESQL_LINE,
-    )
-    with outside.connect() as connection:
-        yield connection
 
 
 def close_connections() -> None:

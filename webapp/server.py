@@ -13,9 +13,9 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from webapp import create_app, database, installation, metrics, sending
+from webapp import create_app, database, installation, metrics, schema, sending
 from webapp.config import Settings
-from webapp.database import SchemaError
+from webapp.schema import SchemaError
 from webapp.worker import EmbeddedWorker
 
 GRACE_S = 30
@@ -104,7 +104,7 @@ def main() -> None:
     try:
         app = create_app()
         with app.app_context():
-            database.upgrade_schema()
+            schema.upgrade_schema()
             installation.settle_in()
             sending.settle_stale()
             metrics.forget_ended_processes(database.beside_database(app, "metrics"))

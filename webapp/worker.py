@@ -11,9 +11,9 @@ from typing import Any
 from flask import Flask
 from huey.consumer import Consumer
 
-from webapp import create_app, database, installation
-from webapp.database import SchemaError
+from webapp import create_app, installation, schema
 from webapp.extensions import queue
+from webapp.schema import SchemaError
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ def main() -> None:
     try:
         app = create_app()
         with app.app_context():
-            database.require_current_schema()
+            schema.require_current_schema()
             installation.settle_in()
     except SchemaError as error:
         sys.exit(f"Team SMS cannot start its worker: {error}")

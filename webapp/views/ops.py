@@ -3,7 +3,7 @@
 from flask import Blueprint, abort, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webapp import database, installation, members, metrics, oauth, sms
+from webapp import database, installation, members, metrics, oauth, schema, sms
 from webapp.config import VERSION
 from webapp.extensions import settings
 from webapp.i18n import LOCALES, keep_locale
@@ -77,7 +77,7 @@ def readyz() -> ResponseReturnValue:
     """The database answers, has this version's schema, and a worker is alive."""
     if not database.is_reachable():
         return {"status": "no database"}, 503
-    state = database.schema_state()
+    state = schema.schema_state()
     if state != "current":
         return {"status": f"the database's schema is {state}"}, 503
     if not installation.has_worker():
