@@ -18,7 +18,7 @@ def main() -> int:
     """Measure the chosen parts and print their tables; the exit code says nothing of targets."""
     options = _options()
     quick = options.quick
-    times, rounds = (20, 2) if quick else (300, 5)
+    times, rounds = (20, 2) if quick else (150, 5)
     parts: dict[str, Callable[[Place], Table]] = {
         "send": lambda at: send.measure(at, times, rounds),
         "pages": lambda at: pages.measure(at, times, rounds, many=20_000 if quick else pages.MANY),

@@ -41,16 +41,23 @@ class Answer:
         return ""
 
 
+MAX_IDLE_S = 2.0
+"""The server keeps a connection open for 5 s."""
+
+
 class Connection:
-    """A kept connection, opened again when the server has closed it."""
+    """A kept connection, opened again when it was idle for so long that the server may close it."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
         self._socket: socket.socket | None = None
+        self._last_used = 0.0
 
     def ask(self, request: bytes) -> Answer:
         """Send a prepared request and read the whole answer."""
+        if time.monotonic() - self._last_used > MAX_IDLE_S:
+            self.close()
         if self._socket is None:
             self._socket = socket.create_connection(self._address, timeout=60)
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -63,6 +70,7 @@ class Connection:
         found = lowered.partition(b"content-length:")[2].partition(b"\r\n")[0].strip()
         while len(body) < int(found or 0):
             body += self._read()
+        self._last_used = time.monotonic()
         if b"connection: close" in lowered:
             self.close()
         return Answer(int(head.split(b" ", 2)[1]), head.decode("latin-1"), body)

@@ -88,7 +88,7 @@ def _history(place: Place, table: Table, times: int, rounds: int, many: int) -> 
         }
         is_search = which in SEARCHES
         client.interleaved(ask, 1 if is_search else 10)
-        count = max(3, times // 50) if is_search else times
+        count = max(3, times // 50) if is_search else max(10, times // 3)
         found = [client.interleaved(ask, count) for _ in range(1 if is_search else rounds)]
         ratios = [statistics.median(one["many"]) / statistics.median(one["few"]) for one in found]
         medians = {
