@@ -35,7 +35,8 @@ TLS_TESTS := access bad_input faults_login faults_pages headers members_apart ow
 test-tls: $(VENV)/dev $(CATALOGS) ## the tests of sign-in, forms and headers once more, with the app behind HTTPS
 	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
 		$(TLS_TESTS:%=tests/test_%.py) tests/browser --ignore tests/browser/test_every_page.py \
-		--ignore tests/browser/test_counter.py --ignore tests/browser/test_outcomes.py
+		--ignore tests/browser/test_counter.py --ignore tests/browser/test_outcomes.py \
+		--ignore tests/browser/test_weight.py
 
 test-postgresql: $(VENV)/dev $(CATALOGS) ## the tests once more, on a real PostgreSQL that pip brings
 	TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
