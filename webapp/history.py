@@ -5,9 +5,9 @@ and each is answered from an index, so that a page costs the same with a million
 (a search by words apart, which reads on until a page is full).
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,12 +46,17 @@ class Which:
 
 def page(which: Which, member: Member, *, before: Message | None, limit: int) -> list[Message]:
     """The newest of the chosen messages, or those older than `before`."""
-    query = _query(which, member)
-    if before is not None:
-        query = query.where(
-            sa.tuple_(Message.created_at, Message.id) < sa.tuple_(before.created_at, before.id)
-        )
-    return list(db.session.scalars(query.limit(limit)))
+    # Each outcome by itself: only so can an index find a rare one among very many messages.
+    alone = [replace(which, outcomes=(one,)) for one in dict.fromkeys(which.outcomes)] or [which]
+    found: list[Message] = []
+    for one in alone:
+        query = _query(one, member)
+        if before is not None:
+            query = query.where(
+                sa.tuple_(Message.created_at, Message.id) < sa.tuple_(before.created_at, before.id)
+            )
+        found += db.session.scalars(query.limit(limit)).all()
+    return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[:limit]
 
 
 def every(which: Which, member: Member) -> Iterator[list[Message]]:
@@ -70,18 +75,28 @@ def every(which: Which, member: Member) -> Iterator[list[Message]]:
 def ahead(member: Member, number: str = "") -> list[Message]:
     """What has not gone yet or is planned at sipgate, the next one first; at most 20."""
     at = now()
-    time = sa.func.coalesce(Message.send_at, Message.created_at)
-    still = Message.outcome.in_(STILL_HERE)
-    planned = sa.and_(
+    still = sa.select(Message).where(Message.outcome.in_(STILL_HERE))
+    planned = sa.select(Message).where(
         Message.outcome == Outcome.SCHEDULED,
         # sipgate plans no further ahead, so that older rows need not be looked at.
         Message.created_at > at - MAX_AHEAD,
         Message.send_at > at,
     )
-    query = sa.select(Message).where(members.visible_messages(member), sa.or_(still, planned))
+    # Two questions: SQLite answers one that says "or" by reading all of the member's messages.
+    found = [one for query in (still, planned) for one in _next_of(query, member, number)]
+    return sorted(found, key=_when_and_id)[:AHEAD_LIMIT]
+
+
+def _next_of(query: sa.Select[Message], member: Member, number: str) -> Sequence[Message]:
+    query = query.where(members.visible_messages(member))
     if number:
         query = query.where(Message.account_id == member.account_id, Message.recipient == number)
-    return list(db.session.scalars(query.order_by(time, Message.id).limit(AHEAD_LIMIT)))
+    time = sa.func.coalesce(Message.send_at, Message.created_at)
+    return db.session.scalars(query.order_by(time, Message.id).limit(AHEAD_LIMIT)).all()
+
+
+def _when_and_id(message: Message) -> tuple[datetime, str]:
+    return message.send_at or message.created_at, message.id
 
 
 def counts(member: Member) -> Mapping[Outcome, int]:
@@ -111,9 +126,14 @@ def writers(member: Member) -> list[Member]:
 
 
 def _query(which: Which, member: Member) -> sa.Select[Message]:
+    """Of one outcome at most: see `page`."""
     query = sa.select(Message).where(members.visible_messages(member))
+    last: sa.ColumnElement[str] = sa.type_coerce(Message.id, sa.String)
     if which.outcomes:
-        query = query.where(Message.outcome.in_(which.outcomes))
+        query = query.where(Message.outcome == which.outcomes[0])
+        # No plain column: with it, SQLite would rather have the whole order from the index without
+        # the outcome, and read from the newest on until it has found enough.
+        last = Message.id.concat("")
     if which.number:
         # Named with its account, as the index has it.
         query = query.where(
@@ -123,7 +143,7 @@ def _query(which: Which, member: Member) -> sa.Select[Message]:
         query = query.where(Message.member_id.in_(_members_of(member, Member.sub == which.by)))
     if which.words:
         query = query.where(_mentions(which.words, member))
-    return query.order_by(Message.created_at.desc(), Message.id.desc())
+    return query.order_by(Message.created_at.desc(), last.desc())
 
 
 def _mentions(words: str, member: Member) -> sa.ColumnElement[bool]:
