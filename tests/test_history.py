@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.worker import send_to_many, work
 from webapp.database import transaction
+from webapp.extensions import db
 from webapp.models import Message
 from webapp.outcomes import Outcome
 from webapp.simulator.server import Simulator
@@ -277,3 +279,27 @@ def test_a_batchs_messages_are_found_too(app: Flask, anna: Browser) -> None:
     send_to_many(anna, 3, "To three")
     work(app)
     assert listed(anna, q="three") == ["To three"] * 3
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("path", ["/messages", "/messages?outcome=unknown&outcome=paused"])
+def test_outcomes_are_read_from_their_index_however_many_others_there_are(
+    app: Flask, anna: Browser, path: str
+) -> None:
+    asked: list[tuple[str, Any]] = []
+    with app.app_context():
+        engine = db.engine
+    sa.event.listen(
+        engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
+    )
+    anna.get(path)
+    about = [one for one in asked if "messages.outcome" in one[0].partition("WHERE")[2]]
+    assert about
+    with engine.connect() as connection:
+        for statement, values in about:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+            searches = [row[3] for row in plan if row[3].startswith("SEARCH messages")]
+            assert searches
+            assert all("outcome=?" in search for search in searches), (statement, searches)

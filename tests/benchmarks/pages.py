@@ -10,11 +10,15 @@ from tests.benchmarks.table import Table
 from webapp import create_app
 
 FEW, MANY = 1_000, 1_000_000
+RARE = "/messages?outcome=unknown&outcome=paused&outcome=missed"
+"""The link "messages need you": there are none."""
 LISTS = {
     "own list": "/messages",
     "own list, filtered by outcome": "/messages?outcome=refused",
+    "own list, filtered by outcomes there are none of": RARE,
     "account's list (admin)": "/messages",
     "account's list, filtered by outcome": "/messages?outcome=refused",
+    "account's list, filtered by outcomes there are none of": RARE,
 }
 SEARCHES = {
     "own list, search for a common word": "/messages?q=garden",
