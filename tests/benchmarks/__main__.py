@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,13 +11,14 @@ from tests.benchmarks import crowd, pages, send, start, worker
 from tests.benchmarks.serving import Place, fsync_ms, machine, place
 from tests.benchmarks.table import Table
 
-SIZES = [1_000, 20_000]
 CONCURRENCY = 16
 
 
 def main() -> int:
     """Measure the chosen parts and print their tables; the exit code says nothing of targets."""
     options = _options()
+    # What was started ends with us, however we end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     quick = options.quick
     times, rounds = (20, 2) if quick else (150, 5)
     parts: dict[str, Callable[[Place], Table]] = {
@@ -25,7 +27,7 @@ def main() -> int:
         "crowd": lambda at: crowd.measure(at, 300 if quick else 2_000, rounds),
         "worker": lambda at: worker.measure(
             at,
-            [300] if quick else SIZES,
+            [300] if quick else [int(size) for size in options.sizes.split(",")],
             CONCURRENCY,
             databases=options.databases.split(","),
         ),
@@ -55,6 +57,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--parts", default="", help="send,pages,crowd,worker,start; empty: all")
     parser.add_argument("--databases", default="sqlite,postgresql", help="for the worker")
+    parser.add_argument("--sizes", default="1000,20000", help="of the worker's queues")
     parser.add_argument("--quick", action="store_true", help="small numbers: does it run at all?")
     return parser.parse_args()
 
