@@ -30,6 +30,7 @@ ROWS: dict[str, dict[str, str]] = {
         "housekeeping": "what must end",
     },
     "Messages": {
+        "outbox": "forms, taken once",
         "sending": "writes outcomes",
         "claims": "who sends it",
         "waiting": "planned, queued",

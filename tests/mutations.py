@@ -46,7 +46,7 @@ MUTATIONS = (
         "a form's token is unique",
         (
             (
-                "sending.py",
+                "outbox.py",
                 "    used = Submission(\n        id=submission.id,",
                 "    used = Submission(\n        id=secrets.token_hex(16),",
             ),
@@ -57,9 +57,9 @@ MUTATIONS = (
         "a token is bound to its content",
         (
             (
-                "sending.py",
-                "if used.content_hash != content_hash or used.member_id",
-                "if used.member_id",
+                "outbox.py",
+                "(used.content_hash, used.member_id) != (content_hash, submission.member_id)",
+                "used.member_id != submission.member_id",
             ),
         ),
         (
@@ -79,15 +79,15 @@ MUTATIONS = (
         "a claim is committed before anything is sent",
         (
             (
-                "sending.py",
+                "outbox.py",
                 "        _insert(member, batch, messages, used)\n",
-                "        early = attempt(messages[0], credentials)\n"
+                "        early = sending.attempt(messages[0], credentials)\n"
                 "        _insert(member, batch, messages, used)\n",
             ),
             (
-                "sending.py",
-                "        deliver(messages[0], credentials)\n    return Submitted(",
-                "        settle(messages[0], early)\n    return Submitted(",
+                "outbox.py",
+                "        sending.deliver(messages[0], credentials)\n    return Submitted(",
+                "        sending.settle(messages[0], early)\n    return Submitted(",
             ),
         ),
         (

@@ -21,6 +21,7 @@ from werkzeug.serving import make_server
 
 from tests.conftest import ON_POSTGRESQL, database_url
 from tests.pages import Browser, Page
+from webapp.database import release
 from webapp.simulator import Arrival, Simulator, running_simulator
 from webapp.sipgate import Sipgate
 
@@ -117,6 +118,7 @@ def limit(
         pool_size=64,
         send_deadline_s=send_s,
         read_deadline_s=read_s,
+        before_waiting=release,
     )
     app.extensions["sipgate"] = client
     return client

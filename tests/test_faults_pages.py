@@ -242,7 +242,8 @@ def test_f24_whatever_sipgate_says_of_extensions_is_a_list_or_an_error_of_ours(
     value: Any, app: Flask, sipgate: Simulator
 ) -> None:
     sipgate.fail_next("extensions", answer_of(value))
-    found = _asked(lambda auth: app.extensions["sipgate"].extensions(auth, "w0"), sipgate)
+    client = app.extensions["sipgate"]
+    found = _asked(app, lambda auth: client.extensions(auth, "w0"), sipgate)
     for item in found or ():
         f"{item.id}{item.alias}{item.caller_id}".encode()
         assert item.can_reply in (True, False)
@@ -256,17 +257,18 @@ def test_f24_whatever_sipgate_says_of_people_is_a_person_or_an_error_of_ours(
     client = app.extensions["sipgate"]
     sipgate.fail_next("userinfo", answer_of(identity))
     sipgate.fail_next("user", answer_of(person))
-    who = _asked(client.identity, sipgate)
+    who = _asked(app, client.identity, sipgate)
     if who:
         f"{who.sub}{who.account_id}".encode()
-    found = _asked(lambda auth: client.person(auth, "w0"), sipgate)
+    found = _asked(app, lambda auth: client.person(auth, "w0"), sipgate)
     if found:
         found.name.encode()
 
 
-def _asked(call: Callable[[Authorization], Any], sipgate: Simulator) -> Any:
+def _asked(app: Flask, call: Callable[[Authorization], Any], sipgate: Simulator) -> Any:
     try:
-        return call(Authorization.bearer(sipgate.access_token("anna")))
+        with app.app_context():
+            return call(Authorization.bearer(sipgate.access_token("anna")))
     except SipgateError:
         return None
 

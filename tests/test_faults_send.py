@@ -557,7 +557,8 @@ def test_f20_every_status_means_yes_no_or_unknown_and_is_asked_once(
         sipgate.fail_next("send", Fault(status, deliver=200 <= status < 300))
         to = f"+4917604069{status}"
         try:
-            client.send_sms(token, extension_id="s0", recipient=to, text="Hello", send_at=None)
+            with app.app_context():
+                client.send_sms(token, extension_id="s0", recipient=to, text="Hello", send_at=None)
             found[status] = "accepted"
         except Unauthorized:
             found[status] = "unauthorized"
@@ -660,5 +661,5 @@ def test_f23_an_endless_answer_is_judged_by_its_status_in_little_memory(
 def pack_the_bomb(app: Flask, sipgate: Simulator) -> None:
     """The simulator makes its bomb once; that is not what is measured."""
     sipgate.fail_next("userinfo", Fault(mode="gzip_bomb"))
-    with pytest.raises(SipgateError):
+    with app.app_context(), pytest.raises(SipgateError):
         app.extensions["sipgate"].identity(Authorization.bearer(sipgate.access_token("anna")))

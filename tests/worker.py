@@ -4,6 +4,7 @@ from flask import Flask
 
 from tests.pages import Browser, Page
 from webapp import tasks
+from webapp.database import release
 from webapp.extensions import queue
 from webapp.sipgate import Sipgate
 
@@ -29,6 +30,7 @@ def impatient(app: Flask, deadline_s: float = 0.5) -> None:
         pool_size=8,
         send_deadline_s=deadline_s,
         read_deadline_s=deadline_s,
+        before_waiting=release,
     )
 
 

@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined
 
 from webapp.cli import setup_cli
 from webapp.config import PROJECT, SettingError, Settings
-from webapp.database import beside_database, setup_database
+from webapp.database import beside_database, release, setup_database
 from webapp.extensions import csrf
 from webapp.i18n import setup_i18n
 from webapp.login_server import setup_login_server
@@ -53,7 +53,7 @@ def _assemble(config: Mapping[str, str]) -> Flask:
     setup_security(app)
     setup_database(app)
     setup_metrics(app, beside_database(app, "metrics"))
-    setup_sipgate(app)
+    setup_sipgate(app, before_waiting=release)
     setup_login_server(app)
     setup_members(app)
     csrf.init_app(app)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from webapp import sipgate, tokens
 from webapp.answers import Refused, SipgateError
-from webapp.database import now, put, release, rows_changed, transaction
+from webapp.database import now, put, rows_changed, transaction
 from webapp.extensions import db
 from webapp.login_server import LoginAway
 from webapp.models import BrowserSession, KeptAnswer, Member
@@ -60,6 +60,7 @@ class Known:
     value: Any
     trouble: Trouble = Trouble.NONE
     fetched_at: datetime | None = None
+    asked_at: datetime | None = None
 
 
 def extensions(member: Member, credentials: Credentials) -> Extensions:
@@ -105,9 +106,7 @@ def members_to_read_for() -> list[int]:
     query = sa.select(BrowserSession.member_id).where(
         BrowserSession.last_seen_at > at - HERE_SINCE, ~asked
     )
-    found = list(db.session.scalars(query.distinct()))
-    release()
-    return found
+    return list(db.session.scalars(query.distinct()))
 
 
 def ask(
@@ -128,7 +127,8 @@ def ask(
     at = now()
     if known.fetched_at and known.fetched_at > at - fresh:
         return known
-    if known.trouble == Trouble.AWAY and _asked_at(member, kind) > at - ASK_AGAIN_AFTER:
+    left_in_peace = known.asked_at and known.asked_at > at - ASK_AGAIN_AFTER
+    if known.trouble == Trouble.AWAY and left_in_peace:
         return known
     try:
         value = tokens.with_one_refresh(credentials, call)
@@ -144,14 +144,19 @@ def ask(
 
 def kept(member: Member, kind: str) -> Known:
     """The last answer of a kind, without asking."""
-    found = db.session.get(KeptAnswer, (member.id, kind), populate_existing=True)
-    release()
+    found = db.session.execute(_KEPT, {"of": member.id, "what": kind}).first()
     if found is None:
         return Known(None)
-    value = found.value or {"value": None, "trouble": Trouble.AWAY}
-    is_old = found.fetched_at != found.asked_at
-    trouble = Trouble.AWAY if is_old else Trouble(value["trouble"])
-    return Known(value.get("value"), trouble, found.fetched_at)
+    said, fetched_at, asked_at = found
+    value = said or {"value": None, "trouble": Trouble.AWAY}
+    trouble = Trouble.AWAY if fetched_at != asked_at else Trouble(value["trouble"])
+    return Known(value.get("value"), trouble, fetched_at, asked_at)
+
+
+# For every page; built once, as in `claims.py`.
+_KEPT = sa.select(KeptAnswer.value, KeptAnswer.fetched_at, KeptAnswer.asked_at).where(
+    KeptAnswer.member_id == sa.bindparam("of"), KeptAnswer.kind == sa.bindparam("what")
+)
 
 
 def look_again(account_id: str) -> None:
@@ -168,12 +173,6 @@ def look_again(account_id: str) -> None:
             .where(KeptAnswer.kind == "extensions", KeptAnswer.member_id.in_(colleagues))
             .values(fetched_at=old, asked_at=old),
         )
-
-
-def _asked_at(member: Member, kind: str) -> datetime:
-    found = db.session.get(KeptAnswer, (member.id, kind))
-    release()
-    return found.asked_at if found else now() - FRESH
 
 
 def _still_kept(member: Member, kind: str) -> Known:

@@ -6,7 +6,7 @@ The messages carry the outcomes; a batch only says whether the worker may go on.
 import sqlalchemy as sa
 
 from webapp import waiting
-from webapp.database import now, release, rows_changed, transaction
+from webapp.database import now, rows_changed, transaction
 from webapp.extensions import db
 from webapp.models import Batch, Member, Message
 from webapp.outcomes import STUCK, WAITING, Outcome, Reason
@@ -63,6 +63,4 @@ def outcome_counts(batch_id: str) -> dict[Outcome, int]:
         .where(Message.batch_id == batch_id)
         .group_by(Message.outcome)
     )
-    counts = {outcome: count for outcome, count in db.session.execute(query)}
-    release()
-    return counts
+    return {outcome: count for outcome, count in db.session.execute(query)}

@@ -12,9 +12,9 @@ from webapp import (
     housekeeping,
     installation,
     members,
+    outbox,
     recipients,
     schema,
-    sending,
     sipgate,
     sms,
     times,
@@ -27,10 +27,10 @@ from webapp.answers import SipgateError
 from webapp.database import now
 from webapp.extensions import db, settings
 from webapp.models import Member, Message
+from webapp.outbox import DailyLimitReached, NewMessage, OnHold
 from webapp.outcomes import Outcome
 from webapp.recipients import RecipientRefused
 from webapp.schema import SchemaError
-from webapp.sending import DailyLimitReached, NewMessage, OnHold
 from webapp.sipgate import Person
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused
@@ -71,7 +71,7 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     member, token = _owner()
     new = _checked(member, token, extension_id, recipient, text, at)
     try:
-        message_id = sending.submit_from_command_line(new, member=member, credentials=token)
+        message_id = outbox.submit_from_command_line(new, member=member, credentials=token)
     except OnHold:
         raise click.ClickException(words.on_hold()) from None
     except DailyLimitReached:

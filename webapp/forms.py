@@ -18,9 +18,9 @@ from webapp.account import Extensions
 from webapp.database import now
 from webapp.extensions import settings
 from webapp.message_templates import MAX_NAME_CHARACTERS
+from webapp.outbox import NewMessage
 from webapp.recipients import NumberKind, RecipientRefused
 from webapp.senders import Senders
-from webapp.sending import NewMessage
 from webapp.sipgate import Extension
 from webapp.sms import TextRefused
 from webapp.times import TimeRefused

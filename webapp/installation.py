@@ -14,18 +14,20 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import now, put, release, transaction
+from webapp.database import now, put, transaction
 from webapp.extensions import db
 from webapp.models import Installation, Worker
 from webapp.record import Did, note
 
 BEAT_EVERY_S = 10
-_HOLD_REASON = (
-    sa.select(Installation.hold_reason).where(Installation.id == 1).with_for_update(read=True)
-)
 STOPPED_AFTER = timedelta(seconds=45)
 """A worker unheard of for this long counts as dead; pages say so within a minute."""
 FORGET_WORKER_AFTER = timedelta(days=1)
+
+# For every page or message; built once, as in `claims.py`.
+_HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
+_HOLD_REASON_TO_STAY = _HOLD_REASON.with_for_update(read=True)
+_LAST_BEAT = sa.select(sa.func.max(Worker.beat_at))
 
 
 class Hold(StrEnum):
@@ -51,14 +53,12 @@ def settle_in() -> None:
 
 
 def hold_state() -> Hold:
-    reason = db.session.scalar(sa.select(Installation.hold_reason).where(Installation.id == 1))
-    release()
-    return Hold(reason or "")
+    return Hold(db.session.scalar(_HOLD_REASON) or "")
 
 
 def is_on_hold(rows: Session) -> bool:
     """The same, inside a transaction that is about to claim: `hold` waits for its end."""
-    return bool(rows.scalar(_HOLD_REASON))
+    return bool(rows.scalar(_HOLD_REASON_TO_STAY))
 
 
 def hold() -> None:
@@ -121,8 +121,7 @@ def sign_off(worker_id: str) -> None:
 
 def has_worker() -> bool:
     """Whether any worker was alive a moment ago."""
-    last = db.session.scalar(sa.select(sa.func.max(Worker.beat_at)))
-    release()
+    last = db.session.scalar(_LAST_BEAT)
     return last is not None and last > now() - STOPPED_AFTER
 
 
@@ -132,6 +131,4 @@ def _home() -> str:
     if url.get_backend_name() == "sqlite":
         return str(Path(url.database or "").resolve())
     query = "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"
-    found = str(db.session.scalar(sa.text(query)))
-    release()
-    return found
+    return str(db.session.scalar(sa.text(query)))

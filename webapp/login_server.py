@@ -164,6 +164,7 @@ def revoke(refresh_token: str | None) -> None:
         "client_secret": settings.sipgate_client_secret,
         "refresh_token": refresh_token,
     }
+    release()
     with wire.exchange(LOGOUT_DEADLINE_S, MAX_ANSWER_BYTES), requests.Session() as session:
         wire.prepare(session, current_app.extensions["login_transport"])
         try:

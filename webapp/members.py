@@ -20,7 +20,7 @@ from werkzeug.routing import RequestRedirect
 
 from webapp import login_server, oauth, sipgate, tokens
 from webapp.answers import SipgateError
-from webapp.database import AWAY, now, put, release, rows_changed, transaction
+from webapp.database import AWAY, now, put, rows_changed, transaction
 from webapp.extensions import csrf, db, settings
 from webapp.login_server import Grant, LoginAway
 from webapp.models import Batch, BrowserSession, Member, Message, TokenSet
@@ -287,7 +287,6 @@ def _load_session() -> BrowserSession | None:
     at = now()
     said = {"hash": oauth.hashed(sid), "seen": at - IDLE_LIMIT, "begun": at - ABSOLUTE_LIMIT}
     found = db.session.scalar(_OPEN_SESSION, said)
-    release()
     if found is None or (found.checked_at < at - LOOK_EVERY and not _is_still_welcome(found)):
         return None
     if found.last_seen_at < at - SEEN_EVERY:

@@ -15,7 +15,7 @@ from babel.core import get_global
 from flask_babel import gettext, ngettext
 
 from webapp import account, contacts, members, recipients, sms, times
-from webapp.database import now, release
+from webapp.database import now
 from webapp.extensions import db, settings
 from webapp.forms import ComposeForm
 from webapp.i18n import country_name, money, phone, sender, when
@@ -39,7 +39,7 @@ class Question:
 
 def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
     """What to ask about a valid form; empty when it may go at once."""
-    asked = [
+    return [
         *_many(form),
         *_placeholders(form),
         *_balance(form, member),
@@ -50,8 +50,6 @@ def questions_about(form: ComposeForm, member: Member, submission: SubmissionId)
         *_landline(form),
         *_own_number(form),
     ]
-    release()
-    return asked
 
 
 def unanswered(asked: list[Question], confirm: str) -> bool:
@@ -121,14 +119,8 @@ def _balance(form: ComposeForm, member: Member) -> Iterator[Question]:
 
 def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
     """The same text went to the same number a moment ago."""
-    query = sa.select(Message).where(
-        Message.account_id == member.account_id,
-        Message.recipient.in_(form.numbers),
-        Message.text == form.text,
-        Message.created_at > now() - SAME_AGAIN_WITHIN,
-        Message.outcome.not_in(NOT_GONE),
-    )
-    found = list(db.session.scalars(query.order_by(Message.created_at.desc()).limit(MAX_NAMED)))
+    said = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
+    found = list(_messages(_SAME_AGAIN, form, member, said))
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
@@ -141,19 +133,41 @@ def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
 def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
     midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
-    query = (
-        sa.select(Message)
-        .where(
-            Message.account_id == member.account_id,
-            Message.member_id != member.id,
-            Message.recipient.in_(form.numbers),
-            Message.outcome.not_in(NOT_GONE),
-            sa.or_(Message.created_at > midnight, Message.outcome.in_(WAITING)),
-        )
-        .order_by(Message.created_at.desc())
-    )
-    for message in db.session.scalars(query.limit(MAX_NAMED)):
+    said = {"of": member.id, "since": midnight}
+    for message in _messages(_COLLEAGUE, form, member, said):
         yield Question(f"colleague-{message.id[:12]}", _colleague_sentence(message, member))
+
+
+def _messages(
+    query: sa.Select[Message], form: ComposeForm, member: Member, said: dict[str, object]
+) -> sa.ScalarResult[Message]:
+    """The newest messages to the form's numbers, of the member's account, that have not failed."""
+    said |= {"account": member.account_id, "numbers": form.numbers}
+    return db.session.scalars(query, said)
+
+
+# For every send; built once, as in `claims.py`. A list in a statement is written out at each use,
+# so only what differs stands in one.
+_TO_THESE = (
+    sa.select(Message)
+    .where(
+        Message.account_id == sa.bindparam("account"),
+        Message.recipient.in_(sa.bindparam("numbers", expanding=True)),
+        *(Message.outcome != outcome for outcome in NOT_GONE),
+    )
+    .order_by(Message.created_at.desc())
+    .limit(MAX_NAMED)
+)
+_SAME_AGAIN = _TO_THESE.where(
+    Message.text == sa.bindparam("text"), Message.created_at > sa.bindparam("since")
+)
+_COLLEAGUE = _TO_THESE.where(
+    Message.member_id != sa.bindparam("of"),
+    sa.or_(
+        Message.created_at > sa.bindparam("since"),
+        *(Message.outcome == outcome for outcome in WAITING),
+    ),
+)
 
 
 def _colleague_sentence(message: Message, member: Member) -> str:

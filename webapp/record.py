@@ -6,7 +6,7 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import now, put, release, transaction
+from webapp.database import insert, now, put, transaction
 from webapp.extensions import db
 from webapp.models import Alarm, Event, Member, Message
 
@@ -53,16 +53,15 @@ def note(
     detail: str = "",
 ) -> None:
     """Add a line, in the caller's transaction: what was not done is not recorded."""
-    rows.add(
-        Event(
-            kind=kind,
-            account_id=member.account_id if member else "",
-            member_id=member.id if member else None,
-            message_id=message.id if message else None,
-            batch_id=batch_id,
-            note=detail[:100],
-        )
+    event = Event(
+        kind=kind,
+        account_id=member.account_id if member else "",
+        member_id=member.id if member else None,
+        message_id=message.id if message else None,
+        batch_id=batch_id,
+        note=detail[:100],
     )
+    insert(rows, event)
 
 
 def alarm(kind: AlarmKind) -> None:
@@ -73,6 +72,4 @@ def alarm(kind: AlarmKind) -> None:
 
 def alarms() -> list[AlarmKind]:
     query = sa.select(Alarm.kind).where(Alarm.last_at > now() - ALARM_SHOWN_FOR)
-    found = [AlarmKind(kind) for kind in db.session.scalars(query.order_by(Alarm.kind))]
-    release()
-    return found
+    return [AlarmKind(kind) for kind in db.session.scalars(query.order_by(Alarm.kind))]

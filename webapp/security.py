@@ -50,6 +50,8 @@ def setup_security(app: Flask) -> None:
         WTF_CSRF_SECRET_KEY=settings.secret_key[-1],
         # Checked by `members`, after it has looked whether there is a session at all.
         WTF_CSRF_CHECK_DEFAULT=False,
+        # Every sentence of a form is ours: WTForms' own would be read anew for each (measured).
+        WTF_I18N_ENABLED=False,
         SEND_FILE_MAX_AGE_DEFAULT=YEAR_S,
     )
     if settings.trusted_proxy_hops:

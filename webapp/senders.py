@@ -17,13 +17,14 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from webapp import account, installation, sipgate, tokens
 from webapp.account import Trouble
 from webapp.answers import OutcomeUnknown, Refused, SipgateError, Unreachable
-from webapp.database import now, release, transaction
+from webapp.database import now, transaction
 from webapp.extensions import db, settings
 from webapp.login_server import LoginAway
 from webapp.models import KeptAnswer, Member
+from webapp.outbox import ContentChanged, OnHold
 from webapp.outcomes import Outcome, Reason
 from webapp.record import Did, alarm, note
-from webapp.sending import ALARMS, ContentChanged, OnHold, Result
+from webapp.sending import ALARMS, Result
 from webapp.sipgate import CallerId
 from webapp.submissions import SubmissionId
 from webapp.tokens import Credentials, SignInEnded
@@ -98,7 +99,6 @@ def earlier(submission: SubmissionId, content_hash: str) -> Result | None:
     kept = db.session.get(
         KeptAnswer, (submission.member_id, _kind(submission)), populate_existing=True
     )
-    release()
     if kept is None or kept.value is None:
         return None
     if kept.value["content"] != content_hash:

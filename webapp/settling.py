@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from webapp import sipgate, tokens
 from webapp.answers import SipgateError
-from webapp.database import now, release, rows_changed, transaction
+from webapp.database import now, rows_changed, transaction
 from webapp.entries import HistoryEntry
 from webapp.extensions import db
 from webapp.login_server import LoginAway
@@ -113,7 +113,6 @@ def _has_rival(message: Message) -> bool:
         )
         .limit(1)
     )
-    release()
     return rival is not None
 
 

@@ -11,7 +11,7 @@ import base64
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -125,7 +125,10 @@ class Authorization:
 
 
 class Sipgate:
-    """The client. One per process; safe to share between threads. Limits in seconds."""
+    """The client. One per process; safe to share between threads. Limits in seconds.
+
+    `before_waiting` is called before each request: to let go of what must not be held meanwhile.
+    """
 
     def __init__(
         self,
@@ -134,8 +137,10 @@ class Sipgate:
         pool_size: int,
         send_deadline_s: float = SEND_DEADLINE_S,
         read_deadline_s: float = READ_DEADLINE_S,
+        before_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._api_url = api_url
+        self._before_waiting = before_waiting
         self._adapter = wire.DeadlineAdapter(pool_size)
         self._threads = threading.local()
         self._send_deadline_s = send_deadline_s
@@ -253,6 +258,7 @@ class Sipgate:
         self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
     ) -> None:
         """The one request of a call that changes something or costs money."""
+        self._before_waiting()
         with wire.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
                 response = self._request(method, path, auth, json_body=body)
@@ -276,6 +282,7 @@ class Sipgate:
         query: Mapping[str, str] | None = None,
         max_bytes: int = MAX_LIST_BYTES,
     ) -> Mapping[str, Any]:
+        self._before_waiting()
         with wire.exchange(self._read_deadline_s, max_bytes):
             try:
                 response = self._request("GET", path, auth, query=query)
@@ -323,9 +330,13 @@ class Sipgate:
         return session
 
 
-def setup_sipgate(app: Flask) -> None:
+def setup_sipgate(app: Flask, *, before_waiting: Callable[[], None]) -> None:
     settings = app.config["SETTINGS"]
-    app.extensions["sipgate"] = Sipgate(settings.sipgate_api_url, pool_size=settings.web_threads)
+    app.extensions["sipgate"] = Sipgate(
+        settings.sipgate_api_url,
+        pool_size=settings.web_threads,
+        before_waiting=before_waiting,
+    )
 
 
 def client() -> Sipgate:

@@ -130,8 +130,6 @@ def newest_for(member_id: int, rows: Session | None = None) -> TokenSetCredentia
     """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
     transaction, if it has one open."""
     found = (rows or db.session).scalar(_NEWEST, {"of": member_id})
-    if rows is None:
-        release()
     return TokenSetCredentials(found) if found else None
 
 
@@ -140,7 +138,6 @@ def lacks_scope(credentials: Credentials, scope: str) -> bool:
     if not isinstance(credentials, TokenSetCredentials):
         return False
     found = db.session.get(TokenSet, credentials.token_set_id)
-    release()
     return found is not None and bool(found.scope) and scope not in found.scope.split()
 
 
@@ -148,7 +145,6 @@ def newest_with_scope(member_id: int, scope: str) -> TokenSetCredentials | None:
     """The newest living sign-in that was granted a permission."""
     query = sa.select(TokenSet).where(TokenSet.member_id == member_id, _is_living())
     found = db.session.scalars(query.order_by(TokenSet.id.desc())).all()
-    release()
     return next((TokenSetCredentials(one.id) for one in found if scope in one.scope.split()), None)
 
 
@@ -174,9 +170,7 @@ def left_with_nothing_to_do() -> list[int]:
     query = sa.select(TokenSet.id).where(
         TokenSet.leaving_at.is_not(None), _is_living(), TokenSet.member_id.not_in(busy)
     )
-    found = list(db.session.scalars(query))
-    release()
-    return found
+    return list(db.session.scalars(query))
 
 
 def keep_alive() -> None:
@@ -191,7 +185,6 @@ def keep_alive() -> None:
         .group_by(TokenSet.member_id)
     )
     found = list(db.session.scalars(sa.select(TokenSet).where(TokenSet.id.in_(newest))))
-    release()
     for tokens in found:
         end = tokens.refresh_expires_at
         lifetime = end - tokens.refreshed_at if end else KEEP_ALIVE_EVERY * 2
@@ -254,7 +247,7 @@ def _read(token_set_id: int) -> TokenSet:
         _ONE, {"wanted": token_set_id}, execution_options={"populate_existing": True}
     )
     tokens = found.one()
-    release()
+    release()  # who waits for somebody else's refresh looks again, and must see what is new
     return tokens
 
 

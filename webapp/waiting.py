@@ -1,7 +1,7 @@
 """Messages that wait: planned ones, queued ones, and those that wait for a person's click.
 
 Every change is a conditional UPDATE on the outcome: withdrawing and sending cannot both win.
-With `sending.py` and `settling.py` the only writer of outcomes.
+With `outbox.py`, `sending.py` and `settling.py` the only writer of outcomes.
 """
 
 import logging
@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp import sending, sms, tokens
-from webapp.claims import MAX_UNKNOWNS_IN_A_ROW, tolerance
-from webapp.database import AWAY, detached, forget, now, put, release, rows_changed, transaction
+from webapp.claims import MAX_UNKNOWNS_IN_A_ROW, locked, tolerance
+from webapp.database import AWAY, detached, forget, now, put, rows_changed, transaction
 from webapp.extensions import db
 from webapp.models import Batch, Member, Message, Slowdown, TokenSet
+from webapp.outbox import NewMessage, handover_lead
 from webapp.outcomes import STUCK, WAITING, Outcome, Reason
 from webapp.record import Did, note
-from webapp.sending import NewMessage, Result, handover_lead
+from webapp.sending import Result
 
 log = logging.getLogger(__name__)
 
@@ -96,13 +97,11 @@ def sweep() -> Due:
         .distinct()
     )
     looks = sa.select(Message.id).where(Message.outcome == Outcome.UNKNOWN, Message.look_at <= at)
-    found = Due(
+    return Due(
         list(db.session.scalars(singles.order_by(Message.due_at).limit(SWEEP_LIMIT))),
         [id_ for id_ in db.session.scalars(batches.limit(SWEEP_LIMIT)) if id_],
         list(db.session.scalars(looks.limit(SWEEP_LIMIT))),
     )
-    release()
-    return found
 
 
 def mark_missed() -> None:
@@ -118,7 +117,6 @@ def mark_missed() -> None:
     )
     waiting = (Message.outcome.in_((*WAITING, Outcome.PAUSED)), late)
     if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is None:
-        release()
         return
     with transaction() as rows:
         count = rows_changed(
@@ -137,18 +135,20 @@ def handover_at(message: Message) -> datetime | None:
         .order_by(TokenSet.id.desc())
         .limit(1)
     )
-    release()
     planned = message.due_at or message.send_at - handover_lead()
     return min(planned, end - TOKEN_SET_RESERVE) if end else planned
 
 
 def waiting_count(member_id: int) -> int:
-    query = sa.select(sa.func.count()).select_from(Message)
-    found = db.session.scalar(
-        query.where(Message.member_id == member_id, Message.outcome.in_(WAITING))
-    )
-    release()
-    return found or 0
+    return db.session.scalar(_WAITING_COUNT, {"of": member_id}) or 0
+
+
+# For every page; built once, as in `claims.py`.
+_WAITING_COUNT = (
+    sa.select(sa.func.count())
+    .select_from(Message)
+    .where(Message.member_id == sa.bindparam("of"), Message.outcome.in_(WAITING))
+)
 
 
 def pause_waiting_of(member_id: int, reason: Reason) -> int:
@@ -315,7 +315,9 @@ def _tell_batch(rows: Session, message: Message, result: Result) -> bool:
     """
     if message.batch_id is None:
         return False
-    batch = rows.get_one(Batch, message.batch_id, populate_existing=True, with_for_update=True)
+    batch = locked(rows, message.batch_id)
+    if batch is None:  # erased meanwhile
+        return False
     if result.outcome == Outcome.UNKNOWN:
         batch.unknowns_in_a_row += 1
     else:
@@ -339,7 +341,6 @@ def _pause_without_sign_in() -> None:
     if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is not None:
         with transaction() as rows:
             pause(rows, lost, Reason.SIGN_IN_ENDED)
-    release()
 
 
 def _hand_over_before_tokens_end() -> None:
@@ -362,4 +363,3 @@ def _hand_over_before_tokens_end() -> None:
     if db.session.scalar(sa.select(Message.id).where(*early).limit(1)) is not None:
         with transaction() as rows:
             rows_changed(rows, sa.update(Message).where(*early).values(due_at=now()))
-    release()

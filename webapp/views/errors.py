@@ -18,9 +18,9 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from webapp import members, sending, submissions
+from webapp import members, outbox, submissions
 from webapp.database import AWAY, forget
-from webapp.sending import ContentChanged, Submitted
+from webapp.outbox import ContentChanged, Submitted
 from webapp.submissions import SubmissionId
 from webapp.tokens import SignInEnded
 from webapp.views import messages
@@ -113,7 +113,7 @@ def database_error(error: Exception) -> ResponseReturnValue:
 def _taken_before(submission: SubmissionId) -> Submitted | None:
     """What this very form has become: what may have been sent is not called unsent."""
     try:
-        return sending.find_submission(submission, submissions.content_hash(_typed()))
+        return outbox.find_submission(submission, submissions.content_hash(_typed()))
     except ContentChanged:
         return None
 

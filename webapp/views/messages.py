@@ -13,6 +13,7 @@ from webapp import (
     contacts,
     members,
     message_templates,
+    outbox,
     questions,
     sending,
     settling,
@@ -26,8 +27,8 @@ from webapp.extensions import db, limiter, settings
 from webapp.forms import ComposeForm, compose_form
 from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
+from webapp.outbox import ContentChanged, DailyLimitReached, OnHold, Submitted
 from webapp.outcomes import NEEDS_SOMEBODY, STUCK, WAITING, Outcome
-from webapp.sending import ContentChanged, DailyLimitReached, OnHold, Submitted
 from webapp.submissions import SubmissionId
 
 blueprint = Blueprint("messages", __name__)
@@ -78,7 +79,7 @@ def create(member: Member) -> ResponseReturnValue:
         return kept_form(member, note, 422)
     content = submissions.content_hash(request.form)
     try:
-        taken = sending.find_submission(submission, content)
+        taken = outbox.find_submission(submission, content)
         if taken is None:
             form = form_of(member)
             if not form.validate():
@@ -86,10 +87,10 @@ def create(member: Member) -> ResponseReturnValue:
             asked = questions.questions_about(form, member, submission)
             if questions.unanswered(asked, request.form.get("confirm", "")):
                 # The same form may have been taken meanwhile, and be what the question is about.
-                taken = sending.find_submission(submission, content)
+                taken = outbox.find_submission(submission, content)
                 if taken is None:
                     return form_page(member, submission, form=form, asked=asked, status=409)
-            taken = taken or sending.submit(
+            taken = taken or outbox.submit(
                 form.checked(),
                 member=member,
                 submission=submission,
@@ -126,7 +127,7 @@ def test(member: Member) -> ResponseReturnValue:
     # Its own id, made from the form's and the text: pressed twice, it is one test.
     own = submissions.test_of(submission, form.test_content)
     try:
-        taken = sending.submit(
+        taken = outbox.submit(
             [form.test_message()],
             member=member,
             submission=own,
@@ -373,6 +374,12 @@ def _as_json(message: Message) -> dict[str, Any]:
 
 def needs_somebody(member: Member) -> int:
     """How many of the member's messages wait for a click."""
-    query = sa.select(sa.func.count()).select_from(Message)
-    mine = (Message.member_id == member.id, Message.outcome.in_(NEEDS_SOMEBODY))
-    return db.session.scalar(query.where(*mine)) or 0
+    return db.session.scalar(_NEEDS_SOMEBODY, {"of": member.id}) or 0
+
+
+# For every page; built once, as in `claims.py`.
+_NEEDS_SOMEBODY = (
+    sa.select(sa.func.count())
+    .select_from(Message)
+    .where(Message.member_id == sa.bindparam("of"), Message.outcome.in_(NEEDS_SOMEBODY))
+)

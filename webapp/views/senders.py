@@ -11,9 +11,10 @@ from webapp.extensions import limiter, settings
 from webapp.forms import CodeForm, SenderForm
 from webapp.i18n import sender
 from webapp.models import Member
+from webapp.outbox import ContentChanged, OnHold
 from webapp.outcomes import Outcome, Reason
 from webapp.senders import TEXT_SENDER_ID, Place, Senders
-from webapp.sending import ContentChanged, OnHold, Result
+from webapp.sending import Result
 from webapp.sipgate import CallerId, Extension
 
 blueprint = Blueprint("senders", __name__)
