@@ -51,7 +51,7 @@ check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 SUBMISSIONS ?= 10000
 KILLS ?= 30
 SEED ?= 1
-chaos: $(VENV)/dev $(CATALOGS) ## send under faults and kills, and compare with a ledger (docs/chaos.md; 15 minutes)
+chaos: $(VENV)/dev $(CATALOGS) ## send under faults and kills, and compare with a ledger (docs/chaos.md; 25 minutes)
 	@$(BIN)/python -m tests.chaos --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
 
 scale-test: SUBMISSIONS := 1300

@@ -11,7 +11,7 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.pages import Browser, Page
-from tests.worker import impatient, send_to_many, work
+from tests.worker import counts, impatient, send_to_many, work
 from webapp import claims, tokens, waiting
 from webapp.database import now, transaction
 from webapp.extensions import db
@@ -21,12 +21,6 @@ from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
 ONE = "+491713920050"
-
-
-def counts(browser: Browser, page: Page) -> Counter[str]:
-    """A batch's outcomes, by its JSON twin."""
-    twin = browser.get(page.path, headers={"Accept": "application/json"}).json
-    return Counter({outcome: count for outcome, count in twin["counts"].items() if count})
 
 
 def plan(browser: Browser, to: str = ONE, *, in_hours: float = 2) -> Page:

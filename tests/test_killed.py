@@ -21,12 +21,12 @@ from flask import Flask
 from tests import servers
 from tests.chaos.processes import Program
 from tests.conftest import MakeApp, values_for
-from tests.pages import Browser, Page
+from tests.pages import Browser
 from tests.raw_servers import cookie_of, expect, wait_until
-from tests.worker import send_to_many, work
+from tests.worker import arrived, counts, put_clocks_back, send_to_many, work
 from webapp.database import now, transaction
 from webapp.extensions import db
-from webapp.models import Batch, KeptAnswer, Message, TokenSet
+from webapp.models import KeptAnswer, TokenSet
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -35,25 +35,6 @@ START_S = 30
 """Longer than a process takes to start on a busy machine."""
 FULL = 2
 """What SQLite calls `synchronous=FULL`."""
-
-
-def counts(browser: Browser, page: Page) -> Counter[str]:
-    """A batch's outcomes, by its JSON twin."""
-    twin = browser.get(page.path, headers={"Accept": "application/json"}).json
-    return Counter({outcome: count for outcome, count in twin["counts"].items() if count})
-
-
-def arrived(sipgate: Simulator) -> Counter[str]:
-    """Texts that arrived, by recipient."""
-    return Counter(one.recipient for one in sipgate.world.arrivals if one.accepted)
-
-
-def put_clocks_back(app: Flask) -> None:
-    """As if two minutes had passed: what a dead process was sending is stale, batches are idle."""
-    past = now() - timedelta(minutes=2)
-    with app.app_context(), transaction() as rows:
-        rows.execute(sa.update(Message).values(sending_since=past))
-        rows.execute(sa.update(Batch).values(active_at=past))
 
 
 Start = Callable[..., Program]

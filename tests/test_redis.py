@@ -1,6 +1,5 @@
 """A real Redis wakes workers and counts requests; whatever happens to it, nothing is lost."""
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -13,10 +12,10 @@ from flask import Flask
 from tests import servers
 from tests.chaos.processes import Program
 from tests.conftest import MakeApp, values_for
-from tests.pages import Browser, Page
+from tests.pages import Browser
 from tests.raw_servers import wait_until
 from tests.servers import Redis
-from tests.worker import send_to_many
+from tests.worker import arrived, counts, send_to_many
 from webapp import tasks
 from webapp.database import now, transaction
 from webapp.models import Batch
@@ -55,16 +54,6 @@ def start(tmp_path: Path, sipgate: Simulator) -> Iterator[Start]:
     yield start
     for program in started:
         program.kill()
-
-
-def counts(browser: Browser, page: Page) -> Counter[str]:
-    """A batch's outcomes, by its JSON twin."""
-    twin = browser.get(page.path, headers={"Accept": "application/json"}).json
-    return Counter({outcome: count for outcome, count in twin["counts"].items() if count})
-
-
-def arrived(sipgate: Simulator) -> Counter[str]:
-    return Counter(one.recipient for one in sipgate.world.arrivals if one.accepted)
 
 
 def is_ready(browser: Browser) -> bool:

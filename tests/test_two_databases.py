@@ -1,9 +1,7 @@
 """What must hold on SQLite and on PostgreSQL alike, and what only a server can do to us."""
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,12 +11,12 @@ from flask import Flask
 from tests import servers
 from tests.chaos.processes import Program
 from tests.conftest import MakeApp, database_name, values_for
-from tests.pages import Browser, Page
+from tests.pages import Browser
 from tests.raw_servers import another_tab, expect, in_parallel, wait_until
 from tests.servers import CuttingProxy, cutting_proxy
-from tests.worker import send_to_many, work
+from tests.worker import arrived, counts, put_clocks_back, send_to_many, work
 from webapp import claims, create_app, installation, members, sending, submissions, waiting
-from webapp.database import now, transaction
+from webapp.database import transaction
 from webapp.extensions import db
 from webapp.models import Batch, Draft, Member, Message, Slowdown, TokenSet
 from webapp.outcomes import Outcome
@@ -51,17 +49,6 @@ def annas(server_app: Flask, sipgate: Simulator) -> Browser:
     browser = Browser(server_app, sipgate)
     browser.sign_in("anna")
     return browser
-
-
-def counts(browser: Browser, page: Page) -> Counter[str]:
-    """A batch's outcomes, by its JSON twin."""
-    twin = browser.get(page.path, headers={"Accept": "application/json"}).json
-    return Counter({outcome: count for outcome, count in twin["counts"].items() if count})
-
-
-def arrived(sipgate: Simulator) -> Counter[str]:
-    """Texts that arrived, by recipient."""
-    return Counter(one.recipient for one in sipgate.world.arrivals if one.accepted)
 
 
 def together(count: int, call: Callable[[], object]) -> list[object]:
@@ -255,14 +242,6 @@ def test_f51_postgresql_restarted_again_and_again_doubles_and_loses_nothing(
     with server_app.app_context():
         query = sa.select(Message.recipient).where(Message.outcome == Outcome.ACCEPTED)
         assert set(db.session.scalars(query)) <= set(arrived(sipgate))
-
-
-def put_clocks_back(app: Flask) -> None:
-    """As if two minutes had passed: what a dead process was sending is stale, batches are idle."""
-    past = now() - timedelta(minutes=2)
-    with app.app_context(), transaction() as rows:
-        rows.execute(sa.update(Message).values(sending_since=past, due_at=past))
-        rows.execute(sa.update(Batch).values(active_at=past))
 
 
 @pytest.fixture

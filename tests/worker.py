@@ -1,11 +1,17 @@
 """The worker, one step at a time: what huey's consumer would do, in the test's own thread."""
 
+from collections import Counter
+from datetime import timedelta
+
+import sqlalchemy as sa
 from flask import Flask
 
 from tests.pages import Browser, Page
 from webapp import tasks
-from webapp.database import release
+from webapp.database import now, release, transaction
 from webapp.extensions import queue
+from webapp.models import Batch, Message
+from webapp.simulator import Simulator
 from webapp.sipgate import Sipgate
 
 
@@ -42,3 +48,22 @@ def send_to_many(browser: Browser, count: int, text: str = "Hello") -> Page:
     assert button is not None
     data = {**question.fields(), "confirm": str(button["value"])}
     return browser.follow(browser.post("/messages", data, status=303))
+
+
+def counts(browser: Browser, page: Page) -> Counter[str]:
+    """A batch's outcomes, by its JSON twin."""
+    twin = browser.get(page.path, headers={"Accept": "application/json"}).json
+    return Counter({outcome: count for outcome, count in twin["counts"].items() if count})
+
+
+def arrived(sipgate: Simulator) -> Counter[str]:
+    """Texts that arrived, by recipient."""
+    return Counter(one.recipient for one in sipgate.world.arrivals if one.accepted)
+
+
+def put_clocks_back(app: Flask) -> None:
+    """As if two minutes had passed: what a dead process was sending is stale, batches are idle."""
+    past = now() - timedelta(minutes=2)
+    with app.app_context(), transaction() as rows:
+        rows.execute(sa.update(Message).values(sending_since=past, due_at=past))
+        rows.execute(sa.update(Batch).values(active_at=past))

@@ -334,5 +334,6 @@ def _question(
         sentences=sentences,
         confirm=confirm,
         back_url=_list_url(extension.id),
+        kept_text=None,
     )
     return page, 409
