@@ -70,8 +70,8 @@ MUTATIONS = (
     Mutation(
         "a claim is conditional",
         (
-            ("claims.py", "chosen.where(Message.outcome.in_(WAITING), ", "chosen.where("),
-            ("claims.py", "            Message.outcome.in_(WAITING),\n", ""),
+            ("claims.py", "chosen.where(_WAITS, ", "chosen.where("),
+            ("claims.py", "scalar_subquery(), _WAITS)", "scalar_subquery())"),
         ),
         ("test_faults_worker.py::test_f60_a_message_that_is_too_late_is_asked_about",),
     ),

@@ -1,5 +1,6 @@
 """What every answer says to the browser, which hosts and sizes are served, and what is kept."""
 
+import gzip
 import hashlib
 import re
 from pathlib import Path
@@ -96,6 +97,31 @@ def test_an_error_on_our_side_is_a_hardened_page(
     assert "secret" not in response.text
     assert "Something broke on our side" in response.text
     assert "RuntimeError" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("site", "encodings", "is_packed"),
+    [
+        ("same-origin", "gzip, deflate, br", True),
+        ("none", "gzip", True),
+        ("cross-site", "gzip", False),  # its size would tell what stands in it
+        ("same-site", "gzip", False),
+        (None, "gzip", False),
+        ("same-origin", "gzip;q=0, br", False),
+        ("same-origin", None, False),
+    ],
+)
+def test_a_page_is_packed_unless_another_site_led_to_it(
+    anna: Browser, site: str | None, encodings: str | None, is_packed: bool
+) -> None:
+    asked = {"Sec-Fetch-Site": site, "Accept-Encoding": encodings}
+    headers = {name: value for name, value in asked.items() if value}
+    answer = anna.client.get("/help", base_url=anna.base_url, headers=headers)
+    assert (answer.headers.get("Content-Encoding") == "gzip") is is_packed
+    assert int(answer.headers["Content-Length"]) == len(answer.data)
+    body = gzip.decompress(answer.data) if is_packed else answer.data
+    assert body.rstrip().endswith(b"</html>")
+    assert_hardened(answer)
 
 
 # --- Static files -------------------------------------------------------------------------------

@@ -286,6 +286,23 @@ def test_a_batchs_messages_are_found_too(app: Flask, anna: Browser) -> None:
 def test_outcomes_are_read_from_their_index_however_many_others_there_are(
     app: Flask, anna: Browser, path: str
 ) -> None:
+    searches = searched(app, "messages.outcome", lambda: anna.get(path))
+    assert searches
+    assert all("outcome=?" in search for search in searches), searches
+
+
+def test_a_claim_reads_its_own_batch_however_much_is_queued_besides(
+    app: Flask, anna: Browser
+) -> None:
+    send_to_many(anna, 2)
+    searches = searched(app, "ORDER BY messages.position", lambda: work(app))
+    assert len(searches) >= 4
+    own = ("batch_id=?", "(id=?)")
+    assert all(any(by in search for by in own) for search in searches), searches
+
+
+def searched(app: Flask, about: str, act: Callable[[], object]) -> list[str]:
+    """How SQLite finds messages for the statements, caused by an act, whose condition has this."""
     asked: list[tuple[str, Any]] = []
     with app.app_context():
         engine = db.engine
@@ -294,12 +311,12 @@ def test_outcomes_are_read_from_their_index_however_many_others_there_are(
         "before_cursor_execute",
         lambda _connection, _cursor, statement, values, *_: asked.append((statement, values)),
     )
-    anna.get(path)
-    about = [one for one in asked if "messages.outcome" in one[0].partition("WHERE")[2]]
-    assert about
+    act()
+    chosen = [one for one in asked if about in one[0].partition("WHERE")[2]]
     with engine.connect() as connection:
-        for statement, values in about:
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-            searches = [row[3] for row in plan if row[3].startswith("SEARCH messages")]
-            assert searches
-            assert all("outcome=?" in search for search in searches), (statement, searches)
+        return [
+            str(row[3])
+            for statement, values in chosen
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+            if row[3].startswith("SEARCH messages")
+        ]

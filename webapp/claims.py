@@ -105,58 +105,64 @@ def _take(rows: Session, claim: sa.Update, attempt: str, **chosen: object) -> Me
     return rows.scalar(_TAKEN, {"message": taken}, execution_options=_AS_IT_IS) if taken else None
 
 
-# Built once, as making these statements anew took longer than running them; and the changes of the
-# tables themselves, as SQLAlchemy takes twice as long for those of its objects (both measured).
+# Built once, as making these statements anew took longer than running them; and the changes from
+# the tables' own columns, as SQLAlchemy takes three times as long for its objects' (both measured).
 _AS_IT_IS = {"populate_existing": True}
 _TAKEN = sa.select(Message).where(Message.id == sa.bindparam("message"))
 _LOCKED = sa.select(Batch).where(Batch.id == sa.bindparam("batch")).with_for_update()
 _MOVED = (
     sa.update(table(Batch))
-    .where(Batch.id == sa.bindparam("batch"))
+    .where(table(Batch).c.id == sa.bindparam("batch"))
     .values(active_at=sa.bindparam("at"))
 )
+_messages = table(Message).c
+_WAITS = sa.or_(*(_messages.outcome == outcome for outcome in WAITING))
 
 
 def _claim_of(chosen: sa.Select[str]) -> sa.Update:
-    at = sa.bindparam("at", type_=Message.due_at.type)
-    slow = sa.select(Slowdown.account_id).where(
-        Slowdown.account_id == Message.account_id, Slowdown.until > at
+    at = sa.bindparam("at", type_=_messages.due_at.type)
+    slowdowns = table(Slowdown).c
+    slow = sa.select(slowdowns.account_id).where(
+        slowdowns.account_id == _messages.account_id, slowdowns.until > at
     )
-    due = chosen.where(Message.outcome.in_(WAITING), Message.due_at <= at, ~slow.exists())
+    # Not by the index of what is due, which SQLite would prefer to the batch's own, and so read all
+    # that is queued for each claim (of 20,000: 18 ms, measured).
+    is_due = sa.func.coalesce(_messages.due_at, at) <= at
+    due = chosen.where(_WAITS, is_due, ~slow.exists())
+    lock = due.with_for_update(skip_locked=True, of=table(Message))
     return (
         sa.update(table(Message))
-        .where(
-            # A scalar is looked for once; PostgreSQL may run an `IN (… LIMIT 1)` again and again.
-            Message.id == due.with_for_update(skip_locked=True, of=Message).scalar_subquery(),
-            Message.outcome.in_(WAITING),
-        )
+        # A scalar is looked for once; PostgreSQL may run an `IN (… LIMIT 1)` again and again.
+        .where(_messages.id == lock.scalar_subquery(), _WAITS)
         .values(
             outcome=Outcome.SENDING,
             attempt=sa.bindparam("claimed_as"),
             sending_since=at,
-            first_tried_at=sa.func.coalesce(Message.first_tried_at, at),
-            tries=Message.tries + 1,
+            first_tried_at=sa.func.coalesce(_messages.first_tried_at, at),
+            tries=_messages.tries + 1,
         )
-        .returning(Message.id)
+        .returning(_messages.id)
     )
 
 
 def _in_time() -> sa.ColumnElement[bool]:
     """A planned message counts from its own time; a queued one is late only if its batch has stood
     still, for a batch that moves sets its own pace."""
-    planned = sa.and_(Message.outcome == Outcome.HELD, Message.expected_at > _LIMIT)
+    planned = sa.and_(_messages.outcome == Outcome.HELD, _messages.expected_at > _LIMIT)
     moves = sa.bindparam("moves", type_=sa.Boolean)
-    return sa.or_(planned, sa.and_(Message.outcome == Outcome.QUEUED, moves))
+    return sa.or_(planned, sa.and_(_messages.outcome == Outcome.QUEUED, moves))
 
 
-_LIMIT = sa.bindparam("limit", type_=Message.expected_at.type)
+_LIMIT = sa.bindparam("limit", type_=_messages.expected_at.type)
 _CLAIM = _claim_of(
-    sa.select(Message.id).where(Message.id == sa.bindparam("message"), Message.expected_at > _LIMIT)
+    sa.select(_messages.id).where(
+        _messages.id == sa.bindparam("message"), _messages.expected_at > _LIMIT
+    )
 )
 _CLAIM_NEXT = _claim_of(
-    sa.select(Message.id)
-    .where(Message.batch_id == sa.bindparam("batch"), _in_time())
-    .order_by(Message.position)
+    sa.select(_messages.id)
+    .where(_messages.batch_id == sa.bindparam("batch"), _in_time())
+    .order_by(_messages.position)
     .limit(1)
 )
 

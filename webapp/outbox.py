@@ -168,10 +168,10 @@ _USED = sa.select(
 ).where(Submission.id == sa.bindparam("form"))
 _LAST_EXTENSION = (
     sa.update(table(Member))
-    .where(Member.id == sa.bindparam("of"))
+    .where(table(Member).c.id == sa.bindparam("of"))
     .values(last_extension_id=sa.bindparam("extension"))
 )
-_DRAFT_GONE = sa.delete(table(Draft)).where(Draft.submission == sa.bindparam("form"))
+_DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bindparam("form"))
 _SENT_SINCE = (
     sa.select(sa.func.count())
     .select_from(Message)

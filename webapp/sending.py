@@ -177,12 +177,13 @@ def settle_stale() -> None:
 @lru_cache
 def _change_of(names: frozenset[str]) -> sa.Update:
     """A change of these columns, by the claimant: the columns' values come as `new_outcome`…"""
+    mine = table(Message).c
     return (
         sa.update(table(Message))
         .where(
-            Message.id == sa.bindparam("claimed"),
-            Message.outcome == Outcome.SENDING,
-            Message.attempt == sa.bindparam("claimed_as"),
+            mine.id == sa.bindparam("claimed"),
+            mine.outcome == Outcome.SENDING,
+            mine.attempt == sa.bindparam("claimed_as"),
         )
         .values({name: sa.bindparam(f"new_{name}") for name in names})
     )

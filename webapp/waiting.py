@@ -318,12 +318,13 @@ def _tell_batch(rows: Session, message: Message, result: Result) -> bool:
     batch = locked(rows, message.batch_id)
     if batch is None:  # erased meanwhile
         return False
+    is_first = not batch.is_open and result.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED)
     if result.outcome == Outcome.UNKNOWN:
         batch.unknowns_in_a_row += 1
-    else:
+    elif batch.unknowns_in_a_row:
         batch.unknowns_in_a_row = 0
-    is_first = not batch.is_open and result.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED)
-    batch.is_open = batch.is_open or is_first
+    if is_first:
+        batch.is_open = True
     rows.flush()
     reason = STOPS_BATCH.get(result.reason) if result.reason else None
     if batch.unknowns_in_a_row >= MAX_UNKNOWNS_IN_A_ROW:

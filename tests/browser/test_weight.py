@@ -1,12 +1,20 @@
 """What a visit costs: bytes over the wire, and patience."""
 
+import random
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from playwright.sync_api import Page, Route, expect
 
+from tests.browser.conftest import LiveApp
 from tests.browser.test_every_page import MOST_BYTES, MOST_SHIFT, SHIFT
 from tests.browser.visitor import Visitor
+from webapp.database import insert, now, transaction
+from webapp.models import Batch, Contact, Member, Message, new_id
+from webapp.outcomes import Outcome
 
 MOST_BYTES_AT_FIRST = 60 * 1024
 MOST_SCRIPT_BYTES = 8 * 1024
@@ -42,6 +50,65 @@ def test_the_first_page_with_all_its_files_is_light_and_the_next_ones_much_light
     # Another page, and the same one again: the files do not come a second time.
     for path in ("/help", "/"):
         assert 1_000 < bytes_of(someone.page, lambda path=path: someone.go(path)) <= MOST_BYTES  # type: ignore[misc]
+
+
+def test_long_lists_are_light_too(live_app: LiveApp, anna: Visitor) -> None:
+    lists = long_lists(live_app)
+    anna.go("/help")  # the files are there
+    anna.page.wait_for_timeout(300)
+    for path, count in lists.items():
+        sent = bytes_of(anna.page, lambda path=path: anna.page.goto(f"{anna.url}{path}"))  # type: ignore[misc]
+        assert anna.page.locator("main table tbody tr").count() == count
+
+        assert 1_000 < sent <= MOST_BYTES, path
+
+
+def long_lists(live_app: LiveApp) -> dict[str, int]:
+    """Fill what is listed, each row with words of its own; pages, and how many rows they show."""
+    chance = random.Random(1)
+
+    def words(count: int) -> str:
+        letters = (
+            chance.choices("enirstadhulcgmobwfkz", k=chance.randint(3, 11)) for _ in range(count)
+        )
+        return " ".join("".join(word) for word in letters)
+
+    with live_app.app.app_context(), transaction() as rows:
+        member = rows.scalars(sa.select(Member)).one()
+        batch = Batch(member_id=member.id, account_id=member.account_id)
+        insert(rows, batch)
+
+        def message(number: int, **values: Any) -> Message:
+            return Message(
+                member_id=member.id,
+                account_id=member.account_id,
+                extension_id="s0",
+                recipient=f"+49176{chance.randint(10_000_000, 99_999_999)}",
+                text=values.pop("text", None) or words(20),
+                segment_count=1,
+                outcome=Outcome.ACCEPTED,
+                created_at=now() - timedelta(minutes=number),
+                **values,
+            )
+
+        insert(rows, *(message(number) for number in range(60)))
+        text = words(20)
+        many = (message(n, batch_id=batch.id, position=n, text=text) for n in range(100))
+        insert(rows, *many)
+        contacts = (
+            Contact(
+                id=new_id(),
+                member_id=member.id,
+                name=words(2),
+                organization=words(2),
+                typed="",
+                number=f"+49176{chance.randint(10_000_000, 99_999_999)}",
+                is_private=False,
+            )
+            for _ in range(60)
+        )
+        insert(rows, *contacts)
+    return {"/messages": 50, f"/batches/{batch.id}": 100, "/contacts": 50}
 
 
 def test_scripts_and_styles_stay_small(anna: Visitor) -> None:
