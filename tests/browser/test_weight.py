@@ -59,7 +59,6 @@ def test_long_lists_are_light_too(live_app: LiveApp, anna: Visitor) -> None:
     for path, count in lists.items():
         sent = bytes_of(anna.page, lambda path=path: anna.page.goto(f"{anna.url}{path}"))  # type: ignore[misc]
         assert anna.page.locator("main table tbody tr").count() == count
-
         assert 1_000 < sent <= MOST_BYTES, path
 
 
