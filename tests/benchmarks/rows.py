@@ -102,7 +102,7 @@ def wake(app: Flask, batches: list[str]) -> None:
     tasks.setup_queue(app)
     with app.app_context():
         for batch_id in batches:
-            tasks.wake_batch(batch_id)
+            tasks.start_batch(batch_id)
 
 
 def outcomes(app: Flask) -> dict[str, int]:

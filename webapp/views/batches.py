@@ -64,7 +64,7 @@ def stop(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.post("/batches/<id>/resume")
 def resume(id: str, member: Member) -> ResponseReturnValue:
     batches.resume(own_or_404(Batch, id, member), member)
-    tasks.wake_batch(id)
+    tasks.start_batch(id)
     return redirect(url_for("batches.show", id=id), 303)
 
 

@@ -108,7 +108,7 @@ def create(member: Member) -> ResponseReturnValue:
     except OnHold:
         return form_page(member, submission, note=words.on_hold(), status=503)
     if taken.batch_id:
-        tasks.wake_batch(taken.batch_id)
+        tasks.start_batch(taken.batch_id)
     return redirect(page_of(taken), 303)
 
 
