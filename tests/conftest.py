@@ -65,10 +65,14 @@ def sipgate(simulator: Simulator) -> Iterator[Simulator]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Apps on PostgreSQL keep their queue's file in `instance`: the tests leave none there."""
+    """Apps on PostgreSQL keep their queue's file, and the folder of what they count, in `instance`:
+    the tests leave none there."""
     if not hasattr(session.config, "workerinput"):  # the others may still be using theirs
         for left in (PROJECT / "instance").glob(f"t{'[0-9a-f]' * 20}-*"):
-            left.unlink(missing_ok=True)
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def database_url(database: Path) -> str:

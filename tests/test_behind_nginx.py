@@ -17,7 +17,7 @@ import requests
 import trustme
 from requests.adapters import HTTPAdapter
 
-from tests.conftest import required_or_skip, values_for
+from tests.conftest import make_empty_database, required_or_skip, values_for
 from tests.real_servers import Client, free_port, running, running_server, wait_for
 from webapp.config import PROJECT
 from webapp.simulator import Simulator
@@ -126,6 +126,7 @@ def site(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with (folder / "fullchain.pem").open("wb") as chain:
         chain.writelines(part.bytes() for part in issued.cert_chain_pems)
     site = Site(free_port(), free_port(), folder / "ca.pem", folder / "log")
+    make_empty_database(folder / "app.sqlite")
     values = values_for(
         simulator,
         folder / "app.sqlite",

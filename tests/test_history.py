@@ -291,6 +291,7 @@ def test_outcomes_are_read_from_their_index_however_many_others_there_are(
     assert all("outcome=?" in search for search in searches), searches
 
 
+@pytest.mark.sqlite
 def test_a_claim_reads_its_own_batch_however_much_is_queued_besides(
     app: Flask, anna: Browser
 ) -> None:

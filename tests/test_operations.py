@@ -15,11 +15,12 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import MakeApp, values_for
+from tests.conftest import MakeApp, make_empty_database, values_for
 from tests.pages import Browser
 from tests.real_servers import Client, free_port, running_server
 from webapp import metrics
-from webapp.config import PROJECT
+from webapp.config import PROJECT, Settings
+from webapp.database import beside_database
 from webapp.simulator import Simulator
 
 # One real server with its worker is started, visited and ended for all of them.
@@ -49,6 +50,7 @@ def seen(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Seen
     folder = tmp_path_factory.mktemp("operations")
     port = free_port()
     url = f"http://localhost:{port}"
+    make_empty_database(folder / "app.sqlite")
     values = values_for(
         simulator,
         folder / "app.sqlite",
@@ -61,8 +63,11 @@ def seen(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Seen
     simulator.reset()
     registered = simulator.world.client
     simulator.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
-    left_behind = folder / "app.sqlite.metrics" / f"counter_{metrics._host()}-999999999.db"
-    left_behind.parent.mkdir()
+    app = Flask(__name__, instance_path=str(PROJECT / "instance"))
+    app.config["SETTINGS"] = Settings.from_mapping(values)
+    counted = Path(beside_database(app, "metrics"))
+    counted.mkdir()
+    left_behind = counted / f"counter_{metrics._host()}-999999999.db"
     left_behind.write_bytes(b"of a process that ended")
     try:
         with running_server(values, folder / "log"):
