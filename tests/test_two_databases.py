@@ -309,6 +309,16 @@ def test_a_database_that_fails_between_claim_and_request_leaves_no_unknown(
     assert sipgate.world.arrivals == []
 
 
+def test_a_database_that_goes_when_a_page_is_made_does_not_spoil_the_page(
+    cut_off: Browser, proxy: CuttingProxy
+) -> None:
+    # What a page has read ends with it.
+    proxy.cut_at("ROLLBACK", after="FROM sessions")
+    assert "Messages" in cut_off.get("/messages", status=200).text
+    assert proxy.cuts == 1
+    cut_off.get("/messages", status=200)
+
+
 def test_many_processes_that_start_at_once_migrate_once(sipgate: Simulator, tmp_path: Path) -> None:
     server, name = servers.postgresql(), database_name(tmp_path / "empty")
     server.create(name)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from inspect import iscoroutinefunction
@@ -229,12 +229,19 @@ def setup_database(app: Flask) -> None:
     app.config["ALEMBIC_CONTEXT"] = {"render_as_batch": True, "transactional_ddl": True}
     db.init_app(app)
     _skip_async_sessions(app)
+    app.teardown_request(_end_reading)
     alembic.init_app(app)
     with app.app_context():
         if url.get_backend_name() == "sqlite":
             _prepare_sqlite(db.engine)
         else:
             _prepare_postgresql(db.engine)
+
+
+def _end_reading(_error: BaseException | None) -> None:
+    """What a page has read ends with it. A database that has gone meanwhile must not spoil it."""
+    with suppress(*AWAY):
+        forget()
 
 
 def _skip_async_sessions(app: Flask) -> None:
