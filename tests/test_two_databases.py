@@ -313,7 +313,7 @@ def test_a_database_that_goes_when_a_page_is_made_does_not_spoil_the_page(
     cut_off: Browser, proxy: CuttingProxy
 ) -> None:
     # What a page has read ends with it.
-    proxy.cut_at("ROLLBACK", after="FROM sessions")
+    proxy.cut_at("COMMIT", after="FROM sessions")
     assert "Messages" in cut_off.get("/messages", status=200).text
     assert proxy.cuts == 1
     cut_off.get("/messages", status=200)

@@ -239,9 +239,12 @@ def setup_database(app: Flask) -> None:
 
 
 def _end_reading(_error: BaseException | None) -> None:
-    """What a page has read ends with it. A database that has gone meanwhile must not spoil it."""
+    """What a page has read ends with it. A database that has gone meanwhile must not spoil it.
+
+    What is loaded stays readable: an export is still being written.
+    """
     with suppress(*AWAY):
-        forget()
+        release()
 
 
 def _skip_async_sessions(app: Flask) -> None:
