@@ -166,7 +166,7 @@ def put(
 
 
 def table(kind: type[Any]) -> sa.Table:
-    """A model's table. Changes of it cost half of what changes of the model do (measured)."""
+    """A model's table. Changes of it cost a third of what changes of the model do (measured)."""
     return cast("sa.Table", kind.__table__)
 
 

@@ -1,7 +1,7 @@
 """The tables and the questions asked of them.
 
-Knows nothing of HTTP or forms. Outcomes are written by `sending.py` alone, sign-ins and token sets
-by `oauth.py`, sessions by `members.py`.
+Knows nothing of HTTP or forms. Outcomes are written by `sending.py` and its neighbours, sign-ins by
+`oauth.py`, token sets by `tokens.py`, sessions by `members.py`.
 """
 
 import secrets

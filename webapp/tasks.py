@@ -16,7 +16,7 @@ from huey.storage import RedisStorage, SqliteStorage
 
 from webapp import account, claims, contacts, housekeeping, settling, tokens, waiting
 from webapp.config import SettingError, Settings
-from webapp.database import beside_database, now
+from webapp.database import beside_database, now, release
 from webapp.extensions import db, queue
 from webapp.logs import about
 from webapp.models import Member, Message
@@ -157,13 +157,15 @@ def sweep() -> None:
     """Every minute: whatever is due, stuck or forgotten."""
     with queue.app.app_context():
         due = waiting.sweep()
+        at_work = account.members_to_read_for()
+        release()  # the queue may be slow to answer, too
         for message_id in due.message_ids:
             wake(message_id)
         for batch_id in due.batch_ids:
             wake_batch(batch_id)
         for message_id in due.look_ids:
             _put(look, message_id)
-        for member_id in account.members_to_read_for():
+        for member_id in at_work:
             wake_reading(member_id)
         tokens.keep_alive()
         housekeeping.end_left_sign_ins()

@@ -316,7 +316,7 @@ def _tell_batch(rows: Session, message: Message, result: Result) -> bool:
     if message.batch_id is None:
         return False
     batch = locked(rows, message.batch_id)
-    if batch is None:  # erased meanwhile
+    if batch is None:  # never: a batch with a message that is being sent is not erased
         return False
     is_first = not batch.is_open and result.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED)
     if result.outcome == Outcome.UNKNOWN:
