@@ -21,12 +21,16 @@ from webapp.outcomes import Outcome
 from webapp.schema import schema_state, upgrade_schema
 from webapp.simulator.server import Simulator
 
-RELEASED = ("0001", "0002")
+RELEASED = ("0001", "0002", "0003")
 """The schema's revision in each version that somebody may have; the newest needs no upgrade."""
 
 SETTLED = ("accepted", "scheduled", "refused", "not_sent", "unknown")
 WAITING = ("held", "queued", "paused", "missed", "cancelled")
-OUTCOMES = {"0001": (*SETTLED, "sending"), "0002": (*SETTLED, "sending", *WAITING)}
+OUTCOMES = {
+    "0001": (*SETTLED, "sending"),
+    "0002": (*SETTLED, "sending", *WAITING),
+    "0003": (*SETTLED, "sending", *WAITING),
+}
 """What rows of that version can be."""
 
 AFTERWARDS = {"sending": "unknown", "held": "scheduled", "queued": "accepted"}
@@ -114,7 +118,10 @@ def test_f59_rows_of_every_outcome_keep_their_meaning_and_are_sent_once_at_most(
     with app.app_context():
         upgrade_schema()
         assert schema_state() == "current"
-    assert {row["id"]: row["outcome"] for row in stored_rows(app)["messages"]} == before
+    upgraded = stored_rows(app)["messages"]
+    assert {row["id"]: row["outcome"] for row in upgraded} == before
+    done = {row["outcome"] for row in upgraded if row["done_at"]}
+    assert done == {"refused", "not_sent"}, "what ended long ago asks for nobody's attention"
     anna = Browser(app, sipgate)
     anna.sign_in("anna")
     assert stored_rows(app)["members"][0]["id"] == 1, "Anna is another member now"

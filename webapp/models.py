@@ -183,6 +183,8 @@ class Submission(Base, kw_only=True):
         sa.ForeignKey("batches.id"), index=True, default=None
     )
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    erased_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When its message was erased; the id stays, without content, so that it is not taken again."""
 
 
 class Batch(Base, kw_only=True):
@@ -258,6 +260,12 @@ class Message(Base, kw_only=True):
     look_at: Mapped[datetime | None] = mapped_column(default=None)
     """Unknown: when to look in sipgate's history next."""
     looks: Mapped[int] = mapped_column(default=0)
+    wish: Mapped[str] = mapped_column(sa.String(8), default="")
+    """While it is `sending`: what becomes of it if sipgate provably takes nothing: `cancel` or
+    `pause`; empty: it waits and is tried again."""
+    done_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When somebody dealt with a message that did not go; until then it needs attention."""
+    done_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
     previous_id: Mapped[str | None] = mapped_column(
         sa.ForeignKey("messages.id"), index=True, default=None
     )
@@ -307,6 +315,8 @@ class Installation(Base, kw_only=True):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     home: Mapped[str] = mapped_column(sa.Text)
+    mark: Mapped[str] = mapped_column(sa.String(64), default="")
+    """Repeated in a file beside a SQLite database: a copy of the database alone does not match."""
     hold_reason: Mapped[str] = mapped_column(sa.String(32), default="")
     """Empty: not on hold."""
     held_at: Mapped[datetime | None] = mapped_column(default=None)
