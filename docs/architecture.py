@@ -33,6 +33,7 @@ ROWS: dict[str, dict[str, str]] = {
         "outbox": "forms, taken once",
         "sending": "writes outcomes",
         "claims": "who sends it",
+        "wishes": "asked meanwhile",
         "waiting": "planned, queued",
         "batches": "many at once",
         "settling": "the unknown",

@@ -81,13 +81,13 @@ MUTATIONS = (
             (
                 "outbox.py",
                 "        _insert(member, batch, messages, used)\n",
-                "        early = sending.attempt(messages[0], credentials)\n"
+                "        early = sending.attempt(Claim(messages[0], at), credentials)\n"
                 "        _insert(member, batch, messages, used)\n",
             ),
             (
                 "outbox.py",
-                "        sending.deliver(messages[0], credentials)\n    return Submitted(",
-                "        sending.settle(messages[0], early)\n    return Submitted(",
+                "        sending.deliver(Claim(messages[0], at), credentials)\n",
+                "        sending.settle(messages[0], early)\n",
             ),
         ),
         (

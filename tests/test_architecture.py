@@ -25,7 +25,7 @@ LAYERS = (
     ("database",),
     ("models", "schema"),
     ("i18n", "login_server", "submissions", "record"),
-    ("oauth", "tokens", "installation"),
+    ("oauth", "tokens", "installation", "wishes"),
     ("account", "members", "claims"),
     ("sending", "contacts", "message_templates"),
     ("outbox", "history", "housekeeping"),
@@ -43,7 +43,7 @@ LAYERS = (
 
 MAX_FUNCTION_LINES = 45
 MAX_MODULE_LINES = 400
-LONGER_MODULES: dict[str, str] = {}
+LONGER_MODULES: dict[str, str] = {"words": "one table of sentences"}
 """Modules that may be longer, and why."""
 
 
@@ -215,6 +215,7 @@ WRITERS = (
     "sending",
     "claims",
     "waiting",
+    "wishes",
     "batches",
     "settling",
     "housekeeping",

@@ -109,6 +109,8 @@ def without_answer(exchange: wire.Exchange, error: requests.RequestException) ->
         return Answer(exchange.status, {}, b"", is_whole=False)
     if exchange.request_began:
         raise OutcomeUnknown(Reason.NO_ANSWER) from None
+    if exchange.is_late:
+        raise Unreachable(Reason.NOT_IN_TIME) from None
     untrusted = isinstance(error, requests.exceptions.SSLError)
     raise Unreachable(Reason.UNTRUSTED if untrusted else Reason.UNREACHABLE) from None
 

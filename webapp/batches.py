@@ -3,25 +3,29 @@
 The messages carry the outcomes; a batch only says whether the worker may go on.
 """
 
+from collections import Counter
+
 import sqlalchemy as sa
 
-from webapp import waiting
+from webapp import claims, wishes
 from webapp.database import now, rows_changed, transaction
 from webapp.extensions import db
 from webapp.models import Batch, Member, Message
-from webapp.outcomes import STUCK, WAITING, Outcome, Reason
+from webapp.outcomes import Outcome, Reason
 from webapp.record import Did, note
+from webapp.wishes import Wish
 
 
 def stop(batch: Batch, by: Member) -> None:
     with transaction() as rows:
-        waiting.pause(rows, Message.batch_id == batch.id, Reason.STOPPED)
+        wishes.pause(rows, Message.batch_id == batch.id, Reason.STOPPED)
         note(rows, Did.STOPPED, by, batch_id=batch.id)
 
 
 def resume(batch: Batch, by: Member) -> None:
     """Go on with what is paused: planned again if its time is ahead, else due now."""
     at = now()
+    again = {"reason": "", "first_tried_at": None, "tries": 0}
     paused = (Message.batch_id == batch.id, Message.outcome == Outcome.PAUSED)
     with transaction() as rows:
         # The batch first, as who stops it does: two that lock in turn never wait for each other.
@@ -31,30 +35,46 @@ def resume(batch: Batch, by: Member) -> None:
             .where(Batch.id == batch.id)
             .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
         )
+        asked = (Message.batch_id == batch.id, Message.wish == Wish.PAUSE)
+        rows_changed(rows, sa.update(Message).where(*asked).values(wish=Wish.NONE, reason=""))
         ahead = sa.update(Message).where(*paused, Message.send_at > at)
         rows_changed(
             rows,
-            ahead.values(outcome=Outcome.HELD, reason="", expected_at=Message.send_at),
+            ahead.values(outcome=Outcome.HELD, expected_at=Message.send_at, **again),
         )
         rows_changed(
             rows,
             sa.update(Message)
             .where(*paused)
-            .values(outcome=Outcome.QUEUED, reason="", due_at=at, expected_at=at),
+            .values(outcome=Outcome.QUEUED, due_at=at, expected_at=at, **again),
         )
         note(rows, Did.RESUMED, by, batch_id=batch.id)
 
 
-def cancel(batch: Batch, by: Member) -> int:
-    """Withdraw all that has not left; returns how many."""
-    waits = (Message.batch_id == batch.id, Message.outcome.in_((*WAITING, *STUCK)))
+def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
+    """Withdraw all that has not left; returns how many are cancelled, and of how many that are
+    `sending` it is wished."""
+    waits = (Message.batch_id == batch.id, wishes.CAN_WITHDRAW)
+    change = sa.update(Message).where(*waits).values(wishes.withdrawn())
     with transaction() as rows:
-        count = rows_changed(
-            rows,
-            sa.update(Message).where(*waits).values(outcome=Outcome.CANCELLED, settled_at=now()),
-        )
-        note(rows, Did.WITHDREW, by, batch_id=batch.id, detail=str(count))
-    return count
+        claims.locked(rows, batch.id)
+        became = rows.scalars(change.returning(Message.outcome), execution_options=_UNLOADED)
+        counts = Counter(became)
+        note(rows, Did.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
+    return counts
+
+
+_UNLOADED = {"synchronize_session": False}
+
+
+def wish_counts(batch_id: str) -> Counter[Wish]:
+    """What is wished of its messages that are `sending`."""
+    query = (
+        sa.select(Message.wish, sa.func.count())
+        .where(Message.batch_id == batch_id, Message.outcome == Outcome.SENDING)
+        .group_by(Message.wish)
+    )
+    return Counter({Wish(wish): count for wish, count in db.session.execute(query)})
 
 
 def outcome_counts(batch_id: str) -> dict[Outcome, int]:

@@ -8,13 +8,14 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp import installation
+from webapp import installation, wire
 from webapp.database import AWAY, forget, now, release, table, transaction
 from webapp.extensions import db, settings
 from webapp.models import Batch, Message, Slowdown
@@ -26,7 +27,19 @@ MAX_UNKNOWNS_IN_A_ROW = 3
 LOOK_AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
 """A database that restarts is back within seconds; a claim nobody remembers is an "unknown"."""
 
+MAX_SLOWDOWN = timedelta(minutes=15)
+"""Nothing is put off for longer; what says so comes from a clock that was ahead, and is over."""
+
 Kept = TypeVar("Kept")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A message that is ours alone to send, and since when by `wire.steady_s`: a claim has an age,
+    and an old one begins nothing."""
+
+    message: Message
+    at: float
 
 
 def tolerance() -> timedelta:
@@ -34,25 +47,28 @@ def tolerance() -> timedelta:
     return timedelta(minutes=settings.missed_after_minutes)
 
 
-def claim(message_id: str) -> Message | None:
+def claim(message_id: str) -> Claim | None:
     """Take a waiting message that is due; None when it is not, or somebody else has it."""
     attempt = secrets.token_hex(16)
+    at = wire.steady_s()
 
     def take(rows: Session) -> Message | None:
         if installation.is_on_hold(rows):
             return None
         return _take(rows, _CLAIM, attempt, message=message_id)
 
-    return surely(take, lambda: _claimed_as(attempt))
+    taken = surely(take, lambda: _claimed_as(attempt))
+    return Claim(taken, at) if taken else None
 
 
-def claim_next(batch_id: str) -> Message | None:
+def claim_next(batch_id: str) -> Claim | None:
     """Take the batch's next message; None when nothing is due or the batch holds back.
 
     Until a first clear answer has come, at most three are under way or unknown at once: a sipgate
     that hangs from the start costs three unknowns, not a hundred.
     """
     attempt = secrets.token_hex(16)
+    claimed_at = wire.steady_s()
 
     def take(rows: Session) -> Message | None:
         batch = locked(rows, batch_id)
@@ -66,7 +82,8 @@ def claim_next(batch_id: str) -> Message | None:
             rows.execute(_MOVED, {"batch": batch_id, "at": now()})
         return taken
 
-    return surely(take, lambda: _claimed_as(attempt))
+    found = surely(take, lambda: _claimed_as(attempt))
+    return Claim(found, claimed_at) if found else None
 
 
 def locked(rows: Session, batch_id: str) -> Batch | None:
@@ -101,6 +118,7 @@ def _take(rows: Session, claim: sa.Update, attempt: str, **chosen: object) -> Me
     """Claim what the statement chooses, if it waits, is due, and its account need not slow down."""
     at = now()
     said = {"claimed_as": attempt, "at": at, "limit": at - tolerance(), **chosen}
+    said["slow_until"] = at + MAX_SLOWDOWN
     taken = rows.scalar(claim, said)
     return rows.scalar(_TAKEN, {"message": taken}, execution_options=_AS_IT_IS) if taken else None
 
@@ -123,7 +141,9 @@ def _claim_of(chosen: sa.Select[str]) -> sa.Update:
     at = sa.bindparam("at", type_=_messages.due_at.type)
     slowdowns = table(Slowdown).c
     slow = sa.select(slowdowns.account_id).where(
-        slowdowns.account_id == _messages.account_id, slowdowns.until > at
+        slowdowns.account_id == _messages.account_id,
+        slowdowns.until > at,
+        slowdowns.until <= sa.bindparam("slow_until", type_=slowdowns.until.type),
     )
     # Not by the index of what is due, which SQLite would prefer to the batch's own, and so read all
     # that is queued for each claim (of 20,000: 18 ms, measured).
@@ -137,8 +157,12 @@ def _claim_of(chosen: sa.Select[str]) -> sa.Update:
         .values(
             outcome=Outcome.SENDING,
             attempt=sa.bindparam("claimed_as"),
+            wish="",
             sending_since=at,
-            first_tried_at=sa.func.coalesce(_messages.first_tried_at, at),
+            # None, or by a clock that was ahead: this is the first try.
+            first_tried_at=sa.case(
+                (_messages.first_tried_at <= at, _messages.first_tried_at), else_=at
+            ),
             tries=_messages.tries + 1,
         )
         .returning(_messages.id)

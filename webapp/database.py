@@ -40,8 +40,9 @@ POSTGRESQL_LINE = {
     "tcp_user_timeout": 15_000,
     "options": f"-c lock_timeout={BUSY_MS}",
 }
-AWAY = (sa.exc.OperationalError, sa.exc.TimeoutError)
-"""What a database that is away, busy or restarting raises: at the statement, or at the pool."""
+AWAY = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError)
+"""What a database that is away, busy or restarting raises: at the statement, or at the pool.
+PostgreSQL that takes no writes for a while, as at a failover, calls that an internal error."""
 migrating = threading.Event()
 """Set while tables are changed: SQLite makes them anew, which references would forbid."""
 _writing = threading.RLock()

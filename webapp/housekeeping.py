@@ -6,7 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp import login_server, message_templates, tokens
+from webapp import login_server, message_templates, tokens, wishes
 from webapp.database import now, rows_changed, transaction
 from webapp.extensions import settings
 from webapp.members import ABSOLUTE_LIMIT
@@ -67,8 +67,8 @@ def prune() -> int:
 def forget_number(number: str) -> int:
     """Withdraw what waits for a number and erase every message to it; returns how many."""
     with transaction() as rows:
-        waits = (Message.recipient == number, Message.outcome.in_((*WAITING, *STUCK)))
-        rows_changed(rows, sa.update(Message).where(*waits).values(outcome=Outcome.CANCELLED))
+        waits = (Message.recipient == number, wishes.CAN_WITHDRAW)
+        rows_changed(rows, sa.update(Message).where(*waits).values(wishes.withdrawn()))
         count = _erase(
             rows, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
         )

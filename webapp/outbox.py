@@ -16,8 +16,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from webapp import installation, logs, sending, sms
-from webapp.claims import surely
+from webapp import installation, logs, sending, sms, wire
+from webapp.claims import Claim, surely
 from webapp.database import insert, now, rows_changed, table
 from webapp.extensions import db, settings
 from webapp.models import Batch, Draft, Member, Message, Submission
@@ -93,6 +93,7 @@ def submit(
     However often and however parallel the same form arrives, one call does it; the others return
     the same. Raises `ContentChanged`, `DailyLimitReached` or `OnHold`; nothing is sent then.
     """
+    at = wire.steady_s()
     batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
     messages = [_message(one, member, batch, place) for place, one in enumerate(new)]
     messages[0].previous_id = submission.previous or None
@@ -113,15 +114,16 @@ def submit(
     for one in messages:
         logs.say(log, "message %s was taken as %s", one.id, one.outcome, message_id=one.id)
     if messages[0].outcome == Outcome.SENDING:
-        sending.deliver(messages[0], credentials)
+        sending.deliver(Claim(messages[0], at), credentials)
     return Submitted(used.message_id, used.batch_id)
 
 
 def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Credentials) -> str:
     """Send a message that no form asked for, and return its id. It goes to sipgate at once."""
+    at = wire.steady_s()
     message = _message(new, member, None, 0, at_once=True)
     _insert(member, None, [message], None)
-    sending.deliver(message, credentials)
+    sending.deliver(Claim(message, at), credentials)
     return message.id
 
 

@@ -40,6 +40,7 @@ class Reason(enum.StrEnum):
     UNTRUSTED = "untrusted"  # TLS: the other side could not prove that it is sipgate
     LOGIN_AWAY = "login_away"  # the login server did not answer, and the token had run out
     DATABASE_AWAY = "database_away"  # ours failed after the claim and before the request
+    NOT_IN_TIME = "not_in_time"  # so long after the claim that the request did not begin
 
     # It may have gone out.
     NO_ANSWER = "no_answer"  # time ran out, or the line broke, after the request had begun

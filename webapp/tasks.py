@@ -104,9 +104,9 @@ def _put(task: Any, id_: str | int) -> None:
 def deliver(message_id: str) -> None:
     """Send one waiting message, if it is due and nobody else has it."""
     with queue.app.app_context(), about(message_id):
-        message = claims.claim(message_id)
-        if message:
-            waiting.deliver_claimed(message)
+        claim = claims.claim(message_id)
+        if claim:
+            waiting.deliver_claimed(claim)
 
 
 @queue.task()
@@ -115,11 +115,11 @@ def lane(batch_id: str) -> None:
     with queue.app.app_context():
         give_back_at = time.monotonic() + TURN_S
         while not is_stopping():
-            message = claims.claim_next(batch_id)
-            if message is None:
+            claim = claims.claim_next(batch_id)
+            if claim is None:
                 return
-            with about(message.id):
-                opened = waiting.deliver_claimed(message)
+            with about(claim.message.id):
+                opened = waiting.deliver_claimed(claim)
             if opened:
                 _put_lanes(batch_id, _concurrency() - claims.MAX_UNKNOWNS_IN_A_ROW)
             if time.monotonic() > give_back_at:

@@ -8,7 +8,7 @@ used. No transaction is open during HTTP.
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -126,11 +126,23 @@ def new_token_set(member_id: int, grant: Grant) -> TokenSet:
     )
 
 
-def newest_for(member_id: int, rows: Session | None = None) -> TokenSetCredentials | None:
+def newest_for(
+    member_id: int, rows: Session | None = None, *, tried: Collection[int] = ()
+) -> TokenSetCredentials | None:
     """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
-    transaction, if it has one open."""
-    found = (rows or db.session).scalar(_NEWEST, {"of": member_id})
+    transaction, if it has one open; `tried`: sign-ins that have proved dead."""
+    query = _NEWEST.where(TokenSet.id.not_in(tried)) if tried else _NEWEST
+    found = (rows or db.session).scalar(query, {"of": member_id})
     return TokenSetCredentials(found) if found else None
+
+
+def last_end(member_id: int) -> datetime | None:
+    """When the last of a member's living sign-ins ends; None if one has no known end, or none
+    lives."""
+    query = sa.select(TokenSet.refresh_expires_at)
+    ends = db.session.scalars(query.where(TokenSet.member_id == member_id, _is_living())).all()
+    known = [end for end in ends if end]
+    return max(known) if known and len(known) == len(ends) else None
 
 
 def lacks_scope(credentials: Credentials, scope: str) -> bool:
@@ -179,12 +191,8 @@ def keep_alive() -> None:
     Half of a refresh token's life is soon enough; where its end is unknown, once a day.
     """
     waiting = sa.select(Message.member_id).where(Message.outcome.in_(WAITING)).distinct()
-    newest = (
-        sa.select(sa.func.max(TokenSet.id))
-        .where(_is_living(), TokenSet.member_id.in_(waiting))
-        .group_by(TokenSet.member_id)
-    )
-    found = list(db.session.scalars(sa.select(TokenSet).where(TokenSet.id.in_(newest))))
+    depended_on = sa.select(TokenSet).where(_is_living(), TokenSet.member_id.in_(waiting))
+    found = list(db.session.scalars(depended_on))
     for tokens in found:
         end = tokens.refresh_expires_at
         lifetime = end - tokens.refreshed_at if end else KEEP_ALIVE_EVERY * 2

@@ -8,30 +8,32 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp import sending, sms, tokens
-from webapp.claims import MAX_UNKNOWNS_IN_A_ROW, locked, tolerance
+from webapp import sending, sms, tokens, wishes
+from webapp.claims import MAX_SLOWDOWN, MAX_UNKNOWNS_IN_A_ROW, Claim, locked, tolerance
 from webapp.database import AWAY, detached, forget, now, put, rows_changed, transaction
 from webapp.extensions import db
 from webapp.models import Batch, Member, Message, Slowdown, TokenSet
 from webapp.outbox import NewMessage, handover_lead
 from webapp.outcomes import STUCK, WAITING, Outcome, Reason
 from webapp.record import Did, note
-from webapp.sending import Result
+from webapp.sending import Result, Step
+from webapp.wishes import Wish
 
 log = logging.getLogger(__name__)
 
 RETRY_FOR = timedelta(minutes=15)
+"""What is queued. What is planned is tried until it is missed."""
 FIRST_RETRY_S = 5
 MAX_RETRY_S = 120
 TOKEN_SET_RESERVE = timedelta(hours=24)
 """What is planned goes to sipgate this long before the token set that could send it ends."""
 IDLE_BATCH = timedelta(seconds=20)
 SWEEP_LIMIT = 1000
-NOT_TRIED = (Reason.UNREACHABLE, Reason.LOGIN_AWAY, Reason.DATABASE_AWAY)
 STOPS_BATCH = {
     Reason.BALANCE: Reason.BALANCE,
     Reason.NOT_ALLOWED: Reason.NOT_ALLOWED,
@@ -51,29 +53,31 @@ class Due:
 # --- The worker's side ----------------------------------------------------------------------------
 
 
-def deliver_claimed(message: Message) -> bool:
-    """Send a claimed message with the newest living sign-in of its member.
+def deliver_claimed(claim: Claim) -> bool:
+    """Send a claimed message with a living sign-in of its member.
 
-    Proof that nothing was sent puts it back, for a while; a sign-in that ended pauses it. Returns
-    whether this was its batch's first clear answer: now more of it may go at the same time.
+    Proof that nothing was sent puts it back, for a while; when the last sign-in has ended it is
+    paused; what was wished meanwhile comes before either. Returns whether this was its batch's
+    first clear answer: now more of it may go at the same time.
     """
     opened = False
-    message = detached(message)
+    message = detached(claim.message)
 
     def tell_batch(rows: Session) -> None:
         nonlocal opened
         opened = _tell_batch(rows, message, result)
 
-    result = _attempt(message)
+    result = _attempt(claim)
     if result.reason == Reason.SIGN_IN_ENDED:
-        _pause_all_of(message)
+        became = _pause_all_of(message)
     elif result.reason == Reason.RATE_LIMITED:
-        _wait_until(message, result)
-    elif result.reason in NOT_TRIED and _may_retry(message):
-        _put_back(message, now() + _backoff(message))
+        became = _wait_until(message, result)
+    elif result.outcome == Outcome.NOT_SENT and _may_retry(message):
+        became = _put_back(message, now() + _backoff(message))
     else:
-        sending.settle(message, result, tell_batch)
-    sending.tell(message, result)
+        first = partial(_lock_batch_of, message)
+        became = sending.settle(message, result, first=first, more=tell_batch)
+    sending.tell(message, result, became)
     return opened
 
 
@@ -83,8 +87,10 @@ def sweep() -> Due:
     mark_missed()
     _hand_over_before_tokens_end()
     _pause_without_sign_in()
+    _end_what_is_put_off_too_far()
     at = now()
     due = (Message.outcome.in_(WAITING), Message.due_at <= at)
+    is_held = Message.outcome == Outcome.HELD
     # In a stopped batch, what waits was released by itself.
     alone = sa.or_(Message.batch_id.is_(None), Batch.stop_reason != "")
     singles = sa.select(Message.id).outerjoin(Batch, Batch.id == Message.batch_id)
@@ -93,7 +99,7 @@ def sweep() -> Due:
         sa.select(Message.batch_id)
         .join(Batch, Batch.id == Message.batch_id)
         .where(*due, Batch.stop_reason == "")
-        .where(sa.or_(Batch.active_at < at - IDLE_BATCH, Message.outcome == Outcome.HELD))
+        .where(sa.or_(~Batch.active_at.between(at - IDLE_BATCH, at + IDLE_BATCH), is_held))
         .distinct()
     )
     looks = sa.select(Message.id).where(Message.outcome == Outcome.UNKNOWN, Message.look_at <= at)
@@ -129,12 +135,7 @@ def handover_at(message: Message) -> datetime | None:
     """When a planned message goes to sipgate and can no longer be recalled; None if it does not."""
     if message.outcome != Outcome.HELD or message.send_at is None:
         return None
-    end = db.session.scalar(
-        sa.select(TokenSet.refresh_expires_at)
-        .where(TokenSet.member_id == message.member_id, TokenSet.ended_at.is_(None))
-        .order_by(TokenSet.id.desc())
-        .limit(1)
-    )
+    end = tokens.last_end(message.member_id)
     planned = message.due_at or message.send_at - handover_lead()
     return min(planned, end - TOKEN_SET_RESERVE) if end else planned
 
@@ -154,7 +155,8 @@ _WAITING_COUNT = (
 def pause_waiting_of(member_id: int, reason: Reason) -> int:
     """Pause what waits for this member, and the batches it is in; returns how many."""
     with transaction() as rows:
-        return pause(rows, Message.member_id == member_id, reason)
+        wishes.lock_all_of(member_id, rows)
+        return wishes.pause(rows, Message.member_id == member_id, reason)
 
 
 def hand_over_now(member_id: int) -> None:
@@ -171,15 +173,24 @@ def hand_over_now(member_id: int) -> None:
 # --- A person's clicks ----------------------------------------------------------------------------
 
 
-def withdraw(message: Message, by: Member) -> bool:
-    """Cancel a message that has not left; False if it is too late."""
+def withdraw(message: Message, by: Member) -> Outcome | None:
+    """Cancel a message that has not left; `sending` if that is now wished of one that is being
+    sent; None if it is too late."""
+    change = sa.update(Message).where(Message.id == message.id, wishes.CAN_WITHDRAW)
+    change = change.values(wishes.withdrawn())
+    options = {"synchronize_session": False}
     with transaction() as rows:
-        done = _change(
-            rows, message, (*WAITING, *STUCK), outcome=Outcome.CANCELLED, settled_at=now()
-        )
-        if done:
+        became = rows.scalar(change.returning(Message.outcome), execution_options=options)
+        if became:
             note(rows, Did.WITHDREW, by, message=message)
-    return done
+    return became
+
+
+def can_withdraw(message: Message) -> bool:
+    """Whether there is still something to withdraw, or to wish."""
+    if message.outcome == Outcome.SENDING:
+        return message.wish != Wish.CANCEL
+    return message.outcome in (*WAITING, *STUCK)
 
 
 def edit(message: Message, new: NewMessage, by: Member) -> bool:
@@ -241,71 +252,71 @@ def _when(send_at: datetime | None, zone: str, at: datetime) -> dict[str, object
     }
 
 
-def _attempt(message: Message) -> Result:
-    try:
-        credentials = tokens.newest_for(message.member_id)
-    except AWAY:
-        forget()
-        return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
-    if credentials is None:
-        return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
-    return sending.attempt(message, credentials)
+def _attempt(claim: Claim) -> Result:
+    """With the newest living sign-in of its member; where that has ended, with the next."""
+    result = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
+    tried: list[int] = []
+    while result.reason == Reason.SIGN_IN_ENDED:
+        try:
+            credentials = tokens.newest_for(claim.message.member_id, tried=tried)
+        except AWAY:
+            forget()
+            return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
+        if credentials is None:
+            break
+        within_s = sending.AGAIN_WITHIN_S if tried else sending.BEGIN_WITHIN_S
+        result = sending.attempt(claim, credentials, within_s=within_s)
+        tried.append(credentials.token_set_id)
+    return result
+
+
+def _is_planned(message: Message) -> bool:
+    """Whether it has its time still; what was paused and is due at once has another."""
+    return message.send_at is not None and message.send_at == message.expected_at
 
 
 def _may_retry(message: Message) -> bool:
-    return (message.first_tried_at or now()) > now() - RETRY_FOR
+    """A planned one always: past its time and the tolerance it is missed, and asked about."""
+    return _is_planned(message) or (message.first_tried_at or now()) > now() - RETRY_FOR
 
 
 def _backoff(message: Message) -> timedelta:
     return timedelta(seconds=min(FIRST_RETRY_S * 2 ** max(0, message.tries - 1), MAX_RETRY_S))
 
 
-def _back_to(message: Message) -> Outcome:
-    is_planned = message.send_at is not None and message.send_at > now()
-    return Outcome.HELD if is_planned else Outcome.QUEUED
+def _put_back(message: Message, due_at: datetime, more: Step | None = None) -> Outcome | None:
+    outcome = Outcome.HELD if _is_planned(message) else Outcome.QUEUED
+    first = partial(_lock_batch_of, message)
+    return sending.put_back(message, first=first, more=more, outcome=outcome, due_at=due_at)
 
 
-def _put_back(message: Message, due_at: datetime) -> None:
-    sending.write(message, {"outcome": _back_to(message), "attempt": None, "due_at": due_at})
-
-
-def _wait_until(message: Message, result: Result) -> None:
+def _wait_until(message: Message, result: Result) -> Outcome | None:
     """429: this one waits, and so does everything else of its account."""
     until = result.retry_at or now()
 
     def slow_down(rows: Session) -> None:
         put(rows, Slowdown, {"account_id": message.account_id}, {"until": until})
 
-    values = {"outcome": _back_to(message), "attempt": None, "due_at": until}
-    sending.write(message, values, slow_down)
+    return _put_back(message, until, slow_down)
 
 
-def _pause_all_of(message: Message) -> None:
+def _pause_all_of(message: Message) -> Outcome | None:
     """The sign-in has ended: pause this one, and if no other sign-in lives, all that waits."""
 
     def pause_rest(rows: Session) -> None:
         if tokens.newest_for(message.member_id, rows) is None:
-            pause(rows, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
+            wishes.pause(rows, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
         elif message.batch_id:
-            pause(rows, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
+            wishes.pause(rows, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
 
-    values = {"outcome": Outcome.PAUSED, "reason": Reason.SIGN_IN_ENDED, "attempt": None}
-    sending.write(message, values, pause_rest)
+    first = partial(wishes.lock_all_of, message.member_id)
+    how = {"outcome": Outcome.PAUSED, "reason": Reason.SIGN_IN_ENDED}
+    return sending.put_back(message, first=first, more=pause_rest, **how)
 
 
-def pause(rows: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
-    """Pause what waits among `whose`, and the batches it is in; returns how many."""
-    waiting = (whose, Message.outcome.in_(WAITING))
-    batches = sa.select(Message.batch_id).where(*waiting, Message.batch_id.is_not(None))
-    rows_changed(
-        rows,
-        sa.update(Batch)
-        .where(Batch.id.in_(batches), Batch.stop_reason == "")
-        .values(stop_reason=reason),
-    )
-    return rows_changed(
-        rows, sa.update(Message).where(*waiting).values(outcome=Outcome.PAUSED, reason=reason)
-    )
+def _lock_batch_of(message: Message, rows: Session) -> None:
+    if message.batch_id:
+        locked(rows, message.batch_id)
 
 
 def _tell_batch(rows: Session, message: Message, result: Result) -> bool:
@@ -330,18 +341,32 @@ def _tell_batch(rows: Session, message: Message, result: Result) -> bool:
     if batch.unknowns_in_a_row >= MAX_UNKNOWNS_IN_A_ROW:
         reason = Reason.UNKNOWNS
     if reason:
-        pause(rows, Message.batch_id == batch.id, reason)
+        wishes.pause(rows, Message.batch_id == batch.id, reason)
     return is_first
 
 
 def _pause_without_sign_in() -> None:
     """Nobody can send for a member whose sign-ins have all ended: that waits for the member."""
     living = sa.select(TokenSet.member_id).where(TokenSet.ended_at.is_(None))
-    lost = Message.member_id.not_in(living)
-    waiting = (lost, Message.outcome.in_(WAITING))
-    if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is not None:
+    waiting = (Message.member_id.not_in(living), Message.outcome.in_(WAITING))
+    lost = sa.select(Message.member_id).where(*waiting).distinct()
+    for member_id in db.session.scalars(lost).all():
         with transaction() as rows:
-            pause(rows, lost, Reason.SIGN_IN_ENDED)
+            wishes.lock_all_of(member_id, rows)
+            if tokens.newest_for(member_id, rows) is None:
+                wishes.pause(rows, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
+
+
+def _end_what_is_put_off_too_far() -> None:
+    """Nothing that was tried is put off for so long, unless our clock was ahead at that time."""
+    at = now()
+    far = (Message.outcome.in_(WAITING), Message.due_at > at + MAX_SLOWDOWN, Message.tries > 0)
+    for message in db.session.scalars(sa.select(Message).where(*far).limit(SWEEP_LIMIT)).all():
+        planned = message.send_at - handover_lead() if message.send_at else at
+        due_at = max(at, planned) if message.outcome == Outcome.HELD else at
+        same = (Message.id == message.id, Message.due_at == message.due_at, far[0])
+        with transaction() as rows:
+            rows_changed(rows, sa.update(Message).where(*same).values(due_at=due_at, tries=0))
 
 
 def _hand_over_before_tokens_end() -> None:

@@ -12,6 +12,7 @@ member's call receives is sent with another's.
 
 import http.client
 import io
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +27,16 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 CONNECT_TIMEOUT_S = 5.0
+_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 MAX_IDLE_S = 5.0
 """A pooled connection idle for longer may be dying at the other end; it is not used again, for a
 request lost on it would be an "unknown" that a fresh connection avoids."""
+
+
+def steady_s() -> float:
+    """A clock in seconds that nobody sets, and that goes on while the machine is suspended, where
+    there is one."""
+    return time.clock_gettime(_STEADY)
 
 
 @dataclass(slots=True)
@@ -39,10 +47,21 @@ class Exchange:
     """When the total deadline ends, on `time.monotonic`."""
     max_bytes: int
     """More than this is not read."""
+    begin_by: float = math.inf
+    """On `steady_s`: later than this the request does not begin."""
+    is_late: bool = False
+    """It did not begin, for that reason."""
     request_began: bool = False
     """The first byte of the request may have left; before that, nothing was sent for certain."""
     status: int | None = None
     """The status line's code, also when the rest of the answer broke."""
+
+    def begin(self) -> None:
+        """Right before the first byte. What was frozen for too long must not go on from here."""
+        if not self.request_began and steady_s() > self.begin_by:
+            self.is_late = True
+            raise TimeoutError("the request may not begin any more")
+        self.request_began = True
 
     def remaining_s(self) -> float:
         left = self.ends_at - time.monotonic()
@@ -52,12 +71,24 @@ class Exchange:
 
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+_begin_by: ContextVar[float] = ContextVar("begin_by", default=math.inf)
+
+
+@contextmanager
+def must_begin_by(moment: float) -> Iterator[None]:
+    """Whatever is requested inside does not begin later than this, on `steady_s`."""
+    token = _begin_by.set(moment)
+    try:
+        yield
+    finally:
+        _begin_by.reset(token)
 
 
 @contextmanager
 def exchange(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
     """Whatever is requested inside shares one deadline; afterwards the exchange tells how far."""
-    current = Exchange(ends_at=time.monotonic() + deadline_s, max_bytes=max_bytes)
+    ends_at = time.monotonic() + deadline_s
+    current = Exchange(ends_at=ends_at, max_bytes=max_bytes, begin_by=_begin_by.get())
     token = _current.set(current)
     try:
         yield current
@@ -134,7 +165,7 @@ class _NotesProgress:
             self.connect()
         current = _exchange()
         self.sock.settimeout(current.remaining_s())
-        current.request_began = True
+        current.begin()
         super().send(data)  # type: ignore[misc]
 
     def getresponse(self) -> Any:

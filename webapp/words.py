@@ -23,6 +23,7 @@ from webapp.record import AlarmKind, Did
 from webapp.settling import BY_HISTORY, BY_PERSON
 from webapp.sms import TextProblem, TextRefused
 from webapp.times import TimeProblem, TimeRefused
+from webapp.wishes import Wish
 
 MAX_QUOTED_CHARACTERS = 40
 LATE = timedelta(minutes=1)
@@ -83,6 +84,10 @@ REASONS = {
     Reason.DATABASE_AWAY: _(
         "This app's database failed for a moment, so nothing was sent. You can send it again."
     ),
+    Reason.NOT_IN_TIME: _(
+        "The message could not be handed to sipgate in time, so nothing was sent. "
+        "You can send it again."
+    ),
     Reason.NO_ANSWER: _("sipgate gave no answer in time."),
     Reason.SERVER_ERROR: _("sipgate reported a fault of its own."),
     Reason.ODD_ANSWER: _("Something other than sipgate's interface gave the answer."),
@@ -101,6 +106,11 @@ PAUSED_REASONS = {
     Reason.SIGN_IN_ENDED: _("It waits: your sign-in had ended. Nothing was sent."),
     Reason.BALANCE: _("It waits: the account's balance was too low. Nothing was sent."),
     Reason.NOT_ALLOWED: _("It waits: sipgate did not allow the sending. Nothing was sent."),
+}
+
+WISHES = {
+    Wish.CANCEL: _("Being sent. If sipgate does not take it, sending is cancelled."),
+    Wish.PAUSE: _("Being sent. If sipgate does not take it, sending is paused."),
 }
 
 PLAIN_SENTENCES = {
@@ -259,6 +269,8 @@ def outcome_tone(outcome: Outcome) -> str:
 
 def message_sentence(message: Message) -> str:
     """What happened, in the first sentence of a message's page."""
+    if message.outcome == Outcome.SENDING and message.wish:
+        return str(WISHES[Wish(message.wish)])
     if message.outcome in PLAIN_SENTENCES:
         return str(PLAIN_SENTENCES[message.outcome])
     if message.outcome == Outcome.PAUSED and message.reason in PAUSED_REASONS:
@@ -361,6 +373,15 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
             "before you send them again."
         )
     return gettext("All done. The list says what became of each message.")
+
+
+def too_late(message: Message) -> str:
+    """Why a click comes too late. That a message has left is said only where it is known."""
+    if message.outcome == Outcome.SENDING:
+        return gettext("The message is being sent at this moment and cannot be changed.")
+    if message.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED):
+        return gettext("Too late: the message has already left. This is what became of it.")
+    return gettext("The message has changed meanwhile. This is what became of it.")
 
 
 def alarm_words(kind: AlarmKind) -> str:

@@ -11,6 +11,7 @@ from webapp.extensions import db
 from webapp.members import managed_or_404, own_or_404, visible_or_404
 from webapp.models import Batch, Member, Message
 from webapp.outcomes import STUCK, WAITING, Outcome
+from webapp.wishes import Wish
 
 blueprint = Blueprint("batches", __name__)
 
@@ -37,6 +38,7 @@ def show(id: str, member: Member) -> ResponseReturnValue:
     more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
     waits = sum(counts.get(outcome, 0) for outcome in WAITING)
     stuck = sum(counts.get(outcome, 0) for outcome in STUCK)
+    wished = batches.wish_counts(batch.id)
     manages = batch.member_id == member.id or member.is_admin
     return render_template(
         "batch.html",
@@ -45,11 +47,13 @@ def show(id: str, member: Member) -> ResponseReturnValue:
         total=sum(counts.values()),
         settled=sum(counts.values()) - waits - stuck - counts.get(Outcome.SENDING, 0),
         sentence=words.batch_sentence(batch, counts),
+        wished=wished,
         messages=found[:PAGE_SIZE],
         more_url=url_for("batches.show", id=id, after=more) if more is not None else None,
-        can_stop=manages and waits > 0,
-        can_resume=batch.member_id == member.id and counts.get(Outcome.PAUSED, 0) > 0,
-        can_cancel=manages and waits + stuck > 0,
+        can_stop=manages and waits + wished[Wish.NONE] > 0,
+        can_resume=batch.member_id == member.id
+        and counts.get(Outcome.PAUSED, 0) + wished[Wish.PAUSE] > 0,
+        can_cancel=manages and waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0,
         reload=waits > 0 or Outcome.SENDING in counts,
     )
 
@@ -70,9 +74,11 @@ def resume(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/batches/<id>/cancel")
 def cancel(id: str, member: Member) -> ResponseReturnValue:
-    count = batches.cancel(managed_or_404(Batch, id, member), member)
-    flash(
-        ngettext("%(num)s message was withdrawn.", "%(num)s messages were withdrawn.", count),
-        "success",
-    )
+    became = batches.cancel(managed_or_404(Batch, id, member), member)
+    count = became[Outcome.CANCELLED]
+    if count or not became[Outcome.SENDING]:  # else the page says what is wished
+        flash(
+            ngettext("%(num)s message was withdrawn.", "%(num)s messages were withdrawn.", count),
+            "success",
+        )
     return redirect(url_for("batches.show", id=id), 303)

@@ -191,9 +191,11 @@ def change(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.post("/messages/<id>/cancel")
 def cancel(id: str, member: Member) -> ResponseReturnValue:
     message = managed_or_404(Message, id, member)
-    if not waiting.withdraw(message, member):
+    became = waiting.withdraw(message, member)
+    if became is None:
         return _too_late(message)
-    flash(_("Withdrawn. It was not sent."), "success")
+    if became == Outcome.CANCELLED:  # else its page says what is wished
+        flash(_("Withdrawn. It was not sent."), "success")
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
@@ -321,7 +323,7 @@ def _message_page(
         followups=list(followups),
         can_send_again=is_own and message.outcome in REPEATABLE,
         can_edit=is_own and message.outcome == Outcome.HELD,
-        can_withdraw=(is_own or member.is_admin) and message.outcome in (*WAITING, *STUCK),
+        can_withdraw=(is_own or member.is_admin) and waiting.can_withdraw(message),
         can_settle=is_own and message.outcome == Outcome.UNKNOWN,
         can_look=is_own and message.outcome == Outcome.UNKNOWN and settling.may_look(message),
         handover_at=waiting.handover_at(message),
@@ -334,7 +336,9 @@ def _message_page(
 
 
 def _too_late(message: Message) -> ResponseReturnValue:
-    flash(_("Too late: the message has already left. This is what became of it."), "warning")
+    """It is not as the page showed it: say what is known of it now, and no more."""
+    db.session.refresh(message)
+    flash(words.too_late(message), "warning")
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
@@ -362,6 +366,7 @@ def _as_json(message: Message) -> dict[str, Any]:
         "id": message.id,
         "outcome": message.outcome,
         "reason": message.reason,
+        "wish": message.wish or None,
         "sms_id": message.extension_id,
         "recipient": message.recipient,
         "message": message.text,
