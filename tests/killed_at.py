@@ -1,5 +1,8 @@
 """`python -m tests.killed_at POINT MODULE`: run one of our programs, SIGKILL it at a named point.
 
+With `frozen: POINT` it is stopped there instead, once (SIGSTOP, until somebody lets it go on), and
+a claim is too old after `FROZEN_LIMIT_S`, so that nobody has to wait for the real limit.
+
 The points are found from outside, by events of SQLAlchemy and by the standard library's HTTP
 connection; nothing of the program itself is replaced, and it knows nothing of this.
 """
@@ -14,8 +17,11 @@ from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
+import urllib3.connection
 from sqlalchemy.orm import Session
 
+FREEZE = "frozen: "
+FROZEN_LIMIT_S = 2.0
 SEND, TOKEN = "/sessions/sms", "/token"
 Connection = http.client.HTTPConnection
 Is = Callable[[str, str], bool]
@@ -33,8 +39,24 @@ def is_result(statement: str, values: str) -> bool:
 
 
 def die(*_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-    threading.Event().wait()
+    if _ending == signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+        threading.Event().wait()
+    elif _frozen.acquire(blocking=False):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+_ending = signal.SIGKILL
+_frozen = threading.Lock()
+
+
+def freeze() -> None:
+    """Stop at the point instead of dying there, with a limit that a test can wait for."""
+    global _ending  # noqa: PLW0603
+    _ending = signal.SIGSTOP
+    from webapp import sending
+
+    sending.BEGIN_WITHIN_S = sending.AGAIN_WITHIN_S = FROZEN_LIMIT_S
 
 
 def before_commit_of(is_it: Is) -> None:
@@ -85,6 +107,18 @@ def before_writing_to(path: str) -> None:
     Connection.send = send_or_die  # type: ignore[method-assign]
 
 
+def after_connecting_for(path: str) -> None:
+    _remember_paths()
+    connect = urllib3.connection.HTTPConnection.connect
+
+    def connect_and_die(self: Any) -> None:
+        connect(self)
+        if self.asked_path.endswith(path):
+            die()
+
+    urllib3.connection.HTTPConnection.connect = connect_and_die  # type: ignore[method-assign]
+
+
 def around_answer_of(path: str, *, before: bool) -> None:
     _remember_paths()
     getresponse = Connection.getresponse
@@ -114,6 +148,7 @@ def _remember_paths() -> None:
 POINTS: dict[str, Callable[[], None]] = {
     "before the claim's commit": lambda: before_commit_of(is_claim),
     "after the claim's commit": lambda: after_commit_of(is_claim),
+    "connecting": lambda: after_connecting_for(SEND),
     "connected": lambda: before_writing_to(SEND),
     "written": lambda: around_answer_of(SEND, before=True),
     "answered": lambda: around_answer_of(SEND, before=False),
@@ -124,5 +159,7 @@ POINTS: dict[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     point, module = sys.argv[1:]
-    POINTS[point]()
+    if point.startswith(FREEZE):
+        freeze()
+    POINTS[point.removeprefix(FREEZE)]()
     importlib.import_module(module).main()

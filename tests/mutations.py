@@ -1,6 +1,6 @@
 """`make mutations`: remove each guard that keeps messages single and true, and see a test turn red.
 
-Twelve guards, each removed by an exact replacement of text in a copy of the tree, where the tests
+The guards below, each removed by an exact replacement of text in a copy of the tree, where the tests
 named beside it then run. At least one of them must fail: a guard whose removal nobody notices is
 not guarded. First the same tests run on the tree as it is, so that red means something. If a
 guard's text is no longer found, this script fails and has to follow the code.
@@ -81,7 +81,7 @@ MUTATIONS = (
             (
                 "outbox.py",
                 "        _insert(member, batch, messages, used)\n",
-                "        early = sending.attempt(Claim(messages[0], at), credentials)\n"
+                "        early = sending.attempt(Claim(messages[0], at), credentials, 9)\n"
                 "        _insert(member, batch, messages, used)\n",
             ),
             (
@@ -147,6 +147,34 @@ MUTATIONS = (
             ),
         ),
         ("test_faults_send.py::test_f11_a_body_that_drips_is_read_no_longer_than_the_deadline",),
+    ),
+    Mutation(
+        "a wish waits with the row",
+        (
+            (
+                "sending.py",
+                "_wished_change_of if result.took_nothing else _change_of",
+                "_change_of",
+            ),
+            (
+                "sending.py",
+                "return _write(message, _wished_change_of(frozenset(values))",
+                "return _write(message, _change_of(frozenset(values))",
+            ),
+        ),
+        (
+            "test_wishes.py"
+            "::test_f67_a_planned_message_withdrawn_while_it_is_being_sent_is_never_sent_later",
+            "test_wishes.py::test_f67_a_message_for_now_can_be_withdrawn_in_another_tab",
+        ),
+    ),
+    Mutation(
+        "a claim has an age",
+        (("wire.py", "if not self.request_began and steady_s() > self.begin_by:", "if False:"),),
+        (
+            "test_killed.py"
+            "::test_f68_a_worker_frozen_before_its_request_does_not_begin_it_when_it_wakes",
+        ),
     ),
     Mutation(
         "one refresh at a time",

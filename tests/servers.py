@@ -101,6 +101,11 @@ class PostgreSQL:
     def drop(self, database: str) -> None:
         self._sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
+    def take_writes(self, allowed: bool) -> None:
+        """Of all connections, those that are open included; as at a failover."""
+        self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
+        self._sql("SELECT pg_reload_conf()")
+
     def _sql(self, statement: str) -> None:
         with self._connect() as connection:
             connection.execute(statement)

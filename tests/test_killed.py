@@ -21,12 +21,16 @@ from flask import Flask
 from tests import servers
 from tests.chaos.processes import Program
 from tests.conftest import MakeApp, values_for
+from tests.killed_at import FROZEN_LIMIT_S
 from tests.pages import Browser
 from tests.raw_servers import cookie_of, expect, wait_until
 from tests.worker import arrived, counts, put_clocks_back, send_to_many, work
+from webapp import sending, wire
+from webapp import sipgate as sipgate_client
 from webapp.database import now, transaction
 from webapp.extensions import db
-from webapp.models import KeptAnswer, TokenSet
+from webapp.models import KeptAnswer, Message, TokenSet
+from webapp.outcomes import Outcome
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -137,6 +141,94 @@ def test_f48_a_worker_that_hangs_is_noticed_and_its_message_becomes_unknown(
     # Awake again, it finds its message settled, and goes on with the next one.
     wait_until(lambda: counts(anna, page) == {"unknown": 1, "accepted": 1}, seconds=START_S)
     assert sorted(arrived(sipgate).values()) == [1, 1]
+
+
+@pytest.mark.slow  # starts a process, and waits until a claim is too old
+@pytest.mark.parametrize("point", ["after the claim's commit", "connecting"])
+def test_f68_a_worker_frozen_before_its_request_does_not_begin_it_when_it_wakes(
+    app: Flask, anna: Browser, sipgate: Simulator, start: Start, point: str
+) -> None:
+    page = send_to_many(anna, 2)
+    worker = start("tests.killed_at", f"frozen: {point}", "webapp.worker", SEND_CONCURRENCY="1")
+    with frozen_by_itself(worker):
+        put_clocks_back(app)
+        assert counts(anna, anna.get(page.path)) == {"unknown": 1, "queued": 1}
+        with app.app_context():
+            id_ = db.session.scalar(sa.select(Message.id).where(Message.outcome == Outcome.UNKNOWN))
+        given_up = anna.get(f"/messages/{id_}")
+        anna.press(given_up, f"{given_up.path}/settle", outcome="not_sent")
+        again = anna.get(f"{given_up.path}/again")
+        asked = anna.post("/messages", again.fields(), status=None)
+        if asked.status == 409:
+            button = asked.soup.select_one("main button[name=confirm]")
+            assert button is not None
+            answer = {**asked.fields(), "confirm": str(button["value"])}
+            asked = anna.post("/messages", answer, status=303)
+        expect(anna, asked, "accepted")
+    # Awake again, it leaves alone what is not its any more, and goes on with the next one.
+    wait_until(lambda: counts(anna, page) == {"not_sent": 1, "accepted": 1}, seconds=START_S)
+    assert sorted(arrived(sipgate).values()) == [1, 1]
+
+
+@pytest.mark.slow  # starts a process, and waits until a claim is too old
+def test_f68_a_worker_frozen_for_a_while_puts_back_what_is_still_its_own(
+    app: Flask, anna: Browser, sipgate: Simulator, start: Start
+) -> None:
+    page = send_to_many(anna, 2)
+    worker = start("tests.killed_at", "frozen: connecting", "webapp.worker", SEND_CONCURRENCY="1")
+    with frozen_by_itself(worker):
+        assert counts(anna, page) == {"sending": 1, "queued": 1}
+        anna.press(anna.get(page.path), f"{page.path}/stop")
+    wait_until(lambda: counts(anna, page) == {"paused": 2}, seconds=START_S)
+    assert sipgate.world.arrivals == []
+    anna.press(anna.get(page.path), f"{page.path}/resume")
+    put_clocks_back(app)
+    work(app)
+    wait_until(lambda: counts(anna, page) == {"accepted": 2}, seconds=START_S)
+    assert sorted(arrived(sipgate).values()) == [1, 1]
+
+
+@contextmanager
+def frozen_by_itself(program: Program) -> Iterator[None]:
+    """From when it has stopped at its point, for longer than a claim may be old."""
+    wait_until(lambda: state_of(program) == "T", seconds=START_S)
+    frozen_at = time.monotonic()
+    yield
+    time.sleep(max(0, frozen_at + FROZEN_LIMIT_S + 0.5 - time.monotonic()))
+    assert program.pid
+    os.kill(program.pid, signal.SIGCONT)
+
+
+def state_of(program: Program) -> str:
+    """As `ps` shows it: `T` is stopped."""
+    assert program.is_running, program.log.read_text()
+    return Path(f"/proc/{program.pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@on_sqlite
+def test_f68_a_request_begins_within_its_time_or_not_at_all(
+    app: Flask, anna: Browser, sipgate: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have their own look: the first request, and the one after a 401."""
+    monkeypatch.setattr(sending, "AGAIN_WITHIN_S", -1.0)
+    sipgate.fail_next("send", Fault(401))
+    expect(anna, anna.send(), "not_sent", "not_in_time", says="so nothing was sent")
+    assert sipgate.world.calls["send"] == 1
+    expect(anna, anna.send("+491713920051"), "accepted")
+    monkeypatch.setattr(sending, "BEGIN_WITHIN_S", -1.0)
+    expect(anna, anna.send("+491713920052"), "not_sent", "not_in_time", says="Send again")
+    assert sipgate.world.calls["send"] == 2
+
+
+def test_f68_no_claim_is_given_up_while_its_request_may_still_be_under_way() -> None:
+    longest = sending.AGAIN_WITHIN_S + sipgate_client.SEND_DEADLINE_S
+    longest += sum(sending.SAVE_AGAIN_AFTER_S)
+    assert sending.BEGIN_WITHIN_S <= sending.AGAIN_WITHIN_S
+    assert timedelta(seconds=longest) < sending.STALE_AFTER
+
+
+def test_f68_a_claims_age_counts_while_the_machine_sleeps() -> None:
+    assert abs(wire.steady_s() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1
 
 
 @contextmanager

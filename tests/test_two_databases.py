@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Thread, Timer
 
 import pytest
 import sqlalchemy as sa
@@ -188,7 +189,7 @@ def test_eight_429s_at_once_slow_the_account_down_and_leave_nothing_unknown(
         rows.execute(sa.update(Batch).values(is_open=True))
         batch_id = str(rows.scalar(sa.select(Batch.id)))
     sipgate.world.fail_always("send", Fault(429, (("Retry-After", "600"),), delay_s=0.2))
-    taken: list[Message] = []
+    taken: list[claims.Claim] = []
     with app.app_context():
         taken = [one for _ in range(8) if (one := claims.claim_next(batch_id))]
     in_parallel(*(inside(app, lambda one=one: waiting.deliver_claimed(one)) for one in taken))
@@ -317,6 +318,64 @@ def test_a_database_that_goes_when_a_page_is_made_does_not_spoil_the_page(
     assert "Messages" in cut_off.get("/messages", status=200).text
     assert proxy.cuts == 1
     cut_off.get("/messages", status=200)
+
+
+@pytest.fixture
+def read_only() -> Iterator[Callable[[], None]]:
+    """PostgreSQL takes no writes from now on; it does again when a second has passed."""
+    timers: list[Timer] = []
+
+    def begin() -> None:
+        servers.postgresql().take_writes(False)
+        timers.append(Timer(1, servers.postgresql().take_writes, [True]))
+        timers[0].start()
+
+    yield begin
+    for one in timers:
+        one.join()
+    servers.postgresql().take_writes(True)
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_f77_a_yes_that_comes_while_postgresql_takes_no_writes_is_written_when_it_does_again(
+    server_app: Flask,
+    annas: Browser,
+    sipgate: Simulator,
+    read_only: Callable[[], None],
+    planned: bool,
+) -> None:
+    sipgate.fail_next("send", Fault(delay_s=1, deliver=True))
+    if planned:
+        send_to_many(annas, 2)
+        sender = Thread(target=work, args=[server_app])
+    else:
+        form = annas.compose(recipient=NUMBER, message="Hello")
+        sender = Thread(target=another_tab(annas).post, args=["/messages", form])
+    sender.start()
+    wait_until(lambda: sipgate.world.calls["send"] == 1)
+    read_only()
+    annas.get("/messages")
+    annas.post("/messages", annas.compose(recipient=NUMBER, message="Other"), status=503)
+    sender.join()
+    with server_app.app_context():
+        found = set(db.session.scalars(sa.select(Message.outcome)))
+    assert found == {Outcome.ACCEPTED}
+    assert set(arrived(sipgate).values()) == {1}
+
+
+def test_f77_a_claim_while_postgresql_takes_no_writes_sends_nothing_and_goes_later(
+    server_app: Flask, annas: Browser, sipgate: Simulator
+) -> None:
+    page = send_to_many(annas, 2)
+    servers.postgresql().take_writes(False)
+    try:
+        work(server_app, sweep=False)
+    finally:
+        servers.postgresql().take_writes(True)
+    assert sipgate.world.arrivals == []
+    put_clocks_back(server_app)
+    work(server_app)
+    assert counts(annas, page) == {"accepted": 2}
 
 
 def test_many_processes_that_start_at_once_migrate_once(sipgate: Simulator, tmp_path: Path) -> None:

@@ -40,10 +40,10 @@ def impatient(app: Flask, deadline_s: float = 0.5) -> None:
     )
 
 
-def send_to_many(browser: Browser, count: int, text: str = "Hello") -> Page:
+def send_to_many(browser: Browser, count: int, text: str = "Hello", **fields: str) -> Page:
     """Send to `count` fictional numbers, answer the question, and open the batch's page."""
     numbers = [f"+4917604069{n:03d}" for n in range(count)]
-    question = browser.send("\n".join(numbers), text, status=409)
+    question = browser.send("\n".join(numbers), text, status=409, **fields)
     button = question.soup.select_one("main button[name=confirm]")
     assert button is not None
     data = {**question.fields(), "confirm": str(button["value"])}

@@ -69,11 +69,11 @@ Step = Callable[[Session], object]
 def deliver(claim: Claim, credentials: Credentials) -> None:
     """Hand a claimed message to sipgate and write down what became of it, finally."""
     message = detached(claim.message)
-    result = attempt(claim, credentials)
+    result = attempt(claim, credentials, BEGIN_WITHIN_S)
     tell(message, result, settle(message, result))
 
 
-def attempt(claim: Claim, credentials: Credentials, *, within_s: float = BEGIN_WITHIN_S) -> Result:
+def attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
     """Try to hand it over: one request, or two after a 401. `within_s` of the claim it must begin.
 
     Our own database failing on the way is proof that nothing was sent: it is used before a request

@@ -265,7 +265,7 @@ def _attempt(claim: Claim) -> Result:
         if credentials is None:
             break
         within_s = sending.AGAIN_WITHIN_S if tried else sending.BEGIN_WITHIN_S
-        result = sending.attempt(claim, credentials, within_s=within_s)
+        result = sending.attempt(claim, credentials, within_s)
         tried.append(credentials.token_set_id)
     return result
 
@@ -358,13 +358,19 @@ def _pause_without_sign_in() -> None:
 
 
 def _end_what_is_put_off_too_far() -> None:
-    """Nothing that was tried is put off for so long, unless our clock was ahead at that time."""
+    """What is queued, or was tried, is put off for so long only by a clock that was ahead."""
     at = now()
-    far = (Message.outcome.in_(WAITING), Message.due_at > at + MAX_SLOWDOWN, Message.tries > 0)
+    over = Slowdown.until > at + MAX_SLOWDOWN
+    if db.session.scalar(sa.select(Slowdown.account_id).where(over).limit(1)) is not None:
+        with transaction() as rows:
+            rows_changed(rows, sa.delete(Slowdown).where(over))
+    is_tried = sa.and_(Message.outcome == Outcome.HELD, Message.tries > 0)
+    is_so = sa.or_(Message.outcome == Outcome.QUEUED, is_tried)
+    far = (is_so, Message.due_at > at + MAX_SLOWDOWN)
     for message in db.session.scalars(sa.select(Message).where(*far).limit(SWEEP_LIMIT)).all():
         planned = message.send_at - handover_lead() if message.send_at else at
         due_at = max(at, planned) if message.outcome == Outcome.HELD else at
-        same = (Message.id == message.id, Message.due_at == message.due_at, far[0])
+        same = (Message.id == message.id, Message.due_at == message.due_at, is_so)
         with transaction() as rows:
             rows_changed(rows, sa.update(Message).where(*same).values(due_at=due_at, tries=0))
 
