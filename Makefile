@@ -59,7 +59,7 @@ scale-test: KILLS := 25
 scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers, PostgreSQL and Redis (5 minutes)
 	@$(BIN)/python -m tests.chaos --database postgresql --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
 
-mutations: $(VENV)/dev $(CATALOGS) ## remove twelve guards, one after the other: a test must notice each
+mutations: $(VENV)/dev $(CATALOGS) ## remove the guards, one after the other: a test must notice each
 	@$(BIN)/python -m tests.mutations
 
 # BENCH=send,pages,crowd,worker,start chooses parts. On the disk, not in memory: commits wait for it.

@@ -1,8 +1,8 @@
 """`make mutations`: remove each guard that keeps messages single and true, and see a test turn red.
 
-The guards below, each removed by an exact replacement of text in a copy of the tree, where the tests
-named beside it then run. At least one of them must fail: a guard whose removal nobody notices is
-not guarded. First the same tests run on the tree as it is, so that red means something. If a
+Each is removed by an exact replacement of text in a copy of the tree, where the tests named beside
+it then run. At least one of them must fail: a guard whose removal nobody notices is not guarded.
+First the same tests run on the tree as it is, so that red means something. If a
 guard's text is no longer found, this script fails and has to follow the code.
 """
 

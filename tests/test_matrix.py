@@ -11,7 +11,7 @@ from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
 TABLE = TESTS.parent / "docs" / "faults.md"
-IDS = [f"F{n:02}" for n in range(1, 67)] + [f"B{n:02}" for n in range(1, 31)]
+IDS = [f"F{n:02}" for n in range(1, 87)] + [f"B{n:02}" for n in range(1, 31)]
 NAME = re.compile(r"test_([fb]\d\d)_")
 
 LISTS = "lists from a file or a large paste come with a later version"
@@ -22,7 +22,23 @@ NOT_YET = {
     "F45": "`make chaos`; a small run is tests/test_chaos.py",
     "F62": "tests/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",
+    **{
+        f"F{n}": "its test comes with its mend"
+        for n in (69, 70, 71, 72, 75, 76, 79, 80, 81, 82, 83, 84, 85, 86)
+    },
 }
+
+
+REMAINS = """
+## What remains
+
+- **A process frozen between its last look and its first byte.** A claim has an age (F68): right before the first byte
+  of a request the process looks at a clock that nobody sets, and begins nothing for a claim older than 20 seconds (40
+  after a 401). Between that look and the write lie a few instructions. A process that stands still exactly there, for
+  longer than the 80 seconds after which its message becomes "unknown", writes its request when it wakes. If somebody
+  has said "not sent" and sent it again by then, the text arrives twice. Nothing on our side of the line can close this
+  gap, for sipgate knows no id that would tell it the two are one.
+"""
 
 
 def names_by_id() -> dict[str, list[str]]:
@@ -49,7 +65,7 @@ def table() -> str:
     for id_ in IDS:
         cell = "<br>".join(found[id_]) if id_ in found else f"none: {NOT_YET[id_]}"
         lines.append(f"| {id_} | {cell} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + REMAINS
 
 
 def test_every_fault_has_a_test_or_a_reason() -> None:
