@@ -27,7 +27,7 @@ LAYERS = (
     ("i18n", "login_server", "submissions", "record"),
     ("oauth", "tokens", "installation"),
     ("account", "members", "claims"),
-    ("sending", "contacts", "message_templates"),
+    ("sending", "contacts", "message_templates", "attention"),
     ("outbox", "history", "housekeeping"),
     ("waiting", "settling", "senders"),
     ("words", "tasks", "batches"),
@@ -217,6 +217,7 @@ WRITERS = (
     "waiting",
     "batches",
     "settling",
+    "attention",
     "housekeeping",
 )
 

@@ -6,8 +6,9 @@ The one control `confirm` carries the codes that were on the page; a new questio
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -22,6 +23,7 @@ from webapp.i18n import country_name, money, phone, sender, when
 from webapp.models import Member, Message
 from webapp.outcomes import WAITING, Outcome
 from webapp.recipients import NumberKind
+from webapp.sipgate import Extension
 from webapp.submissions import SubmissionId
 
 SAME_AGAIN_WITHIN = timedelta(minutes=10)
@@ -37,15 +39,55 @@ class Question:
     sentence: str
 
 
+class Sendable(Protocol):
+    """What questions are asked about: a valid form, or a message that goes after all."""
+
+    numbers: list[str]
+    text: str
+    moment: datetime | None
+    duplicate_count: int
+
+    @property
+    def chosen(self) -> Extension | None: ...
+
+
+@dataclass(slots=True)
+class AfterAll:
+    """A message that was kept, released by its member: now, or at a moment."""
+
+    message: Message
+    moment: datetime | None
+    chosen: Extension | None
+    duplicate_count: int = 0
+    numbers: list[str] = field(init=False)
+    text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = [self.message.recipient]
+        self.text = self.message.text
+
+
 def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
     """What to ask about a valid form; empty when it may go at once."""
+    shown = submission.senders.get(form.chosen.id) if form.chosen else None
+    return _questions(form, member, shown)
+
+
+def questions_about_kept(kept: AfterAll, member: Member) -> list[Question]:
+    """The same about a message that waited: much may have changed since it was written."""
+    return _questions(kept, member, kept.message.caller_id, itself=kept.message.id)
+
+
+def _questions(
+    form: Sendable, member: Member, shown: str | None, itself: str = ""
+) -> list[Question]:
     return [
         *_many(form),
         *_placeholders(form),
         *_balance(form, member),
-        *_same_again(form, member),
+        *_same_again(form, member, itself),
         *_colleague(form, member),
-        *_sender_changed(form, submission),
+        *_sender_changed(form, shown),
         *_night(form),
         *_landline(form),
         *_own_number(form),
@@ -62,7 +104,7 @@ def confirm_value(asked: list[Question]) -> str:
     return " ".join(question.code for question in asked)
 
 
-def confirm_label(form: ComposeForm) -> str:
+def confirm_label(form: Sendable) -> str:
     count = len(form.numbers)
     if form.moment:
         return ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count)
@@ -71,7 +113,7 @@ def confirm_label(form: ComposeForm) -> str:
     return ngettext("Send %(num)s message", "Send %(num)s messages", count)
 
 
-def _many(form: ComposeForm) -> Iterator[Question]:
+def _many(form: Sendable) -> Iterator[Question]:
     count = len(form.numbers)
     if count < 2:
         return
@@ -93,7 +135,7 @@ def _many(form: ComposeForm) -> Iterator[Question]:
     yield Question(f"many-{count}-{segments}", sentence)
 
 
-def _placeholders(form: ComposeForm) -> Iterator[Question]:
+def _placeholders(form: Sendable) -> Iterator[Question]:
     """The text still holds what was to be filled in."""
     names = sms.placeholders(form.text)
     if names:
@@ -101,7 +143,7 @@ def _placeholders(form: ComposeForm) -> Iterator[Question]:
         yield Question(f"placeholder-{len(names)}", sentence)
 
 
-def _balance(form: ComposeForm, member: Member) -> Iterator[Question]:
+def _balance(form: Sendable, member: Member) -> Iterator[Question]:
     """What is left in the account, as last read, will not do."""
     price = settings.segment_price
     left = account.balance(member) if price else None
@@ -117,10 +159,10 @@ def _balance(form: ComposeForm, member: Member) -> Iterator[Question]:
         yield Question(f"balance-{cost}", sentence)
 
 
-def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
+def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Question]:
     """The same text went to the same number a moment ago."""
     said = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
-    found = list(_messages(_SAME_AGAIN, form, member, said))
+    found = [one for one in _messages(_SAME_AGAIN, form, member, said) if one.id != itself]
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
@@ -130,7 +172,7 @@ def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
         yield Question(f"again-{found[0].id[:12]}", sentence)
 
 
-def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
+def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
     midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
     said = {"of": member.id, "since": midnight}
@@ -139,7 +181,7 @@ def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
 
 
 def _messages(
-    query: sa.Select[Message], form: ComposeForm, member: Member, said: dict[str, object]
+    query: sa.Select[Message], form: Sendable, member: Member, said: dict[str, object]
 ) -> sa.ScalarResult[Message]:
     """The newest messages to the form's numbers, of the member's account, that have not failed."""
     said |= {"account": member.account_id, "numbers": form.numbers}
@@ -189,20 +231,26 @@ def _colleague_sentence(message: Message, member: Member) -> str:
     return sentence
 
 
-def _sender_changed(form: ComposeForm, submission: SubmissionId) -> Iterator[Question]:
-    """The page promised another sender than recipients would see now."""
-    chosen = form.extensions.find(form.sms_id.data or "")
-    shown = submission.senders.get(chosen.id) if chosen else None
+def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
+    """The page, or the message as it was written, promised another sender than people would see."""
+    chosen = form.chosen
     if chosen is None or shown is None or shown == chosen.caller_id:
         return
-    sentence = gettext(
-        "The sender has changed since the page was opened: people will see “%(sender)s”.",
-        sender=sender(chosen.caller_id),
-    )
+    now_shown = {"sender": sender(chosen.caller_id)}
+    if isinstance(form, AfterAll):
+        sentence = gettext(
+            "The sender has changed since the message was written: people will see “%(sender)s”.",
+            **now_shown,
+        )
+    else:
+        sentence = gettext(
+            "The sender has changed since the page was opened: people will see “%(sender)s”.",
+            **now_shown,
+        )
     yield Question(f"sender-{hashlib.sha256(chosen.caller_id.encode()).hexdigest()[:8]}", sentence)
 
 
-def _night(form: ComposeForm) -> Iterator[Question]:
+def _night(form: Sendable) -> Iterator[Question]:
     """It is, or may be, night at a recipient's place."""
     if settings.quiet_hours is None:
         return
@@ -227,7 +275,7 @@ def _clocks(country: str | None, moment: datetime) -> list[datetime]:
     return [moment.astimezone(ZoneInfo(zone)) for zone in known]
 
 
-def _landline(form: ComposeForm) -> Iterator[Question]:
+def _landline(form: Sendable) -> Iterator[Question]:
     kinds = {number: recipients.number_kind(number) for number in form.numbers}
     landlines = [number for number, kind in kinds.items() if kind == NumberKind.LANDLINE]
     if landlines:
@@ -244,7 +292,7 @@ def _landline(form: ComposeForm) -> Iterator[Question]:
         yield Question(f"other-{len(others)}", sentence)
 
 
-def _own_number(form: ComposeForm) -> Iterator[Question]:
-    chosen = form.extensions.find(form.sms_id.data or "")
+def _own_number(form: Sendable) -> Iterator[Question]:
+    chosen = form.chosen
     if chosen and f"+{chosen.caller_id.lstrip('+')}" in form.numbers:
         yield Question("own", gettext("This is your own sender number."))

@@ -124,6 +124,8 @@ def _settle(message: Message, outcome: Outcome, by: Member | None = None) -> boo
         "settled_by_id": by.id if by else None,
         "look_at": None,
     }
+    if by:
+        values |= {"done_at": now(), "done_by_id": by.id}
     unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
     with transaction() as rows:
         done = rows_changed(rows, sa.update(Message).where(*unknown).values(**values)) == 1

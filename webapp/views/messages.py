@@ -28,7 +28,7 @@ from webapp.forms import ComposeForm, compose_form
 from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
 from webapp.outbox import ContentChanged, DailyLimitReached, OnHold, Submitted
-from webapp.outcomes import NEEDS_SOMEBODY, STUCK, WAITING, Outcome
+from webapp.outcomes import STUCK, WAITING, Outcome
 from webapp.submissions import SubmissionId
 
 blueprint = Blueprint("messages", __name__)
@@ -370,16 +370,3 @@ def _as_json(message: Message) -> dict[str, Any]:
         "created_at": message.created_at.isoformat(),
         "member": message.member.name,
     }
-
-
-def needs_somebody(member: Member) -> int:
-    """How many of the member's messages wait for a click."""
-    return db.session.scalar(_NEEDS_SOMEBODY, {"of": member.id}) or 0
-
-
-# For every page; built once, as in `claims.py`.
-_NEEDS_SOMEBODY = (
-    sa.select(sa.func.count())
-    .select_from(Message)
-    .where(Message.member_id == sa.bindparam("of"), Message.outcome.in_(NEEDS_SOMEBODY))
-)
