@@ -15,6 +15,7 @@ from webapp.i18n import MAX_COUNT
 from webapp.models import NEEDS_ATTENTION, Batch, Member, Message
 from webapp.outcomes import Outcome
 from webapp.record import Did, note
+from webapp.times import MIN_AHEAD
 
 TO_BE_DONE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.MISSED)
 """What a person may call done. An unknown one is settled, a paused one released or withdrawn."""
@@ -30,6 +31,29 @@ def count(member: Member) -> int:
     """How many there are, a batch as one; at most `MAX_COUNT`."""
     scope = _OF_ACCOUNT if member.is_admin else _OF_MEMBER
     return min(db.session.scalar(scope, {"of": _key(member)}) or 0, MAX_COUNT)
+
+
+def can_be_done(message: Message) -> bool:
+    """Whether this one counts, and a person may call it done."""
+    would_be_silent = message.batch_id or message.send_at or message.expected_at
+    is_open = message.done_at is None and message.outcome in TO_BE_DONE
+    return is_open and (message.outcome == Outcome.MISSED or would_be_silent is not None)
+
+
+def is_time_ahead(message: Message) -> bool:
+    """Whether a message can still go at its planned time."""
+    return message.send_at is not None and message.send_at > now() + MIN_AHEAD
+
+
+def open_counts(batch_id: str) -> dict[Outcome, int]:
+    """How many of a batch's messages a person may call done, by outcome."""
+    query = (
+        sa.select(Message.outcome, sa.func.count())
+        .where(Message.batch_id == batch_id, Message.outcome.in_(TO_BE_DONE))
+        .where(Message.done_at.is_(None))
+        .group_by(Message.outcome)
+    )
+    return {outcome: count for outcome, count in db.session.execute(query)}
 
 
 def mark_done(message: Message, by: Member) -> bool:

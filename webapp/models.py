@@ -290,6 +290,7 @@ class Message(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     member: Mapped[Member] = relationship(init=False, foreign_keys=[member_id])
     settled_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[settled_by_id])
+    done_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[done_by_id])
 
 
 class Slowdown(Base, kw_only=True):

@@ -5,7 +5,8 @@ The one control `confirm` carries the codes that were on the page; a new questio
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -76,6 +77,86 @@ def questions_about(form: ComposeForm, member: Member, submission: SubmissionId)
 def questions_about_kept(kept: AfterAll, member: Member) -> list[Question]:
     """The same about a message that waited: much may have changed since it was written."""
     return _questions(kept, member, kept.message.caller_id, itself=kept.message.id)
+
+
+def questions_about_all(kept: Sequence[AfterAll], member: Member) -> list[Question]:
+    """What to ask, once and with counts, about many that go after all."""
+    if len(kept) < 2:
+        return [question for one in kept for question in questions_about_kept(one, member)]
+    numbers = {one.message.recipient: one for one in kept}
+    colleagues = [question for one in numbers.values() for question in _colleague(one, member)]
+    return [
+        _all_of_these(kept),
+        *_counted(kept, member),
+        *list(dict.fromkeys(colleagues))[:MAX_NAMED],
+    ]
+
+
+def _counted(kept: Sequence[AfterAll], member: Member) -> Iterator[Question]:
+    lately = _sent_lately(kept, member)
+    each = Counter((one.message.recipient, one.text) for one in kept)
+    counts = {
+        "nights": sum(any(_night(one)) for one in kept),
+        "agains": sum(n for key, n in each.items() if key in lately or n > 1),
+        "senders": sum(any(_sender_changed(one, one.message.caller_id)) for one in kept),
+        "landlines": sum(any(_landline(one)) for one in kept),
+    }
+    for code, count in counts.items():
+        if count:
+            yield Question(f"{code}-{count}", _COUNTED[code](count))
+
+
+# Each written out, for the extraction of sentences.
+_COUNTED: dict[str, Callable[[int], str]] = {
+    "nights": lambda count: ngettext(
+        "%(num)s of them arrives at night, or may.",
+        "%(num)s of them arrive at night, or may.",
+        count,
+    ),
+    "agains": lambda count: ngettext(
+        "%(num)s of them repeats a text to the same number.",
+        "%(num)s of them repeat a text to the same number.",
+        count,
+    ),
+    "senders": lambda count: ngettext(
+        "%(num)s of them goes out with another sender than when it was written.",
+        "%(num)s of them go out with another sender than when they were written.",
+        count,
+    ),
+    "landlines": lambda count: ngettext(
+        "%(num)s of them goes to a number that is no mobile number.",
+        "%(num)s of them go to numbers that are no mobile numbers.",
+        count,
+    ),
+}
+
+
+def _all_of_these(kept: Sequence[AfterAll]) -> Question:
+    segments = sum(one.message.segment_count for one in kept)
+    later = sum(1 for one in kept if one.moment)
+    sentence = gettext(
+        "This releases %(count)s messages, %(segments)s segments in all: %(later)s go at their "
+        "planned times, %(now)s at once.",
+        count=len(kept),
+        segments=segments,
+        later=later,
+        now=len(kept) - later,
+    )
+    if settings.segment_price:
+        cost = money(settings.segment_price * segments)
+        sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
+    return Question(f"release-{len(kept)}-{segments}-{later}", sentence)
+
+
+def _sent_lately(kept: Sequence[AfterAll], member: Member) -> set[tuple[str, str]]:
+    """Which of these numbers got the same text a moment ago."""
+    query = sa.select(Message.recipient, Message.text).where(
+        Message.account_id == member.account_id,
+        Message.recipient.in_({one.message.recipient for one in kept}),
+        Message.created_at > now() - SAME_AGAIN_WITHIN,
+        Message.outcome.not_in((*NOT_GONE, Outcome.PAUSED)),
+    )
+    return {(recipient, text) for recipient, text in db.session.execute(query)}
 
 
 def _questions(

@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from webapp import attention, contacts, history, sending, words
+from webapp import attention, batches, contacts, history, sending, words
 from webapp.database import now, release
 from webapp.history import Which
 from webapp.i18n import capped
@@ -72,6 +72,7 @@ def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseRet
         writers=[] if number_id else history.writers(member),
         older_url=url_for(endpoint, **arguments, before=older) if older else None,
         export_url=None if number_id else url_for("history.export", **arguments),
+        has_paused=which.needs_attention and batches.has_releasable(member),
         clear_url=url_for("history.index"),
     )
 
