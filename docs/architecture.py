@@ -37,6 +37,7 @@ ROWS: dict[str, dict[str, str]] = {
         "waiting": "planned, queued",
         "batches": "many at once",
         "settling": "the unknown",
+        "attention": "what did not go",
     },
     "People": {
         "members": "who is it",

@@ -27,7 +27,7 @@ LAYERS = (
     ("i18n", "login_server", "submissions", "record"),
     ("oauth", "tokens", "installation", "wishes"),
     ("account", "members", "claims"),
-    ("sending", "contacts", "message_templates"),
+    ("sending", "contacts", "message_templates", "attention"),
     ("outbox", "history", "housekeeping"),
     ("waiting", "settling", "senders"),
     ("words", "tasks", "batches"),
@@ -218,6 +218,7 @@ WRITERS = (
     "wishes",
     "batches",
     "settling",
+    "attention",
     "housekeeping",
 )
 

@@ -82,7 +82,7 @@ def test_f61_a_clock_that_jumps_a_day_ahead_sends_nothing_of_what_was_planned_bu
     anna.sign_in("anna")
     assert anna.twin(page)["outcome"] == "missed"
     assert sipgate.world.arrivals == []
-    anna.press(anna.get(page.path), f"{page.path}/reschedule")
+    anna.press(anna.get(page.path), f"{page.path}/reschedule", when="now")
     work(app)
     assert len(sipgate.world.arrivals) == 1
 

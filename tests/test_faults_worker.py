@@ -354,7 +354,7 @@ def test_f27_a_dead_refresh_token_pauses_and_the_next_sign_in_can_go_on(
         anna.sign_in()
         page = anna.get(page.path)
         assert anna.twin(page)["outcome"] == "paused"
-        anna.press(page, f"{page.path}/reschedule")
+        anna.press(page, f"{page.path}/reschedule", when="now")
         work(app)
         assert anna.twin(page)["outcome"] == "accepted"
     assert len([one for one in sipgate.world.arrivals if one.accepted]) == 1

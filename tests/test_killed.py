@@ -358,7 +358,7 @@ def test_f30_killed_between_a_refresh_and_its_saving_asks_to_sign_in_and_keeps_w
     anna.sign_in("anna")
     assert anna.twin(page)["outcome"] == "paused"
     assert arrived(sipgate) == {}
-    anna.press(anna.get(page.path), f"{page.path}/reschedule")
+    anna.press(anna.get(page.path), f"{page.path}/reschedule", when="now")
     work(site.app)
     assert anna.twin(page)["outcome"] == "accepted"
     assert sum(arrived(sipgate).values()) == 1

@@ -156,8 +156,12 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             for number in self.numbers
         ]
 
+    @property
+    def chosen(self) -> Extension | None:
+        return self.extensions.find(self.sms_id.data or "")
+
     def _extension(self) -> Extension:
-        extension = self.extensions.find(self.sms_id.data)
+        extension = self.chosen
         if extension is None:
             raise LookupError("only for a form that was validated")
         return extension

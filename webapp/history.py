@@ -12,15 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp import contacts, members
+from webapp import attention, contacts, members
 from webapp.database import now, release
 from webapp.extensions import db
+from webapp.i18n import MAX_COUNT
 from webapp.models import Member, Message
 from webapp.outcomes import STUCK, WAITING, Outcome
 
 COUNTED_DAYS = 7
-MAX_COUNT = 1000
-"""A page says "999+" from here."""
 AHEAD_LIMIT = 20
 MAX_AHEAD = timedelta(days=31)
 EXPORT_CHUNK = 500
@@ -38,6 +37,7 @@ class Which:
     """In the text, the number, a contact's or a member's name."""
     number: str = ""
     """The one recipient, in E.164."""
+    needs_attention: bool = False
 
     @property
     def is_all(self) -> bool:
@@ -123,6 +123,8 @@ def writers(member: Member) -> list[Member]:
 
 def _query(which: Which, member: Member) -> sa.Select[Message]:
     query = sa.select(Message).where(members.visible_messages(member))
+    if which.needs_attention:
+        query = query.where(attention.of(member))
     if which.outcomes:
         query = query.where(Message.outcome.in_(which.outcomes))
     if which.number:

@@ -21,6 +21,8 @@ from webapp.extensions import babel
 from webapp.times import zone_names
 
 LOCALES = ("en", "de")
+MAX_COUNT = 1000
+"""A page says "999+" from here; no further is counted."""
 
 # What a browser's self-description contains, the telling word first: Edge also names Chrome, all
 # of them name Safari, and a phone's names the system it descends from.
@@ -35,7 +37,7 @@ def setup_i18n(app: Flask) -> None:
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
     # Pages are UTF-8: a letter needs no six characters in what they hand to scripts.
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
-    for shape in (when, distance, phone, sender, money, device):
+    for shape in (when, distance, phone, sender, money, device, capped):
         app.add_template_filter(shape)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
 
@@ -105,6 +107,10 @@ def money(amount: Decimal, currency: str = "EUR") -> str:
     """`€0.14`, `0,14 €`."""
     text: str = format_currency(amount, currency, locale=get_locale())
     return text
+
+
+def capped(count: int) -> str:
+    return f"{MAX_COUNT - 1}+" if count >= MAX_COUNT else str(count)
 
 
 def country_name(code: str) -> str:

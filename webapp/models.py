@@ -205,6 +205,15 @@ class Batch(Base, kw_only=True):
     member: Mapped[Member] = relationship(init=False)
 
 
+NEEDS_ATTENTION = sa.text(
+    "done_at IS NULL AND (outcome IN ('unknown', 'paused', 'missed')"
+    " OR outcome IN ('refused', 'not_sent')"
+    " AND (batch_id IS NOT NULL OR send_at IS NOT NULL OR expected_at IS NOT NULL))"
+)
+"""Which messages wait for somebody: what did not go, unless its page said so at the click. In these
+very words in its indexes, too: a database uses them only where it recognises the condition."""
+
+
 class Message(Base, kw_only=True):
     """One text to one recipient, and what became of it."""
 
@@ -219,6 +228,15 @@ class Message(Base, kw_only=True):
         sa.Index(None, "outcome", "due_at"),
         sa.Index(None, "outcome", "look_at"),
         sa.Index(None, "batch_id", "outcome", "position"),
+        *(
+            sa.Index(
+                f"ix_messages_attention_{whose}",
+                *(whose, "created_at", "id", "batch_id"),
+                sqlite_where=NEEDS_ATTENTION,
+                postgresql_where=NEEDS_ATTENTION,
+            )
+            for whose in ("member_id", "account_id")
+        ),
     )
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
@@ -272,6 +290,7 @@ class Message(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     member: Mapped[Member] = relationship(init=False, foreign_keys=[member_id])
     settled_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[settled_by_id])
+    done_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[done_by_id])
 
 
 class Slowdown(Base, kw_only=True):

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from webapp import installation, logs, sending, sms, wire
+from webapp import attention, installation, logs, sending, sms, wire
 from webapp.claims import Claim, surely
 from webapp.database import insert, now, rows_changed, table
 from webapp.extensions import db, settings
@@ -145,6 +145,8 @@ def _insert(
         if used:
             insert(rows, used)
             rows_changed(rows, _DRAFT_GONE, {"form": used.id})
+        if messages[0].previous_id:
+            attention.sent_again(rows, messages[0].previous_id, member)
         done = Did.SENT if messages[0].send_at is None else Did.PLANNED
         note(rows, done, member, message=messages[0], batch_id=batch.id if batch else None)
         return True

@@ -60,5 +60,3 @@ WAITING = (Outcome.HELD, Outcome.QUEUED)
 
 STUCK = (Outcome.PAUSED, Outcome.MISSED)
 """Still with us, and waiting for somebody's click."""
-
-NEEDS_SOMEBODY = (*STUCK, Outcome.UNKNOWN)

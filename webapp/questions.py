@@ -5,9 +5,11 @@ The one control `confirm` carries the codes that were on the page; a new questio
 """
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
@@ -22,6 +24,7 @@ from webapp.i18n import country_name, money, phone, sender, when
 from webapp.models import Member, Message
 from webapp.outcomes import WAITING, Outcome
 from webapp.recipients import NumberKind
+from webapp.sipgate import Extension
 from webapp.submissions import SubmissionId
 
 SAME_AGAIN_WITHIN = timedelta(minutes=10)
@@ -37,15 +40,135 @@ class Question:
     sentence: str
 
 
+class Sendable(Protocol):
+    """What questions are asked about: a valid form, or a message that goes after all."""
+
+    numbers: list[str]
+    text: str
+    moment: datetime | None
+    duplicate_count: int
+
+    @property
+    def chosen(self) -> Extension | None: ...
+
+
+@dataclass(slots=True)
+class AfterAll:
+    """A message that was kept, released by its member: now, or at a moment."""
+
+    message: Message
+    moment: datetime | None
+    chosen: Extension | None
+    duplicate_count: int = 0
+    numbers: list[str] = field(init=False)
+    text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = [self.message.recipient]
+        self.text = self.message.text
+
+
 def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
     """What to ask about a valid form; empty when it may go at once."""
+    shown = submission.senders.get(form.chosen.id) if form.chosen else None
+    return _questions(form, member, shown)
+
+
+def questions_about_kept(kept: AfterAll, member: Member) -> list[Question]:
+    """The same about a message that waited: much may have changed since it was written."""
+    return _questions(kept, member, kept.message.caller_id, itself=kept.message.id)
+
+
+def questions_about_all(kept: Sequence[AfterAll], member: Member) -> list[Question]:
+    """What to ask, once and with counts, about many that go after all."""
+    if len(kept) < 2:
+        return [question for one in kept for question in questions_about_kept(one, member)]
+    numbers = {one.message.recipient: one for one in kept}
+    colleagues = [question for one in numbers.values() for question in _colleague(one, member)]
+    return [
+        _all_of_these(kept),
+        *_counted(kept, member),
+        *list(dict.fromkeys(colleagues))[:MAX_NAMED],
+    ]
+
+
+def _counted(kept: Sequence[AfterAll], member: Member) -> Iterator[Question]:
+    lately = _sent_lately(kept, member)
+    each = Counter((one.message.recipient, one.text) for one in kept)
+    counts = {
+        "nights": sum(any(_night(one)) for one in kept),
+        "agains": sum(n for key, n in each.items() if key in lately or n > 1),
+        "senders": sum(any(_sender_changed(one, one.message.caller_id)) for one in kept),
+        "landlines": sum(any(_landline(one)) for one in kept),
+    }
+    for code, count in counts.items():
+        if count:
+            yield Question(f"{code}-{count}", _COUNTED[code](count))
+
+
+# Each written out, for the extraction of sentences.
+_COUNTED: dict[str, Callable[[int], str]] = {
+    "nights": lambda count: ngettext(
+        "%(num)s of them arrives at night, or may.",
+        "%(num)s of them arrive at night, or may.",
+        count,
+    ),
+    "agains": lambda count: ngettext(
+        "%(num)s of them repeats a text to the same number.",
+        "%(num)s of them repeat a text to the same number.",
+        count,
+    ),
+    "senders": lambda count: ngettext(
+        "%(num)s of them goes out with another sender than when it was written.",
+        "%(num)s of them go out with another sender than when they were written.",
+        count,
+    ),
+    "landlines": lambda count: ngettext(
+        "%(num)s of them goes to a number that is no mobile number.",
+        "%(num)s of them go to numbers that are no mobile numbers.",
+        count,
+    ),
+}
+
+
+def _all_of_these(kept: Sequence[AfterAll]) -> Question:
+    segments = sum(one.message.segment_count for one in kept)
+    later = sum(1 for one in kept if one.moment)
+    sentence = gettext(
+        "This releases %(count)s messages, %(segments)s segments in all: %(later)s go at their "
+        "planned times, %(now)s at once.",
+        count=len(kept),
+        segments=segments,
+        later=later,
+        now=len(kept) - later,
+    )
+    if settings.segment_price:
+        cost = money(settings.segment_price * segments)
+        sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
+    return Question(f"release-{len(kept)}-{segments}-{later}", sentence)
+
+
+def _sent_lately(kept: Sequence[AfterAll], member: Member) -> set[tuple[str, str]]:
+    """Which of these numbers got the same text a moment ago."""
+    query = sa.select(Message.recipient, Message.text).where(
+        Message.account_id == member.account_id,
+        Message.recipient.in_({one.message.recipient for one in kept}),
+        Message.created_at > now() - SAME_AGAIN_WITHIN,
+        Message.outcome.not_in((*NOT_GONE, Outcome.PAUSED)),
+    )
+    return {(recipient, text) for recipient, text in db.session.execute(query)}
+
+
+def _questions(
+    form: Sendable, member: Member, shown: str | None, itself: str = ""
+) -> list[Question]:
     return [
         *_many(form),
         *_placeholders(form),
         *_balance(form, member),
-        *_same_again(form, member),
+        *_same_again(form, member, itself),
         *_colleague(form, member),
-        *_sender_changed(form, submission),
+        *_sender_changed(form, shown),
         *_night(form),
         *_landline(form),
         *_own_number(form),
@@ -62,7 +185,7 @@ def confirm_value(asked: list[Question]) -> str:
     return " ".join(question.code for question in asked)
 
 
-def confirm_label(form: ComposeForm) -> str:
+def confirm_label(form: Sendable) -> str:
     count = len(form.numbers)
     if form.moment:
         return ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count)
@@ -71,7 +194,7 @@ def confirm_label(form: ComposeForm) -> str:
     return ngettext("Send %(num)s message", "Send %(num)s messages", count)
 
 
-def _many(form: ComposeForm) -> Iterator[Question]:
+def _many(form: Sendable) -> Iterator[Question]:
     count = len(form.numbers)
     if count < 2:
         return
@@ -93,7 +216,7 @@ def _many(form: ComposeForm) -> Iterator[Question]:
     yield Question(f"many-{count}-{segments}", sentence)
 
 
-def _placeholders(form: ComposeForm) -> Iterator[Question]:
+def _placeholders(form: Sendable) -> Iterator[Question]:
     """The text still holds what was to be filled in."""
     names = sms.placeholders(form.text)
     if names:
@@ -101,7 +224,7 @@ def _placeholders(form: ComposeForm) -> Iterator[Question]:
         yield Question(f"placeholder-{len(names)}", sentence)
 
 
-def _balance(form: ComposeForm, member: Member) -> Iterator[Question]:
+def _balance(form: Sendable, member: Member) -> Iterator[Question]:
     """What is left in the account, as last read, will not do."""
     price = settings.segment_price
     left = account.balance(member) if price else None
@@ -117,10 +240,10 @@ def _balance(form: ComposeForm, member: Member) -> Iterator[Question]:
         yield Question(f"balance-{cost}", sentence)
 
 
-def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
+def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Question]:
     """The same text went to the same number a moment ago."""
     said = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
-    found = list(_messages(_SAME_AGAIN, form, member, said))
+    found = [one for one in _messages(_SAME_AGAIN, form, member, said) if one.id != itself]
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
@@ -130,7 +253,7 @@ def _same_again(form: ComposeForm, member: Member) -> Iterator[Question]:
         yield Question(f"again-{found[0].id[:12]}", sentence)
 
 
-def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
+def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
     midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
     said = {"of": member.id, "since": midnight}
@@ -139,7 +262,7 @@ def _colleague(form: ComposeForm, member: Member) -> Iterator[Question]:
 
 
 def _messages(
-    query: sa.Select[Message], form: ComposeForm, member: Member, said: dict[str, object]
+    query: sa.Select[Message], form: Sendable, member: Member, said: dict[str, object]
 ) -> sa.ScalarResult[Message]:
     """The newest messages to the form's numbers, of the member's account, that have not failed."""
     said |= {"account": member.account_id, "numbers": form.numbers}
@@ -189,20 +312,26 @@ def _colleague_sentence(message: Message, member: Member) -> str:
     return sentence
 
 
-def _sender_changed(form: ComposeForm, submission: SubmissionId) -> Iterator[Question]:
-    """The page promised another sender than recipients would see now."""
-    chosen = form.extensions.find(form.sms_id.data or "")
-    shown = submission.senders.get(chosen.id) if chosen else None
+def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
+    """The page, or the message as it was written, promised another sender than people would see."""
+    chosen = form.chosen
     if chosen is None or shown is None or shown == chosen.caller_id:
         return
-    sentence = gettext(
-        "The sender has changed since the page was opened: people will see “%(sender)s”.",
-        sender=sender(chosen.caller_id),
-    )
+    now_shown = {"sender": sender(chosen.caller_id)}
+    if isinstance(form, AfterAll):
+        sentence = gettext(
+            "The sender has changed since the message was written: people will see “%(sender)s”.",
+            **now_shown,
+        )
+    else:
+        sentence = gettext(
+            "The sender has changed since the page was opened: people will see “%(sender)s”.",
+            **now_shown,
+        )
     yield Question(f"sender-{hashlib.sha256(chosen.caller_id.encode()).hexdigest()[:8]}", sentence)
 
 
-def _night(form: ComposeForm) -> Iterator[Question]:
+def _night(form: Sendable) -> Iterator[Question]:
     """It is, or may be, night at a recipient's place."""
     if settings.quiet_hours is None:
         return
@@ -227,7 +356,7 @@ def _clocks(country: str | None, moment: datetime) -> list[datetime]:
     return [moment.astimezone(ZoneInfo(zone)) for zone in known]
 
 
-def _landline(form: ComposeForm) -> Iterator[Question]:
+def _landline(form: Sendable) -> Iterator[Question]:
     kinds = {number: recipients.number_kind(number) for number in form.numbers}
     landlines = [number for number, kind in kinds.items() if kind == NumberKind.LANDLINE]
     if landlines:
@@ -244,7 +373,7 @@ def _landline(form: ComposeForm) -> Iterator[Question]:
         yield Question(f"other-{len(others)}", sentence)
 
 
-def _own_number(form: ComposeForm) -> Iterator[Question]:
-    chosen = form.extensions.find(form.sms_id.data or "")
+def _own_number(form: Sendable) -> Iterator[Question]:
+    chosen = form.chosen
     if chosen and f"+{chosen.caller_id.lstrip('+')}" in form.numbers:
         yield Question("own", gettext("This is your own sender number."))

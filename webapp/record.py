@@ -22,6 +22,7 @@ class Did(StrEnum):
     PLANNED = "planned"
     CHANGED = "changed"
     WITHDREW = "withdrew"
+    DONE = "done"
     RESUMED = "resumed"
     STOPPED = "stopped"
     SETTLED = "settled"

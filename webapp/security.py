@@ -15,6 +15,8 @@ from webapp.config import SettingError, Settings, is_loopback
 from webapp.extensions import limiter
 
 MAX_FORM_BYTES = 256 * 1024
+POLLED = ("attention.count", "messages.show", "batches.show")
+"""What open pages ask for again and again."""
 YEAR_S = 365 * 24 * 3600
 COMPRESSED = ("text/html", "application/json")
 LEAST_COMPRESSED_BYTES = 1000
@@ -32,6 +34,14 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+
+
+def is_poll() -> bool:
+    """Whether a page asks by itself: then nobody uses the session, and sipgate is not called."""
+    if request.method != "GET" or request.endpoint not in POLLED:
+        return False
+    by_script = request.headers.get("Sec-Fetch-Dest") == "empty"
+    return by_script or request.endpoint == "attention.count"
 
 
 def setup_security(app: Flask) -> None:

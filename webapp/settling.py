@@ -33,19 +33,27 @@ COULD_OWN = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
 A_PERSON_MAY_SAY = (Outcome.ACCEPTED, Outcome.NOT_SENT)
 
 
-def may_look(message: Message) -> bool:
-    """Whether its member granted us to read the history."""
-    return tokens.newest_with_scope(message.member_id, SCOPE) is not None
+def may_look(member: Member) -> bool:
+    """Whether this member granted us to read the history."""
+    return tokens.newest_with_scope(member.id, SCOPE) is not None
 
 
-def look(message: Message) -> tuple[HistoryEntry, ...]:
+def may_answer(message: Message, by: Member) -> bool:
+    """Whose word counts: its owner knows best; an admin answers for an owner who is gone."""
+    if message.member_id == by.id:
+        return True
+    return by.is_admin and tokens.newest_for(message.member_id) is None
+
+
+def look(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]:
     """Look in sipgate's history and settle what is certain; returns the entries that fit.
 
-    Without the permission, or with sipgate away, nothing fits and nothing changes.
+    With the sign-in of its member, or of who asks in their place. Without the permission, or with
+    sipgate away, nothing fits and nothing changes.
     """
     if message.outcome != Outcome.UNKNOWN:
         return ()
-    fitting = _fitting_entries(message)
+    fitting = _fitting_entries(message, by.id if by else message.member_id)
     if len(fitting) == 1 and not _has_rival(message):
         _settle(message, Outcome.SCHEDULED if message.send_at else Outcome.ACCEPTED)
     else:
@@ -60,8 +68,8 @@ def say(message: Message, outcome: Outcome, by: Member) -> bool:
     return _settle(message, outcome, by)
 
 
-def _fitting_entries(message: Message) -> tuple[HistoryEntry, ...]:
-    credentials = tokens.newest_with_scope(message.member_id, SCOPE)
+def _fitting_entries(message: Message, asks_id: int) -> tuple[HistoryEntry, ...]:
+    credentials = tokens.newest_with_scope(asks_id, SCOPE)
     sent_at = message.sending_since or message.created_at
     if credentials is None:
         return ()
@@ -124,6 +132,8 @@ def _settle(message: Message, outcome: Outcome, by: Member | None = None) -> boo
         "settled_by_id": by.id if by else None,
         "look_at": None,
     }
+    if by:
+        values |= {"done_at": now(), "done_by_id": by.id}
     unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
     with transaction() as rows:
         done = rows_changed(rows, sa.update(Message).where(*unknown).values(**values)) == 1

@@ -214,8 +214,9 @@ def edit(message: Message, new: NewMessage, by: Member) -> bool:
 
 def reschedule(message: Message, send_at: datetime | None, zone: str, by: Member) -> bool:
     """Send a missed or paused message after all, now or at a new time; False if it has left."""
+    again: dict[str, object] = {"reason": "", "done_at": None, "done_by_id": None}
     with transaction() as rows:
-        done = _change(rows, message, STUCK, reason="", **_when(send_at, zone, now()))
+        done = _change(rows, message, STUCK, **again, **_when(send_at, zone, now()))
         if done:
             note(rows, Did.RESUMED, by, message=message)
     return done

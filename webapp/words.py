@@ -52,7 +52,7 @@ OUTCOMES = {
 }
 
 WAITING = _("Waiting or planned")
-NEEDS_SOMEBODY = _("Need you")
+NEEDS_ATTENTION = _("Needs attention")
 
 REASONS = {
     Reason.REJECTED: _("sipgate did not accept the number or the time. Nothing was sent."),

@@ -10,8 +10,8 @@ from tests.benchmarks.table import Table
 from webapp import create_app
 
 FEW, MANY = 1_000, 1_000_000
-RARE = "/messages?outcome=unknown&outcome=paused&outcome=missed"
-"""The link "messages need you": there are none."""
+RARE = "/messages?tab=attention"
+"""The link "messages need your attention": there are none."""
 LISTS = {
     "own list": "/messages",
     "own list, filtered by outcome": "/messages?outcome=refused",

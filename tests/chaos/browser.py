@@ -117,7 +117,7 @@ class Browser:
             address = f"/messages/{row.id}"
             if address in mine:
                 self._counts.add("paused or missed ones sent after all")
-                self._press(self.get(address), f"{address}/reschedule", send_at="")
+                self._press(self.get(address), f"{address}/reschedule", when="now")
 
     def rows_of(self, *outcomes: str) -> list[Any]:
         """The lines of the history, of some outcomes or of all, from every page of it."""

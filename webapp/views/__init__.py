@@ -3,6 +3,7 @@
 from flask import Flask
 
 from webapp.views import (
+    attention,
     auth,
     batches,
     contacts,
@@ -28,6 +29,7 @@ def setup_views(app: Flask) -> None:
         extensions,
         senders,
         ops,
+        attention,
     ):
         app.register_blueprint(module.blueprint)
     errors.setup_errors(app)

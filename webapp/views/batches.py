@@ -6,7 +6,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import ngettext
 
-from webapp import batches, contacts, members, sending, tasks, words
+from webapp import attention, batches, contacts, members, sending, tasks, words
 from webapp.extensions import db
 from webapp.members import managed_or_404, own_or_404, visible_or_404
 from webapp.models import Batch, Member, Message
@@ -22,8 +22,8 @@ PAGE_SIZE = 200
 def show(id: str, member: Member) -> ResponseReturnValue:
     sending.settle_stale()
     batch = visible_or_404(Batch, id, member)
-    counts = batches.outcome_counts(batch.id)
     if members.wants_json():
+        counts = batches.outcome_counts(batch.id)
         return jsonify(
             id=batch.id,
             counts={outcome.value: counts.get(outcome, 0) for outcome in Outcome},
@@ -31,7 +31,12 @@ def show(id: str, member: Member) -> ResponseReturnValue:
             stop_reason=batch.stop_reason,
             created_at=batch.created_at.isoformat(),
         )
-    query = sa.select(Message).where(Message.batch_id == id).order_by(Message.position)
+    return batch_page(batch, member)
+
+
+def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseReturnValue:
+    counts = batches.outcome_counts(batch.id)
+    query = sa.select(Message).where(Message.batch_id == batch.id).order_by(Message.position)
     after = request.args.get("after", type=int, default=-1)
     found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
     contacts.learn_names(member, {one.recipient for one in found})
@@ -40,7 +45,7 @@ def show(id: str, member: Member) -> ResponseReturnValue:
     stuck = sum(counts.get(outcome, 0) for outcome in STUCK)
     wished = batches.wish_counts(batch.id)
     manages = batch.member_id == member.id or member.is_admin
-    return render_template(
+    page = render_template(
         "batch.html",
         batch=batch,
         counts=[(outcome, counts[outcome]) for outcome in Outcome if counts.get(outcome)],
@@ -49,13 +54,15 @@ def show(id: str, member: Member) -> ResponseReturnValue:
         sentence=words.batch_sentence(batch, counts),
         wished=wished,
         messages=found[:PAGE_SIZE],
-        more_url=url_for("batches.show", id=id, after=more) if more is not None else None,
+        more_url=url_for("batches.show", id=batch.id, after=more) if more is not None else None,
         can_stop=manages and waits + wished[Wish.NONE] > 0,
         can_resume=batch.member_id == member.id
         and counts.get(Outcome.PAUSED, 0) + wished[Wish.PAUSE] > 0,
         can_cancel=manages and waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0,
+        to_be_done=list(attention.open_counts(batch.id).items()) if manages else [],
         reload=waits > 0 or Outcome.SENDING in counts,
     )
+    return page, status
 
 
 @blueprint.post("/batches/<id>/stop")

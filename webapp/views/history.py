@@ -10,17 +10,20 @@ from flask.typing import ResponseReturnValue
 from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from webapp import contacts, history, sending, words
+from webapp import attention, batches, contacts, history, sending, words
 from webapp.database import now, release
 from webapp.history import Which
+from webapp.i18n import capped
 from webapp.members import visible_or_404
 from webapp.models import Member, Message
-from webapp.outcomes import NEEDS_SOMEBODY, WAITING, Outcome
+from webapp.outcomes import STUCK, WAITING, Outcome
 
 blueprint = Blueprint("history", __name__)
 
 PAGE_SIZE = 50
 MAX_WORDS_CHARACTERS = 200
+ATTENTION = "attention"
+"""The `tab` of what needs somebody."""
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -69,6 +72,7 @@ def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseRet
         writers=[] if number_id else history.writers(member),
         older_url=url_for(endpoint, **arguments, before=older) if older else None,
         export_url=None if number_id else url_for("history.export", **arguments),
+        has_paused=which.needs_attention and batches.has_releasable(member),
         clear_url=url_for("history.index"),
     )
 
@@ -82,6 +86,7 @@ def _which() -> Which:
         words=" ".join(request.args.get("q", "").replace("\x00", "").split())[
             :MAX_WORDS_CHARACTERS
         ],
+        needs_attention=request.args.get("tab") == ATTENTION,
     )
 
 
@@ -94,31 +99,34 @@ def _arguments(which: Which) -> dict[str, Any]:
         arguments["member"] = which.by
     if which.words:
         arguments["q"] = which.words
+    if which.needs_attention:
+        arguments["tab"] = ATTENTION
     return arguments
 
 
 def _count_links(which: Which, member: Member) -> list[dict[str, Any]]:
     """A link for each outcome there is, and for what waits and what needs somebody together."""
     counts = history.counts(member)
-    kept = {key: value for key, value in _arguments(which).items() if key != "outcome"}
-    together = {words.WAITING: WAITING, words.NEEDS_SOMEBODY: NEEDS_SOMEBODY}
-    groups = [(name, outcomes, "") for name, outcomes in together.items()]
-    groups += [
-        (words.OUTCOMES[one].word, (one,), words.OUTCOMES[one].tone)
-        for one in Outcome
-        if one not in (*WAITING, *NEEDS_SOMEBODY)
-    ]
-    links = []
-    for name, outcomes, tone in groups:
-        count = sum(counts[outcome] for outcome in outcomes)
+    kept = {key: value for key, value in _arguments(which).items() if key not in ("outcome", "tab")}
+
+    def link(name: Any, count: int, is_chosen: bool, **chosen: Any) -> dict[str, Any]:
+        url = url_for("history.index", **kept, **chosen)
+        shown = capped(count)
+        return {"name": name, "count": shown, "url": url, "is_chosen": is_chosen, "is_any": count}
+
+    def of(name: Any, *outcomes: Outcome) -> dict[str, Any]:
         is_chosen = set(which.outcomes) == set(outcomes)
-        if count or is_chosen:
-            url = url_for("history.index", **kept, outcome=[one.value for one in outcomes])
-            shown = f"{history.MAX_COUNT - 1}+" if count >= history.MAX_COUNT else str(count)
-            links.append(
-                {"name": name, "count": shown, "url": url, "tone": tone, "is_chosen": is_chosen}
-            )
-    return links
+        count = sum(counts[outcome] for outcome in outcomes)
+        return link(name, count, is_chosen, outcome=[one.value for one in outcomes])
+
+    others = (one for one in Outcome if one not in (*WAITING, *STUCK, Outcome.UNKNOWN))
+    needed = attention.count(member)
+    links = [
+        of(words.WAITING, *WAITING),
+        link(words.NEEDS_ATTENTION, needed, which.needs_attention, tab=ATTENTION),
+        *(of(words.OUTCOMES[one].word, one) for one in others),
+    ]
+    return [one for one in links if one["is_any"] or one["is_chosen"]]
 
 
 def _csv_lines(which: Which, member: Member) -> Iterator[str]:

@@ -10,6 +10,7 @@ from flask_babel import gettext as _
 
 from webapp import (
     account,
+    attention,
     contacts,
     members,
     message_templates,
@@ -28,7 +29,7 @@ from webapp.forms import ComposeForm, compose_form
 from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
 from webapp.outbox import ContentChanged, DailyLimitReached, OnHold, Submitted
-from webapp.outcomes import NEEDS_SOMEBODY, STUCK, WAITING, Outcome
+from webapp.outcomes import STUCK, WAITING, Outcome
 from webapp.submissions import SubmissionId
 
 blueprint = Blueprint("messages", __name__)
@@ -149,7 +150,7 @@ def show(id: str, member: Member) -> ResponseReturnValue:
     message = visible_or_404(Message, id, member)
     if members.wants_json():
         return jsonify(_as_json(message))
-    return _message_page(message, member)
+    return message_page(message, member)
 
 
 @blueprint.get("/messages/<id>/again")
@@ -167,7 +168,7 @@ def edit(id: str, member: Member) -> ResponseReturnValue:
     """The form with a planned message, which can be changed until it goes to sipgate."""
     message = own_or_404(Message, id, member)
     if message.outcome != Outcome.HELD:
-        return _too_late(message)
+        return too_late(message)
     submission = submissions.new_submission(member)
     return form_page(member, submission, prefill=_as_fields(message), editing=message)
 
@@ -183,7 +184,7 @@ def change(id: str, member: Member) -> ResponseReturnValue:
         note = _("Enter one number: a planned message goes to one recipient.")
         return form_page(member, submission, form=form, editing=message, note=note, status=422)
     if not waiting.edit(message, form.checked()[0], member):
-        return _too_late(message)
+        return too_late(message)
     tasks.wake(message.id)
     return redirect(url_for("messages.show", id=message.id), 303)
 
@@ -193,29 +194,16 @@ def cancel(id: str, member: Member) -> ResponseReturnValue:
     message = managed_or_404(Message, id, member)
     became = waiting.withdraw(message, member)
     if became is None:
-        return _too_late(message)
+        return too_late(message)
     if became == Outcome.CANCELLED:  # else its page says what is wished
         flash(_("Withdrawn. It was not sent."), "success")
-    return redirect(url_for("messages.show", id=message.id), 303)
-
-
-@blueprint.post("/messages/<id>/reschedule")
-def reschedule(id: str, member: Member) -> ResponseReturnValue:
-    """Send a missed or paused message after all: now, or at a new time."""
-    message = own_or_404(Message, id, member)
-    form = form_of(member, _as_fields(message))
-    if not form.validate_time():
-        return _message_page(message, member, form=form, status=422)
-    if not waiting.reschedule(message, form.moment, form.zone, member):
-        return _too_late(message)
-    tasks.wake(message.id)
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
 @blueprint.post("/messages/<id>/settle")
 def settle(id: str, member: Member) -> ResponseReturnValue:
     """A person's word on what became of an unknown message."""
-    message = own_or_404(Message, id, member)
+    message = _answerable_or_404(id, member)
     said = request.form.get("outcome", "")
     if said not in settling.A_PERSON_MAY_SAY:
         abort(422)
@@ -226,12 +214,18 @@ def settle(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.post("/messages/<id>/look")
 def look(id: str, member: Member) -> ResponseReturnValue:
     """Look in sipgate's history once more."""
-    message = own_or_404(Message, id, member)
-    entries = settling.look(message)
-    message = own_or_404(Message, id, member)
+    entries = settling.look(_answerable_or_404(id, member), by=member)
+    message = visible_or_404(Message, id, member)
     if message.outcome == Outcome.UNKNOWN:
-        return _message_page(message, member, entries=entries, looked=True)
+        return message_page(message, member, entries=entries, looked=True)
     return redirect(url_for("messages.show", id=message.id), 303)
+
+
+def _answerable_or_404(id: str, member: Member) -> Message:
+    message = managed_or_404(Message, id, member)
+    if not settling.may_answer(message, member):
+        abort(404)
+    return message
 
 
 def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:
@@ -302,11 +296,13 @@ def page_of(taken: Submitted) -> str:
     return url_for("messages.show", id=taken.message_id)
 
 
-def _message_page(
+def message_page(
     message: Message,
     member: Member,
     *,
     form: ComposeForm | None = None,
+    kept: questions.AfterAll | None = None,
+    asked: list[questions.Question] | None = None,
     entries: tuple[Any, ...] = (),
     looked: bool = False,
     status: int = 200,
@@ -316,18 +312,25 @@ def _message_page(
     )
     contacts.learn_names(member, [message.recipient])
     is_own = message.member_id == member.id
+    manages = is_own or member.is_admin
     needs_time = is_own and message.outcome in STUCK
+    is_unknown = message.outcome == Outcome.UNKNOWN and settling.may_answer(message, member)
     page = render_template(
         "message.html",
         message=message,
         followups=list(followups),
         can_send_again=is_own and message.outcome in REPEATABLE,
         can_edit=is_own and message.outcome == Outcome.HELD,
-        can_withdraw=(is_own or member.is_admin) and waiting.can_withdraw(message),
-        can_settle=is_own and message.outcome == Outcome.UNKNOWN,
-        can_look=is_own and message.outcome == Outcome.UNKNOWN and settling.may_look(message),
+        can_withdraw=manages and waiting.can_withdraw(message),
+        can_be_done=manages and attention.can_be_done(message),
+        can_settle=is_unknown,
+        can_look=is_unknown and settling.may_look(member),
         handover_at=waiting.handover_at(message),
-        time_form=(form or form_of(member)) if needs_time else None,
+        time_form=(form or time_form(message, member)) if needs_time else None,
+        is_time_over=message.send_at is not None and not attention.is_time_ahead(message),
+        warnings=asked or [],
+        confirm_value=questions.confirm_value(asked or []),
+        confirm_label=questions.confirm_label(kept) if kept else "",
         entries=entries,
         looked=looked,
         reload=message.outcome == Outcome.SENDING,
@@ -335,11 +338,22 @@ def _message_page(
     return page, status
 
 
-def _too_late(message: Message) -> ResponseReturnValue:
+def too_late(message: Message) -> ResponseReturnValue:
     """It is not as the page showed it: say what is known of it now, and no more."""
     db.session.refresh(message)
     flash(words.too_late(message), "warning")
     return redirect(url_for("messages.show", id=message.id), 303)
+
+
+def time_form(message: Message, member: Member) -> ComposeForm:
+    """When a missed or paused message goes after all: at its planned time, if that is ahead."""
+    planned = {"time_zone": message.time_zone}
+    if message.send_at and attention.is_time_ahead(message):
+        planned = words.local_time_fields(message.send_at, message.time_zone)
+    chosen = {name: request.form.get(name, planned.get(name)) for name in ("send_at", "time_zone")}
+    if any(planned.get(name) != value for name, value in chosen.items()):
+        planned.pop("fold", None)  # of two equal clock times, this one is not meant any more
+    return form_of(member, planned)
 
 
 def _as_fields(message: Message) -> dict[str, str]:
@@ -375,16 +389,3 @@ def _as_json(message: Message) -> dict[str, Any]:
         "created_at": message.created_at.isoformat(),
         "member": message.member.name,
     }
-
-
-def needs_somebody(member: Member) -> int:
-    """How many of the member's messages wait for a click."""
-    return db.session.scalar(_NEEDS_SOMEBODY, {"of": member.id}) or 0
-
-
-# For every page; built once, as in `claims.py`.
-_NEEDS_SOMEBODY = (
-    sa.select(sa.func.count())
-    .select_from(Message)
-    .where(Message.member_id == sa.bindparam("of"), Message.outcome.in_(NEEDS_SOMEBODY))
-)

@@ -5,11 +5,10 @@ from typing import Any
 from flask import Flask
 from flask_babel import gettext as _
 
-from webapp import account, contacts, installation, members, record, waiting, words
+from webapp import account, attention, contacts, installation, members, record, waiting, words
 from webapp.extensions import settings
 from webapp.installation import Hold
 from webapp.models import Member
-from webapp.views.messages import needs_somebody
 
 
 def setup_status(app: Flask) -> None:
@@ -22,7 +21,7 @@ def _status() -> dict[str, Any]:
     if member is None:
         return {"nav_attention": 0, "alarms": [], "has_waiting": False, "balance": None}
     return {
-        "nav_attention": needs_somebody(member),
+        "nav_attention": attention.count(member),
         "alarms": _alarms(member),
         "has_waiting": waiting.waiting_count(member.id) > 0,
         "balance": account.balance(member) if _may_show_balance() else None,
