@@ -63,6 +63,7 @@ ROWS: dict[str, dict[str, str]] = {
         "models": "tables",
         "schema": "its version",
         "database": "transactions",
+        "copies": "told apart",
         "extensions": "what is shared",
         "outcomes": "the words for them",
     },

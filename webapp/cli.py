@@ -26,6 +26,7 @@ from webapp.account import Extensions, Trouble
 from webapp.answers import SipgateError
 from webapp.database import now
 from webapp.extensions import db, settings
+from webapp.installation import BackupFailed
 from webapp.models import Member, Message
 from webapp.outbox import DailyLimitReached, NewMessage, OnHold
 from webapp.outcomes import Outcome
@@ -87,6 +88,7 @@ def _owner() -> tuple[Member, PersonalToken]:
         schema.upgrade_schema()
     except SchemaError as error:
         raise click.ClickException(str(error)) from None
+    installation.settle_in()
     if not settings.sipgate_token_id or not settings.sipgate_token:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
     token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)
@@ -147,7 +149,7 @@ def backup(target: Path) -> None:
     """Write a copy of the SQLite database; started from, it sends nothing until `release`."""
     try:
         installation.backup(target)
-    except ValueError as error:
+    except BackupFailed as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"Written to {target}. A copy that is put back starts on hold: flask release.")
 
@@ -175,6 +177,7 @@ def release() -> None:
 @with_appcontext
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
+    installation.settle_in()
     click.echo(f"{housekeeping.prune()} messages erased.")
 
 
@@ -187,4 +190,5 @@ def forget(number: str) -> None:
         e164 = recipients.parse_recipient(number, settings.default_region)
     except RecipientRefused as refused:
         raise click.BadParameter(words.recipient_problem(refused), param_hint="--number") from None
+    installation.settle_in()
     click.echo(f"{housekeeping.forget_number(e164)} messages erased.")

@@ -26,6 +26,7 @@ from flask import Flask, current_app
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from webapp import copies
 from webapp.config import SettingError
 from webapp.extensions import alembic, db, settings
 
@@ -45,6 +46,7 @@ AWAY = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError)
 PostgreSQL that takes no writes for a while, as at a failover, calls that an internal error."""
 migrating = threading.Event()
 """Set while tables are changed: SQLite makes them anew, which references would forbid."""
+COUNTS_WRITES = "counts_writes"
 _writing = threading.RLock()
 Row = TypeVar("Row")
 
@@ -113,16 +115,49 @@ def transaction() -> Iterator[Session]:
     release()
     session = db.session
     with _one_writer(session):
-        session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
-        session.info["writes"] = True
+        connection = session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+        is_sqlite = connection.dialect.name == "sqlite"
+        session.info["writes"] = copies.changes(connection) if is_sqlite else None
         try:
             yield session
-            session.commit()
+            session.flush()
+            if is_sqlite:
+                _commit_counted(session)
+            else:
+                _commit(session)
         except BaseException:
             forget()
             raise
         finally:
             del session.info["writes"]
+
+
+def _commit_counted(session: Session) -> None:
+    """Commit, and count what was written, here and beside the database: see `copies.py`.
+
+    Not before this process has looked whether it is on a copy, for which the count must stand.
+    """
+    connection = session.connection()
+    mark = None
+    has_looked = COUNTS_WRITES in current_app.extensions
+    if has_looked and copies.changes(connection) != session.info["writes"]:
+        mark = copies.count_on(connection)
+    session.commit()
+    if mark:
+        copies.repeat(mark, str(connection.engine.url.database))
+
+
+def _commit(session: Session) -> None:
+    try:
+        session.commit()
+    except AWAY:
+        session.info["commit_unanswered"] = True
+        raise
+
+
+def may_have_committed() -> bool:
+    """Whether a COMMIT of this request or task was not answered: it may have been done (F52)."""
+    return "commit_unanswered" in db.session.info
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import request
+from flask_babel import gettext
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
@@ -17,8 +18,9 @@ from webapp import recipients, sms, times, words
 from webapp.account import Extensions
 from webapp.database import now
 from webapp.extensions import settings
+from webapp.i18n import when
 from webapp.message_templates import MAX_NAME_CHARACTERS
-from webapp.outbox import NewMessage
+from webapp.outbox import FormSpent, GrownOld, MessageErased, NewMessage
 from webapp.recipients import NumberKind, RecipientRefused
 from webapp.senders import Senders
 from webapp.sipgate import Extension
@@ -266,3 +268,21 @@ def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
     form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
     form.names = names
     return form
+
+
+def spent_note(spent: FormSpent) -> str:
+    """Why a form's id serves no more: what was typed is shown with a new one."""
+    if isinstance(spent, MessageErased):
+        said = gettext(
+            "This form was used on %(when)s; its message was erased. Nothing was sent now. "
+            "Check what it says, and send it if you mean it.",
+            when=when(spent.used_at),
+        )
+    elif isinstance(spent, GrownOld):
+        said = gettext("This form had grown old. Nothing was sent. Check the message and send it.")
+    else:
+        said = gettext(
+            "This form was already used for another message, which is not sent twice. "
+            "Check what it says now, and send it if you mean it."
+        )
+    return str(said)

@@ -27,11 +27,11 @@ from webapp.models import (
 from webapp.oauth import SIGN_IN_LIFETIME
 from webapp.outcomes import STUCK, WAITING, Outcome
 from webapp.record import Did, note
+from webapp.submissions import GOOD_FOR, USED_ID_KEPT_FOR
 
 log = logging.getLogger(__name__)
 
 DRAFT_LIFETIME = timedelta(days=7)
-FORM_LIFETIME = ABSOLUTE_LIMIT
 ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
 CONTACTS_LIFETIME = timedelta(days=30)
 
@@ -51,8 +51,10 @@ def prune() -> int:
         rows.execute(sa.delete(Event).where(Event.at < old))
         rows.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
         rows.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
-        # Such a form can come again only as long as the session it belongs to.
-        forms = (KeptAnswer.kind.startswith("sender:"), KeptAnswer.asked_at < now() - FORM_LIFETIME)
+        # What is known of a form is needed no more when the form is too old to be taken.
+        used = Submission.erased_at < now() - USED_ID_KEPT_FOR
+        rows.execute(sa.delete(Submission).where(used))
+        forms = (KeptAnswer.kind.startswith("sender:"), KeptAnswer.asked_at < now() - GOOD_FOR)
         rows.execute(sa.delete(KeptAnswer).where(*forms))
         rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
         gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
@@ -80,15 +82,21 @@ def forget_number(number: str) -> int:
 
 def _erase(rows: Session, which: sa.ColumnElement[bool]) -> int:
     ids = sa.select(Message.id).where(which)
-    rows.execute(sa.delete(Submission).where(Submission.message_id.in_(ids)))
+    _empty_submissions(rows, Submission.message_id.in_(ids))
     rows_changed(
         rows, sa.update(Message).where(Message.previous_id.in_(ids)).values(previous_id=None)
     )
     count = rows_changed(rows, sa.delete(Message).where(which))
     empty = sa.select(Batch.id).where(~sa.exists().where(Message.batch_id == Batch.id))
-    rows.execute(sa.delete(Submission).where(Submission.batch_id.in_(empty)))
+    _empty_submissions(rows, Submission.batch_id.in_(empty))
     rows_changed(rows, sa.delete(Batch).where(Batch.id.in_(empty)))
     return count
+
+
+def _empty_submissions(rows: Session, which: sa.ColumnElement[bool]) -> None:
+    """The ids stay for a while, or the same forms could be sent again (F71)."""
+    nothing = {"message_id": None, "batch_id": None, "content_hash": "", "erased_at": now()}
+    rows_changed(rows, sa.update(Submission).where(which).values(nothing))
 
 
 def _delete_ended_token_sets(rows: Session) -> None:

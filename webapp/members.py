@@ -74,7 +74,7 @@ def sign_in(grant: Grant) -> Member:
     try:
         identity, person = _who_is(grant)
     except SignInFailed:
-        login_server.revoke(grant.refresh_token)
+        tokens.revoke(grant.refresh_token)
         raise
     sid = secrets.token_urlsafe(32)
     with transaction() as rows:

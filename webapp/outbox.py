@@ -54,8 +54,24 @@ class Submitted:
     batch_id: str | None = None
 
 
-class ContentChanged(Exception):
-    """The form's id was used before, for something else. Nothing was sent."""
+class FormSpent(Exception):
+    """The form's id serves no more. Nothing was sent."""
+
+
+class ContentChanged(FormSpent):
+    """It was used before, for something else."""
+
+
+class GrownOld(FormSpent):
+    """It is so old that it may have been used, and that forgotten."""
+
+
+class MessageErased(FormSpent):
+    """It was used, and what it became was erased since."""
+
+    def __init__(self, used_at: datetime) -> None:
+        super().__init__()
+        self.used_at = used_at
 
 
 class DailyLimitReached(Exception):
@@ -71,10 +87,14 @@ def handover_lead() -> timedelta:
 
 
 def find_submission(submission: SubmissionId, content_hash: str) -> Submitted | None:
-    """What this form already became, if it did; raises `ContentChanged`."""
+    """What this form already became, if it did; raises `FormSpent` where it is for nothing more."""
     used = db.session.execute(_USED, {"form": submission.id}).first()
     if used is None:
+        if submission.is_too_old:
+            raise GrownOld
         return None
+    if used.erased_at is not None:
+        raise MessageErased(used.created_at)
     if (used.content_hash, used.member_id) != (content_hash, submission.member_id):
         raise ContentChanged
     return Submitted(used.message_id, used.batch_id)
@@ -91,7 +111,7 @@ def submit(
     """Take a form exactly once: send its one message now, or keep what is for later or for many.
 
     However often and however parallel the same form arrives, one call does it; the others return
-    the same. Raises `ContentChanged`, `DailyLimitReached` or `OnHold`; nothing is sent then.
+    the same. Raises `FormSpent`, `DailyLimitReached` or `OnHold`; nothing is sent then.
     """
     at = wire.steady_s()
     batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
@@ -168,7 +188,12 @@ def _sent_today(rows: Session, member: Member) -> int:
 
 # For every message; built once, as in `claims.py`.
 _USED = sa.select(
-    Submission.content_hash, Submission.member_id, Submission.message_id, Submission.batch_id
+    Submission.content_hash,
+    Submission.member_id,
+    Submission.message_id,
+    Submission.batch_id,
+    Submission.created_at,
+    Submission.erased_at,
 ).where(Submission.id == sa.bindparam("form"))
 _LAST_EXTENSION = (
     sa.update(table(Member))

@@ -21,7 +21,7 @@ from webapp.database import now, transaction
 from webapp.extensions import db, settings
 from webapp.login_server import LoginAway
 from webapp.models import KeptAnswer, Member
-from webapp.outbox import ContentChanged, OnHold
+from webapp.outbox import ContentChanged, GrownOld, OnHold
 from webapp.outcomes import Outcome, Reason
 from webapp.record import Did, alarm, note
 from webapp.sending import ALARMS, Result
@@ -92,7 +92,7 @@ def listed(place: Place) -> Senders:
 
 
 def earlier(submission: SubmissionId, content_hash: str) -> Result | None:
-    """What this form already became, if it was taken; raises `ContentChanged`.
+    """What this form already became, if it was taken; raises `outbox.FormSpent`.
 
     While its request is under way, and after a crash in the middle of it, that is `unknown`.
     """
@@ -100,6 +100,8 @@ def earlier(submission: SubmissionId, content_hash: str) -> Result | None:
         KeptAnswer, (submission.member_id, _kind(submission)), populate_existing=True
     )
     if kept is None or kept.value is None:
+        if submission.is_too_old:
+            raise GrownOld
         return None
     if kept.value["content"] != content_hash:
         raise ContentChanged

@@ -10,6 +10,7 @@ import hmac
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from itsdangerous import BadData, URLSafeSerializer
@@ -20,6 +21,11 @@ from webapp.models import Draft, Member, new_id
 
 CONTENT_FIELDS = ("sms_id", "recipient", "message", "send_at", "time_zone")
 KEPT_FIELDS = (*CONTENT_FIELDS, "fold")
+_MADE = "made_at"
+GOOD_FOR = timedelta(days=7)
+"""How long a form can be sent: as long as the session it belongs to."""
+USED_ID_KEPT_FOR = timedelta(days=30)
+"""After its message was erased: longer than any form that bears the id can be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +37,17 @@ class SubmissionId:
     previous: str = ""
     senders: Mapping[str, str] = field(default_factory=dict)
     """The sender of each extension as the form's page showed it."""
+    made_at: datetime = field(default_factory=now)
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether the form must not be taken: what is known of it may have been erased."""
+        return self.made_at < now() - GOOD_FOR
 
     @property
     def signed(self) -> str:
         value: str | bytes = _serializer().dumps(
-            [self.id, self.member_id, self.previous, dict(self.senders)]
+            [self.id, self.member_id, self.previous, dict(self.senders), _seconds(self.made_at)]
         )
         return value if isinstance(value, str) else value.decode()
 
@@ -47,10 +59,12 @@ def new_submission(member: Member, previous: str = "") -> SubmissionId:
 def read_submission(signed: str) -> SubmissionId | None:
     """The id a form brought, or None if it is not one of ours."""
     try:
-        id_, member_id, previous, senders = _serializer().loads(signed)
+        # A version before this one signed no time: too old, for nobody can say how old.
+        id_, member_id, previous, senders, *made = _serializer().loads(signed)
+        made_at = datetime.fromtimestamp(made[0] if made else 0, UTC)
     except (BadData, ValueError, TypeError):
         return None
-    return SubmissionId(id_, member_id, previous, senders)
+    return SubmissionId(id_, member_id, previous, senders, made_at)
 
 
 def content_hash(fields: Mapping[str, str]) -> str:
@@ -66,20 +80,35 @@ def test_of(submission: SubmissionId, content: str) -> SubmissionId:
     said = f"{submission.id} {content}".encode()
     key = b"test" + settings.secret_key[-1].encode()
     id_ = hmac.new(key, said, hashlib.sha256).hexdigest()[:32]
-    return SubmissionId(id_, submission.member_id)
+    return SubmissionId(id_, submission.member_id, made_at=submission.made_at)
 
 
 def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
     """Keep a form whose sign-in had ended, for the member its id names. The last one wins."""
     kept: dict[str, Any] = {name: fields.get(name, "") for name in KEPT_FIELDS}
+    kept[_MADE] = _seconds(submission.made_at)
     with transaction() as rows:
         values = {"member_id": submission.member_id, "fields": kept, "created_at": now()}
         put(rows, Draft, {"submission": submission.id}, values)
 
 
+def of_draft(draft: Draft) -> SubmissionId:
+    """The id that the kept form had, as old as it was."""
+    made_at = datetime.fromtimestamp(draft.fields.get(_MADE, 0), UTC)
+    return SubmissionId(draft.submission, draft.member_id, made_at=made_at)
+
+
+def fields_of(draft: Draft) -> dict[str, str]:
+    return {name: draft.fields.get(name, "") for name in KEPT_FIELDS}
+
+
 def find_draft(draft_id: str, member: Member) -> Draft | None:
     draft = db.session.get(Draft, draft_id)
     return draft if draft and draft.member_id == member.id else None
+
+
+def _seconds(at: datetime) -> int:
+    return int(at.timestamp())
 
 
 def _serializer() -> URLSafeSerializer:

@@ -3,6 +3,9 @@
 A refresh token is good for one use, so a lease on the row makes one caller refresh, across threads
 and processes, while the others wait; the new refresh token is saved before the new access token is
 used. No transaction is open during HTTP.
+
+On hold no kept sign-in is used, refreshed or ended at sipgate: it may be that of the original of
+which this database is a copy, and a refresh would cost the original its sign-in (F72).
 """
 
 import logging
@@ -17,7 +20,7 @@ import sqlalchemy as sa
 from authlib.integrations.base_client import OAuthError
 from sqlalchemy.orm import Session
 
-from webapp import login_server
+from webapp import installation, login_server
 from webapp.answers import Unauthorized
 from webapp.database import now, release, rows_changed, transaction
 from webapp.extensions import db
@@ -170,14 +173,28 @@ def leave(token_set_id: int) -> None:
 
 
 def take_for_ending(token_set_id: int) -> str | None:
-    """End a sign-in here and return what is needed to end it at sipgate, too."""
+    """End a sign-in here and return what is needed to end it at sipgate, too.
+
+    On hold it stays, for `end_left` to end it after the release; None then.
+    """
+    if installation.hold_state():
+        leave(token_set_id)
+        return None
     refresh_token = _read(token_set_id).refresh_token
     end_token_set(token_set_id)
     return refresh_token
 
 
+def revoke(refresh_token: str | None) -> None:
+    """End a grant at sipgate; on hold not, as it may be one sign-in there with the original's."""
+    if not installation.hold_state():
+        login_server.revoke(refresh_token)
+
+
 def left_with_nothing_to_do() -> list[int]:
-    """Sign-ins whose member has left and whose messages have gone."""
+    """Sign-ins whose member has left and whose messages have gone. None while on hold."""
+    if installation.hold_state():
+        return []
     busy = sa.select(Message.member_id).where(Message.outcome.in_((*WAITING, Outcome.SENDING)))
     query = sa.select(TokenSet.id).where(
         TokenSet.leaving_at.is_not(None), _is_living(), TokenSet.member_id.not_in(busy)
@@ -190,6 +207,8 @@ def keep_alive() -> None:
 
     Half of a refresh token's life is soon enough; where its end is unknown, once a day.
     """
+    if installation.hold_state():
+        return
     waiting = sa.select(Message.member_id).where(Message.outcome.in_(WAITING)).distinct()
     depended_on = sa.select(TokenSet).where(_is_living(), TokenSet.member_id.in_(waiting))
     found = list(db.session.scalars(depended_on))
@@ -231,8 +250,10 @@ def _access_token(token_set_id: int, *, refused: Authorization | None = None) ->
     """A token to try with: the kept one while it lives, else a refreshed one.
 
     `refused` is what sipgate has just answered 401 to; a token that differs from it is newer.
-    Raises `SignInEnded` or `LoginAway`.
+    Raises `SignInEnded` or `LoginAway`, the latter also on hold.
     """
+    if installation.hold_state():
+        raise LoginAway
     give_up_at = time.monotonic() + LEASE_WAIT_S
     while True:
         tokens = _read(token_set_id)

@@ -19,8 +19,9 @@ from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from webapp import members, outbox, submissions
-from webapp.database import AWAY, forget
-from webapp.outbox import ContentChanged, Submitted
+from webapp.database import AWAY, forget, may_have_committed
+from webapp.forms import spent_note
+from webapp.outbox import FormSpent, GrownOld, MessageErased, Submitted
 from webapp.submissions import SubmissionId
 from webapp.tokens import SignInEnded
 from webapp.views import messages
@@ -60,10 +61,11 @@ def csrf_error(_error: CSRFError) -> ResponseReturnValue:
         submission = submissions.read_submission(_typed().get("submission_id", ""))
         if submission and submission.member_id == member.id:
             taken = _taken_before(submission)
+            if isinstance(taken, MessageErased):
+                return messages.kept_form(member, spent_note(taken), 409)
             if taken:
                 return redirect(messages.page_of(taken), 303)
-        note = _("This form had grown old. Nothing was sent. Check the message and send it.")
-        return messages.kept_form(member, note, 400)
+        return messages.kept_form(member, spent_note(GrownOld()), 400)
     return _page(_("Do that once more"), [_("This form had grown old. Nothing was changed.")], 400)
 
 
@@ -75,7 +77,9 @@ def sign_in_needed() -> ResponseReturnValue:
     if request.method == "POST" and request.endpoint in WITH_A_TEXT:
         submission = submissions.read_submission(_typed().get("submission_id", ""))
     taken = _taken_before(submission) if submission else None
-    if taken:
+    if isinstance(taken, MessageErased):
+        sentences = [_("Your sign-in has ended."), spent_note(taken)]
+    elif taken:
         next_path = messages.page_of(taken)
         sentences = [
             _(
@@ -100,21 +104,25 @@ def sign_in_needed() -> ResponseReturnValue:
 
 
 def database_error(error: Exception) -> ResponseReturnValue:
+    may_be_done = request.method == "POST" and may_have_committed()
     forget()
     log.error("the database failed: %s", type(getattr(error, "orig", error)).__name__)
-    title, sentences = _words(503)
+    title, sentences = _may_be_done() if may_be_done else _words(503)
+    where = [(_("Messages"), url_for("history.index"))] if may_be_done else None
     try:
-        return _page(title, sentences, 503)
+        return _page(title, sentences, 503, actions=where)
     except AWAY:
         members.do_without_session()
-        return _page(title, sentences, 503)
+        return _page(title, sentences, 503, actions=where)
 
 
-def _taken_before(submission: SubmissionId) -> Submitted | None:
+def _taken_before(submission: SubmissionId) -> Submitted | MessageErased | None:
     """What this very form has become: what may have been sent is not called unsent."""
     try:
         return outbox.find_submission(submission, submissions.content_hash(_typed()))
-    except ContentChanged:
+    except MessageErased as erased:
+        return erased
+    except FormSpent:
         return None
 
 
@@ -150,6 +158,17 @@ def _typed() -> MultiDict[str, str]:
         return request.form
     except HTTPException:
         return MultiDict()
+
+
+def _may_be_done() -> tuple[str, list[str]]:
+    """The answer to a COMMIT was lost, and with it whether the form was taken (F76)."""
+    sentence = _("It may have been done all the same: look before you do it again.")
+    if request.endpoint in WITH_A_TEXT:
+        sentence = _(
+            "This form may have been taken, and its message sent: look at Messages before you send "
+            "it again."
+        )
+    return _("The database did not answer"), [sentence]
 
 
 def _words(status: int) -> tuple[str, list[str]]:

@@ -25,10 +25,10 @@ from webapp import (
     words,
 )
 from webapp.extensions import db, limiter, settings
-from webapp.forms import ComposeForm, compose_form
+from webapp.forms import ComposeForm, compose_form, spent_note
 from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
-from webapp.outbox import ContentChanged, DailyLimitReached, OnHold, Submitted
+from webapp.outbox import DailyLimitReached, FormSpent, OnHold, Submitted
 from webapp.outcomes import STUCK, WAITING, Outcome
 from webapp.submissions import SubmissionId
 
@@ -48,10 +48,10 @@ def compose() -> ResponseReturnValue:
     if draft is None:
         return form_page(member, submissions.new_submission(member), prefill=_start(member))
     # The kept form was never taken, so it goes on under the id it had.
-    submission = SubmissionId(draft.submission, member.id)
+    submission = submissions.of_draft(draft)
     test = request.args.get("test")
     tested = own_or_404(Message, test, member) if test else None
-    return form_page(member, submission, prefill=draft.fields, tested=tested)
+    return form_page(member, submission, prefill=submissions.fields_of(draft), tested=tested)
 
 
 def _start(member: Member) -> dict[str, str]:
@@ -98,12 +98,8 @@ def create(member: Member) -> ResponseReturnValue:
                 content_hash=content,
                 credentials=members.credentials(),
             )
-    except ContentChanged:
-        note = _(
-            "This form was already used for another message, which is not sent twice. "
-            "Check what it says now, and send it if you mean it."
-        )
-        return kept_form(member, note, 409)
+    except FormSpent as spent:
+        return kept_form(member, spent_note(spent), 409)
     except DailyLimitReached:
         return form_page(member, submission, note=words.daily_limit(), status=429)
     except OnHold:
@@ -125,21 +121,24 @@ def test(member: Member) -> ResponseReturnValue:
     if not form.validate_test():
         return form_page(member, submission, form=form, status=422)
     contacts.keep_own_number(member, form.checked_own_number)
+    # Before anything is sent: a page that says that nothing was must be right.
+    submissions.keep_draft(submission, request.form)
     # Its own id, made from the form's and the text: pressed twice, it is one test.
     own = submissions.test_of(submission, form.test_content)
     try:
-        taken = outbox.submit(
+        taken = outbox.find_submission(own, own.id) or outbox.submit(
             [form.test_message()],
             member=member,
             submission=own,
             content_hash=own.id,
             credentials=members.credentials(),
         )
+    except FormSpent as spent:
+        return kept_form(member, spent_note(spent), 409)
     except DailyLimitReached:
         return form_page(member, submission, form=form, note=words.daily_limit(), status=429)
     except OnHold:
         return form_page(member, submission, form=form, note=words.on_hold(), status=503)
-    submissions.keep_draft(submission, request.form)
     page = url_for("messages.compose", draft=submission.id, test=taken.message_id)
     return redirect(page, 303)
 

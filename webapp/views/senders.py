@@ -5,13 +5,13 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _
 
-from webapp import account, members, oauth, senders, submissions, words
+from webapp import account, installation, members, oauth, senders, submissions, words
 from webapp.account import Trouble
 from webapp.extensions import limiter, settings
 from webapp.forms import CodeForm, SenderForm
 from webapp.i18n import sender
 from webapp.models import Member
-from webapp.outbox import ContentChanged, OnHold
+from webapp.outbox import FormSpent, GrownOld, OnHold
 from webapp.outcomes import Outcome, Reason
 from webapp.senders import TEXT_SENDER_ID, Place, Senders
 from webapp.sending import Result
@@ -90,16 +90,15 @@ def add(member: Member) -> ResponseReturnValue:
                     return _page(member, extension, form=form, status=422)
             elif form.senders.trouble == Trouble.AWAY:
                 # Without the list nobody knows whether the number has had its code before.
-                return _page(member, extension, note=str(REASONS[Reason.UNREACHABLE]), status=503)
+                return _page(member, extension, note=_why_not_now(), status=503)
             result = result or senders.add(
                 form.e164,
                 place=_place(member, extension),
                 submission=submission,
                 content_hash=content,
             )
-    except ContentChanged:
-        note = gettext("This form was already used for another number. Check it and try once more.")
-        return _page(member, extension, note=note, status=409)
+    except FormSpent as spent:
+        return _page(member, extension, note=_spent_note(spent), status=409)
     except OnHold:
         return _page(member, extension, note=words.on_hold(), status=503)
     if result.outcome == Outcome.ACCEPTED:
@@ -178,6 +177,19 @@ def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
         )
     result = senders.remove(caller_id, place=_place(member, extension))
     return _done(result, member, extension, gettext("The sender number is removed."))
+
+
+def _spent_note(spent: FormSpent) -> str:
+    if isinstance(spent, GrownOld):
+        said = gettext("This form had grown old. Nothing was sent. Check the number once more.")
+    else:
+        said = gettext("This form was already used for another number. Check it and try once more.")
+    return str(said)
+
+
+def _why_not_now() -> str:
+    """sipgate could not be asked, or on hold must not be."""
+    return words.on_hold() if installation.hold_state() else str(REASONS[Reason.UNREACHABLE])
 
 
 def _about_default(extension: Extension, entry: CallerId, old: CallerId | None) -> list[str]:
