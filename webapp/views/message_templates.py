@@ -6,7 +6,7 @@ from flask_babel import gettext as _
 
 from webapp import message_templates, sms, submissions, words
 from webapp.extensions import db
-from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form
+from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form, whole_number
 from webapp.models import Member, MessageTemplate
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
@@ -81,7 +81,7 @@ def change(id: str, member: Member) -> ResponseReturnValue:
         member,
         name=form.checked_name,
         text=form.checked_text,
-        version=request.form.get("version", 0, type=int),
+        version=request.form.get("version", 0, type=whole_number),
     ):
         db.session.refresh(template)
         note = _(
