@@ -11,8 +11,10 @@ from tests.pages import Browser, Page
 from tests.test_access import ARGUMENTS, address, rules
 from tests.worker import send_to_many
 from webapp.config import PROJECT
+from webapp.database import insert, transaction
 from webapp.extensions import db
-from webapp.models import Message
+from webapp.message_templates import MAX_TEMPLATES
+from webapp.models import Member, Message, MessageTemplate
 
 NewBrowser = Callable[[], Browser]
 ONE = "+491713920050"
@@ -104,3 +106,68 @@ def test_a_huge_id_of_a_sender_is_one_that_is_not_there(
             stranger.get(path, status=None)
         else:
             assert anna.post(path, token(anna)).status in (404, 405)
+
+
+# --- Templates -----------------------------------------------------------------------------------
+
+
+def fill_with_templates(app: Flask, count: int, *, deleted: bool) -> None:
+    """Rows beside Anna's own, as if her account had made that many."""
+    at = datetime.now(UTC) - timedelta(days=1)
+    with app.app_context():
+        anna = db.session.query(Member).filter_by(sub="w0").one()
+        with transaction() as rows:
+            insert(
+                rows,
+                *(
+                    MessageTemplate(
+                        account_id=anna.account_id,
+                        name=f"Old {n}",
+                        text="Hello",
+                        changed_by_id=anna.id,
+                        deleted_at=at + timedelta(seconds=n) if deleted else None,
+                    )
+                    for n in range(count)
+                ),
+            )
+
+
+def make_template(browser: Browser, name: str, *, status: int = 303) -> Page:
+    page = browser.get("/message-templates/new")
+    made = {**page.fields(), "name": name, "text": "Hello"}
+    return browser.post("/message-templates/new", made, status=status)
+
+
+def template_names(app: Flask, *, deleted: bool) -> set[str]:
+    with app.app_context():
+        found = db.session.query(MessageTemplate)
+        return {one.name for one in found if (one.deleted_at is not None) is deleted}
+
+
+def test_deleted_templates_take_nobodys_place(app: Flask, anna: Browser) -> None:
+    fill_with_templates(app, MAX_TEMPLATES, deleted=True)
+    make_template(anna, "New")
+    assert template_names(app, deleted=False) == {"New"}
+
+
+def test_deleted_templates_are_no_more_than_living_ones_may_be(app: Flask, anna: Browser) -> None:
+    fill_with_templates(app, MAX_TEMPLATES, deleted=True)
+    make_template(anna, "New")
+    link = anna.get("/message-templates").soup.select_one("main .panel a[href$='/edit']")
+    assert link is not None
+    anna.post(str(link["href"]).replace("/edit", "/delete"), token(anna), status=303)
+    left = template_names(app, deleted=True)
+    assert len(left) == MAX_TEMPLATES
+    assert "New" in left
+    assert "Old 0" not in left, "the one that was deleted first goes first"
+
+
+def test_a_template_comes_back_only_where_there_is_room(app: Flask, anna: Browser) -> None:
+    fill_with_templates(app, 1, deleted=True)
+    fill_with_templates(app, MAX_TEMPLATES, deleted=False)
+    button = anna.get("/message-templates").soup.select_one("main form[action$='/restore']")
+    assert button is not None
+    page = anna.follow(anna.post(str(button["action"]), token(anna), status=303))
+    assert "Delete a message template first: there are too many." in page.text
+    assert len(template_names(app, deleted=False)) == MAX_TEMPLATES
+    assert len(template_names(app, deleted=True)) == 1

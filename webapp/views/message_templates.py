@@ -3,6 +3,7 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext
 
 from webapp import message_templates, sms, submissions, words
 from webapp.extensions import db
@@ -10,6 +11,8 @@ from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form,
 from webapp.models import Member, MessageTemplate
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
+
+TOO_MANY = lazy_gettext("Delete a message template first: there are too many.")
 
 
 @blueprint.get("")
@@ -34,7 +37,7 @@ def create(member: Member) -> ResponseReturnValue:
     try:
         message_templates.make(member, name=form.checked_name, text=form.checked_text)
     except message_templates.TooMany:
-        form.name.errors = [_("Delete a message template first: there are too many.")]
+        form.name.errors = [str(TOO_MANY)]
         return _form_page(form, status=422)
     flash(_("The message template is kept."), "success")
     return redirect(url_for("message_templates.index"), 303)
@@ -106,8 +109,11 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
     template = message_templates.find(member, id)
     if template is None or template.deleted_at is None:
         abort(404)
-    message_templates.restore(template, member)
-    flash(_("The message template is back."), "success")
+    try:
+        message_templates.restore(template, member)
+        flash(_("The message template is back."), "success")
+    except message_templates.TooMany:
+        flash(str(TOO_MANY), "error")
     return redirect(url_for("message_templates.index"), 303)
 
 
