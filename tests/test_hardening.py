@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from flask import Flask
 
 from tests.pages import Browser, Page
@@ -15,6 +16,8 @@ from webapp.database import insert, transaction
 from webapp.extensions import db
 from webapp.message_templates import MAX_TEMPLATES
 from webapp.models import Member, Message, MessageTemplate
+from webapp.simulator.faults import Fault
+from webapp.simulator.server import Simulator
 
 NewBrowser = Callable[[], Browser]
 ONE = "+491713920050"
@@ -171,3 +174,30 @@ def test_a_template_comes_back_only_where_there_is_room(app: Flask, anna: Browse
     assert "Delete a message template first: there are too many." in page.text
     assert len(template_names(app, deleted=False)) == MAX_TEMPLATES
     assert len(template_names(app, deleted=True)) == 1
+
+
+# --- Roles ---------------------------------------------------------------------------------------
+
+
+def test_an_admin_who_may_not_even_be_looked_up_any_more_is_none(
+    anna: Browser, sipgate: Simulator
+) -> None:
+    anna.get("/operator")
+    sipgate.fail_next("user", Fault(status=403))
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=16), tick=True):
+        anna.get("/")
+        anna.get("/operator", status=403)
+        assert anna.get("/").status == 200, "the sign-in itself goes on"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=500), Fault(status=429), Fault(status=404), Fault(mode="close")],
+    ids=["500", "429", "404", "close"],
+)
+def test_a_sipgate_that_is_away_takes_no_role_away(
+    anna: Browser, sipgate: Simulator, fault: Fault
+) -> None:
+    sipgate.fail_next("user", fault)
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=16), tick=True):
+        anna.get("/operator")
