@@ -8,6 +8,7 @@ import pytest
 import time_machine
 from flask import Flask
 
+from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.test_access import ARGUMENTS, address, rules
 from tests.worker import send_to_many
@@ -15,7 +16,7 @@ from webapp.config import PROJECT
 from webapp.database import insert, transaction
 from webapp.extensions import db
 from webapp.message_templates import MAX_TEMPLATES
-from webapp.models import Member, Message, MessageTemplate
+from webapp.models import Member, Message, MessageTemplate, SignIn
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -201,3 +202,51 @@ def test_a_sipgate_that_is_away_takes_no_role_away(
     sipgate.fail_next("user", fault)
     with time_machine.travel(datetime.now(UTC) + timedelta(minutes=16), tick=True):
         anna.get("/operator")
+
+
+# --- Starting and ending a sign-in ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "dest", "status"),
+    [
+        (None, None, 302),  # an older browser
+        ("navigate", "document", 302),
+        ("navigate", None, 302),
+        ("no-cors", "image", 403),
+        ("cors", "empty", 403),
+        ("navigate", "iframe", 403),
+        ("no-cors", "document", 403),
+    ],
+)
+def test_only_a_visit_starts_a_sign_in(
+    app: Flask, stranger: Browser, mode: str | None, dest: str | None, status: int
+) -> None:
+    said = {"Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest, "Sec-Fetch-Site": "cross-site"}
+    headers = {name: value for name, value in said.items() if value}
+    answer = stranger.get("/login", status=status, headers=headers)
+    with app.app_context():
+        assert db.session.query(SignIn).count() == (1 if status == 302 else 0)
+    assert ("Set-Cookie" in answer.response.headers) is (status == 302)
+
+
+def test_another_sites_images_use_up_nobodys_sign_ins(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    browser = Browser(make_app(RATE_LIMITS="login 2/minute per address"), sipgate)
+    for _ in range(5):
+        browser.get("/login", status=403, headers={"Sec-Fetch-Mode": "no-cors"})
+    browser.get("/login", status=302, headers={"Sec-Fetch-Mode": "navigate"})
+
+
+def test_asking_for_the_callbacks_headers_signs_nobody_in(
+    app: Flask, stranger: Browser, sipgate: Simulator
+) -> None:
+    path = stranger.callback_path(stranger.begin_sign_in())
+    answer = stranger.client.head(path, base_url=stranger.base_url)
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+    assert "HEAD" not in answer.headers["Allow"]
+    assert sipgate.world.calls.get("token_code", 0) == 0
+    stranger.get(path, status=302)  # the code is still good
+    stranger.get("/messages")

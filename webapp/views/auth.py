@@ -3,6 +3,7 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from werkzeug.exceptions import MethodNotAllowed
 
 from webapp import login_server, members, oauth, tasks, tokens, waiting, words
 from webapp.extensions import limiter, settings
@@ -16,14 +17,25 @@ blueprint = Blueprint("auth", __name__)
 HAND_OVER, PAUSE = "hand_over", "pause"
 
 
+def _is_visit() -> bool:
+    """Whether a person opens this address, by the browser's own word: no picture or frame of
+    another site may start a sign-in. An older browser says nothing, and goes on."""
+    mode = request.headers.get("Sec-Fetch-Mode", "navigate")
+    target = request.headers.get("Sec-Fetch-Dest", "document")
+    return (mode, target) == ("navigate", "document")
+
+
 @blueprint.get("/login")
 @limiter.limit(
     lambda: settings.rate_limits.get("login", ""),  # empty: no limit
     key_func=lambda: request.remote_addr or "",
+    exempt_when=lambda: not _is_visit(),
 )
 @public
 def login() -> ResponseReturnValue:
     """Always starts a new sign-in; `purpose` may name what needs further permissions."""
+    if not _is_visit():
+        abort(403)
     next_path = members.safe_next(request.args.get("next"))
     purpose = request.args.get("purpose", "")
     return redirect(oauth.begin_sign_in(members.browser_id(), next_path, purpose))
@@ -32,6 +44,8 @@ def login() -> ResponseReturnValue:
 @blueprint.get("/auth/callback")
 @public
 def callback() -> ResponseReturnValue:
+    if request.method != "GET":  # Flask adds HEAD, which is only a question
+        raise MethodNotAllowed(["GET", "OPTIONS"])
     try:
         grant, next_path = oauth.finish_sign_in(members.browser_id(), request.args)
         member = members.sign_in(grant)
