@@ -3,13 +3,15 @@
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import time_machine
 from flask import Flask
 
-from tests.conftest import MakeApp
+from tests.conftest import MakeApp, values_for
 from tests.pages import Browser, Page
+from tests.real_servers import free_port, running_server
 from tests.test_access import ARGUMENTS, address, rules
 from tests.worker import send_to_many
 from webapp.config import PROJECT
@@ -250,3 +252,42 @@ def test_asking_for_the_callbacks_headers_signs_nobody_in(
     assert sipgate.world.calls.get("token_code", 0) == 0
     stranger.get(path, status=302)  # the code is still good
     stranger.get("/messages")
+
+
+# --- Files ---------------------------------------------------------------------------------------
+
+
+def others_may_read(folder: Path) -> list[str]:
+    """Files that somebody else of this machine could read, if the folder were open to them."""
+    return sorted(one.name for one in folder.rglob("*") if one.stat().st_mode & 0o077)
+
+
+@pytest.mark.sqlite
+def test_no_file_beside_the_database_is_anybody_elses_to_read(
+    make_app: MakeApp, sipgate: Simulator, tmp_path: Path
+) -> None:
+    for name in ("app.sqlite.queue", "app.sqlite.queue-wal", "app.sqlite.queue-shm"):
+        (tmp_path / name).touch(0o644)  # as earlier versions left them
+    (tmp_path / "app.sqlite").chmod(0o600)
+    anna = Browser(make_app(), sipgate)
+    anna.sign_in()
+    planned(anna)
+    assert (tmp_path / "app.sqlite.queue").exists()
+    assert others_may_read(tmp_path) == []
+
+
+@pytest.mark.sqlite
+@pytest.mark.slow
+def test_a_server_writes_no_file_that_others_may_read(simulator: Simulator, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "state"
+    values = values_for(
+        simulator,
+        folder / "app.sqlite",
+        PORT=str(port),
+        METRICS_TOKEN="a-token-for-tests-only-0123456789",
+    )
+    values["PUBLIC_URL"] = f"http://localhost:{port}"
+    with running_server(values, tmp_path / "log"):
+        found = {one.name for one in folder.iterdir()}
+        assert {"app.sqlite", "app.sqlite.queue", "app.sqlite.metrics"} <= found
+        assert others_may_read(folder) == []

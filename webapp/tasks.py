@@ -16,7 +16,7 @@ from huey.storage import RedisStorage, SqliteStorage
 
 from webapp import account, claims, contacts, housekeeping, settling, tokens, waiting
 from webapp.config import SettingError, Settings
-from webapp.database import beside_database, now, release
+from webapp.database import beside_database, make_private, now, release
 from webapp.extensions import db, queue
 from webapp.logs import about
 from webapp.models import Member, Message
@@ -40,8 +40,9 @@ def setup_queue(app: Flask) -> None:
     else:
         path = beside_database(app, "queue")
         try:
+            make_private(path)
             queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise SettingError(
                 f"DATABASE_URL cannot be used, no queue can be kept beside it: {error}."
             ) from None
