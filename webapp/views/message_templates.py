@@ -3,7 +3,6 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext
 
 from webapp import message_templates, sms, submissions, words
 from webapp.extensions import db
@@ -11,8 +10,6 @@ from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form,
 from webapp.models import Member, MessageTemplate
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
-
-TOO_MANY = lazy_gettext("Delete a message template first: there are too many.")
 
 
 @blueprint.get("")
@@ -37,7 +34,7 @@ def create(member: Member) -> ResponseReturnValue:
     try:
         message_templates.make(member, name=form.checked_name, text=form.checked_text)
     except message_templates.TooMany:
-        form.name.errors = [str(TOO_MANY)]
+        form.name.errors = [_too_many()]
         return _form_page(form, status=422)
     flash(_("The message template is kept."), "success")
     return redirect(url_for("message_templates.index"), 303)
@@ -113,8 +110,12 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
         message_templates.restore(template, member)
         flash(_("The message template is back."), "success")
     except message_templates.TooMany:
-        flash(str(TOO_MANY), "error")
+        flash(_too_many(), "error")
     return redirect(url_for("message_templates.index"), 303)
+
+
+def _too_many() -> str:
+    return _("Delete a message template first: there are too many.")
 
 
 def _living_or_404(id_: str, member: Member) -> MessageTemplate:
