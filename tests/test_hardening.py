@@ -291,3 +291,58 @@ def test_a_server_writes_no_file_that_others_may_read(simulator: Simulator, tmp_
         found = {one.name for one in folder.iterdir()}
         assert {"app.sqlite", "app.sqlite.queue", "app.sqlite.metrics"} <= found
         assert others_may_read(folder) == []
+
+
+# --- Ending sign-ins -----------------------------------------------------------------------------
+
+
+def leads_to_sign_in(browser: Browser) -> bool:
+    page = browser.get("/messages", status=None)
+    return page.status == 302 and page.location.startswith("/login")
+
+
+def test_all_of_ones_own_sign_ins_end_at_once(
+    new_browser: NewBrowser, anna: Browser, sipgate: Simulator
+) -> None:
+    second, karl = new_browser(), new_browser()
+    second.sign_in("anna")
+    karl.sign_in("karl")
+    page = anna.press(anna.get("/sessions"), "/sessions/end")
+    assert "All your sign-ins have ended." in anna.follow(page).text
+    assert leads_to_sign_in(anna)
+    assert leads_to_sign_in(second)
+    karl.get("/messages")
+    assert sipgate.world.calls["logout"] == 2
+    living = [one for one in sipgate.world.grants.refresh_tokens.values() if one.grant.is_alive]
+    assert [one.grant.person.key for one in living] == ["karl"]
+
+
+def test_what_waits_is_paused_when_all_sign_ins_end(
+    app: Flask, new_browser: NewBrowser, anna: Browser, sipgate: Simulator
+) -> None:
+    page = planned(anna)
+    text = anna.get("/sessions").text
+    assert "What still waits is paused" in text
+    anna.press(anna.get("/sessions"), "/sessions/end")
+    again = new_browser()
+    again.sign_in("anna")
+    assert again.twin(page)["outcome"] == "paused"
+    assert sipgate.world.arrivals == []
+
+
+def test_ending_all_sign_ins_is_a_form_and_not_a_link(anna: Browser) -> None:
+    anna.get("/sessions/end", status=405)
+    anna.post("/sessions/end", {}, status=400)
+    anna.get("/messages")
+
+
+@pytest.mark.parametrize("path", ["/logout", "/sessions/end"])
+def test_the_browser_forgets_what_it_kept_when_a_sign_in_ends_and_only_then(
+    anna: Browser, path: str
+) -> None:
+    page = anna.get("/sessions")
+    assert "Clear-Site-Data" not in page.response.headers
+    ended = anna.press(page, path)
+    # Not "cookies": the language was chosen for this browser, and a sub-domain's are not ours.
+    assert ended.response.headers["Clear-Site-Data"] == '"storage"'
+    assert "Clear-Site-Data" not in anna.follow(ended).response.headers

@@ -357,10 +357,11 @@ def end_all_sessions(member: Member) -> None:
     query = sa.select(TokenSet.id).where(
         TokenSet.member_id == member.id, TokenSet.ended_at.is_(None)
     )
-    for token_set_id in list(db.session.scalars(query)):
-        login_server.revoke(tokens.take_for_ending(token_set_id))
+    taken = [tokens.take_for_ending(one) for one in list(db.session.scalars(query))]
     with transaction() as rows:
         rows.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
+    for refresh_token in taken:  # sipgate may be slow; here, all have ended already
+        login_server.revoke(refresh_token)
 
 
 def _person(authorization: Authorization, sub: str, known: Member | None = None) -> Person:

@@ -71,7 +71,7 @@ def logout(member: Member) -> ResponseReturnValue:
     if token_set_id is not None:
         _leave(member, token_set_id, choice)
     flash(_("You are signed out."), "success")
-    return redirect(url_for("messages.compose"), 303)
+    return _to_welcome()
 
 
 @blueprint.get("/sessions")
@@ -87,6 +87,24 @@ def end_session(id: str, member: Member) -> ResponseReturnValue:
     members.end_other_session(member, id)
     flash(_("That sign-in has ended."), "success")
     return redirect(url_for("auth.sessions"), 303)
+
+
+@blueprint.post("/sessions/end")
+def end_all_sessions(member: Member) -> ResponseReturnValue:
+    """Everywhere, as after a lost phone. What waits is paused: who has the phone sends nothing."""
+    waiting.pause_waiting_of(member.id, Reason.SIGNED_OUT)
+    members.end_session()
+    members.end_all_sessions(member)
+    flash(_("All your sign-ins have ended."), "success")
+    return _to_welcome()
+
+
+def _to_welcome() -> ResponseReturnValue:
+    """After a sign-out: the browser forgets what our pages kept in it, such as drafts."""
+    answer = redirect(url_for("messages.compose"), 303)
+    # No "cookies": it would take the language, and the cookies of a domain's other hosts.
+    answer.headers["Clear-Site-Data"] = '"storage"'
+    return answer
 
 
 def _leave(member: Member, token_set_id: int, choice: str) -> None:
