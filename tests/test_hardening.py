@@ -1,9 +1,11 @@
 """Small holes, each closed: what an address or a form may hold, what a stranger may start."""
 
+import logging
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import time_machine
@@ -346,3 +348,91 @@ def test_the_browser_forgets_what_it_kept_when_a_sign_in_ends_and_only_then(
     # Not "cookies": the language was chosen for this browser, and a sub-domain's are not ours.
     assert ended.response.headers["Clear-Site-Data"] == '"storage"'
     assert "Clear-Site-Data" not in anna.follow(ended).response.headers
+
+
+# --- What was refused stands in the log ----------------------------------------------------------
+
+
+def refusals(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [one for one in caplog.records if one.name == "webapp.refused"]
+
+
+def the_refusal(caplog: pytest.LogCaptureFixture) -> str:
+    [found] = refusals(caplog)
+    assert found.levelno == logging.WARNING
+    assert vars(found)["address"] == "203.0.113.9"
+    return found.getMessage()
+
+
+FROM = {"environ_overrides": {"REMOTE_ADDR": "203.0.113.9"}}
+
+
+@pytest.mark.parametrize(
+    "path", ["/messages/{}", "/messages/{}/edit", "/messages/{}/again", "/numbers/{}"]
+)
+def test_somebody_elses_id_leaves_a_line_with_the_address(
+    new_browser: NewBrowser, anna: Browser, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    id_ = planned(anna).path.rpartition("/")[2]
+    ben = new_browser()
+    ben.sign_in("ben")
+    caplog.clear()
+    ben.get(path.format(id_), status=404, query_string={"q": "confidential"}, **FROM)
+    line = the_refusal(caplog)
+    assert "404" in line
+    assert path.format(id_) in line
+    assert "member 2" in line
+    assert "confidential" not in caplog.text
+
+
+def test_a_callback_that_is_not_ours_leaves_a_line_with_the_address(
+    anna: Browser, stranger: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = anna.callback_path(anna.begin_sign_in())
+    caplog.clear()
+    stranger.get(path, status=400, **FROM)
+    line = the_refusal(caplog)
+    assert "/auth/callback" in line
+    assert "not_ours" in line
+    for name, value in parse_qsl(urlsplit(path).query):
+        assert value not in caplog.text, name
+
+
+def test_a_form_without_its_token_leaves_a_line_with_the_address(
+    anna: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = anna.compose(recipient=ONE, message="In confidence")
+    caplog.clear()
+    anna.post("/messages", {**form, "csrf_token": "stolen-token"}, status=400, **FROM)
+    line = the_refusal(caplog)
+    assert "/messages" in line
+    assert "CSRF" in line
+    for secret in ("confidence", ONE, "stolen-token", form["submission_id"]):
+        assert secret not in caplog.text
+
+
+def test_a_form_of_another_site_leaves_a_line_with_the_address(
+    anna: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    form = {**anna.compose(recipient=ONE, message="Hello")}
+    caplog.clear()
+    headers = {"Sec-Fetch-Site": "cross-site"}
+    anna.post("/messages", form, status=403, headers=headers, **FROM)
+    assert "403" in the_refusal(caplog)
+
+
+def test_the_address_in_the_log_is_the_one_a_trusted_proxy_gives(
+    make_app: MakeApp, sipgate: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser = Browser(make_app(TRUSTED_PROXY_HOPS="1"), sipgate)
+    headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.9"}
+    browser.get("/auth/callback?state=x&code=y", status=400, headers=headers)
+    assert "not_ours" in the_refusal(caplog)
+
+
+def test_a_page_that_never_was_fills_no_log(
+    anna: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    anna.get("/wp-login.php", status=404)
+    anna.get("/messages")
+    assert refusals(caplog) == []

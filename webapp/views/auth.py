@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from werkzeug.exceptions import MethodNotAllowed
 
-from webapp import login_server, members, oauth, tasks, tokens, waiting, words
+from webapp import login_server, logs, members, oauth, tasks, tokens, waiting, words
 from webapp.extensions import limiter, settings
 from webapp.members import public
 from webapp.models import Member
@@ -122,6 +122,8 @@ def _leave(member: Member, token_set_id: int, choice: str) -> None:
 
 def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
     """A kind page with a way on. A reloaded callback may find its browser signed in."""
+    if failed.problem == SignInProblem.NOT_OURS:
+        logs.refusal(failed.problem)
     actions = [(_("Sign in again"), url_for("auth.login"))]
     if failed.problem == SignInProblem.NOT_ADMITTED:
         title = _("Your account may not use this app yet")
