@@ -115,7 +115,7 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
 
 
 def _too_many() -> str:
-    return _("Delete a message template first: there are too many.")
+    return str(_("Delete a message template first: there are too many."))
 
 
 def _living_or_404(id_: str, member: Member) -> MessageTemplate:
