@@ -63,6 +63,7 @@ ROWS: dict[str, dict[str, str]] = {
         "database": "transactions",
         "extensions": "what is shared",
         "outcomes": "the words for them",
+        "keys": "one a purpose",
     },
     "Pure": {
         "sms": "texts, segments",

@@ -18,7 +18,8 @@ WEBAPP = PROJECT / "webapp"
 TEMPLATES = PROJECT / "templates"
 
 LAYERS = (
-    ("config", "outcomes", "sms", "times", "wire", "logs", "metrics"),
+    ("config", "outcomes", "sms", "times", "wire", "logs", "keys"),
+    ("metrics",),
     ("extensions", "recipients", "answers"),
     ("security", "entries"),
     ("sipgate",),

@@ -10,15 +10,20 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 import time_machine
 from flask import Flask
+from flask.sessions import SecureCookieSessionInterface
+from huey.serializer import SignedSerializer
+from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 
 from tests.conftest import MakeApp, values_for
 from tests.pages import Browser, Page
 from tests.real_servers import free_port, running_server
-from tests.test_access import ARGUMENTS, address, rules
-from tests.worker import send_to_many
+from tests.test_access import ARGUMENTS, address, moved, opened, rules, session_cookie
+from tests.worker import send_to_many, work
+from webapp import keys, submissions
 from webapp.config import PROJECT
 from webapp.database import insert, transaction
-from webapp.extensions import db
+from webapp.extensions import db, queue
+from webapp.keys import Purpose
 from webapp.message_templates import MAX_TEMPLATES
 from webapp.models import Member, Message, MessageTemplate, SignIn
 from webapp.simulator.faults import Fault
@@ -436,3 +441,110 @@ def test_a_page_that_never_was_fills_no_log(
     anna.get("/wp-login.php", status=404)
     anna.get("/messages")
     assert refusals(caplog) == []
+
+
+# --- Keys ----------------------------------------------------------------------------------------
+
+OLD_KEY = "a-key-for-tests-only-0123456789-abcdefghij"  # conftest's
+NEW_KEY = "the-next-key-for-tests-9876543210-zyxwvuts"
+
+
+def as_before(app: Flask) -> Flask:
+    """The app signs as versions did that used SECRET_KEY itself for everything."""
+    app.config.update(SECRET_KEY=OLD_KEY, SECRET_KEY_FALLBACKS=[], WTF_CSRF_SECRET_KEY=OLD_KEY)
+    return app
+
+
+def signed_as_before(app: Flask, signed: str) -> str:
+    with app.app_context():
+        ours = submissions._serializer()
+        return str(type(ours)(OLD_KEY, salt=ours.salt).dumps(ours.loads(signed)))
+
+
+@pytest.mark.parametrize("secret_key", [OLD_KEY, f"{NEW_KEY},{OLD_KEY}"], ids=["same", "rotated"])
+def test_a_form_of_before_the_upgrade_is_taken_after_it(
+    make_app: MakeApp, sipgate: Simulator, secret_key: str
+) -> None:
+    anna = Browser(as_before(make_app()), sipgate)
+    anna.sign_in()
+    form = anna.compose(recipient=ONE, message="Typed before")
+    form["submission_id"] = signed_as_before(anna.app, form["submission_id"])
+    after = moved(anna, make_app(SECRET_KEY=secret_key))
+    page = after.post("/messages", form, status=303)
+    assert after.twin(page)["outcome"] == "accepted"
+    assert after.post("/messages", form, status=303).location == page.location
+    assert len(sipgate.world.arrivals) == 1
+
+
+def test_a_cookie_of_before_the_upgrade_is_worth_nothing_after_a_week(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    anna = Browser(as_before(make_app()), sipgate)
+    anna.sign_in()
+    after = moved(anna, make_app())
+    for hours in range(11, 7 * 24, 11):
+        with time_machine.travel(datetime.now(UTC) + timedelta(hours=hours), tick=True):
+            after.get("/messages")
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=7, minutes=1), tick=True):
+        assert leads_to_sign_in(after)
+
+
+def test_what_is_signed_now_is_nothing_that_the_bare_key_signed(app: Flask, anna: Browser) -> None:
+    form = anna.compose()
+    cookie = session_cookie(anna)
+    bare = make_safe(OLD_KEY, "cookie-session")
+    assert opened(anna.app, cookie)
+    with pytest.raises(BadSignature):
+        bare.loads(cookie)
+    for name, salt in (("csrf_token", "wtf-csrf-token"), ("submission_id", "submission")):
+        with pytest.raises(BadSignature):
+            URLSafeTimedSerializer(OLD_KEY, salt=salt).loads(form[name])
+        with pytest.raises(BadSignature):
+            URLSafeSerializer(OLD_KEY, salt=salt).loads(form[name])
+
+
+def make_safe(key: str, salt: str) -> URLSafeTimedSerializer:
+    """Flask's own way to sign a cookie."""
+    interface = SecureCookieSessionInterface()
+    return URLSafeTimedSerializer(
+        key,
+        salt=salt,
+        serializer=interface.serializer,
+        signer_kwargs={"key_derivation": "hmac", "digest_method": interface.digest_method},
+    )
+
+
+def test_each_purpose_has_a_key_of_its_own_from_each_secret() -> None:
+    secrets = (NEW_KEY, OLD_KEY)
+    found = [one for purpose in Purpose for one in keys.derived(secrets, purpose)]
+    assert len(found) == len(set(found)) == len(Purpose) * 2
+    assert not set(found) & set(secrets)
+    assert all(len(one) >= 43 for one in found), "256 bits, as text"
+    assert keys.derived(secrets, Purpose.QUEUE)[0] == keys.derived((NEW_KEY,), Purpose.QUEUE)[0]
+
+
+def test_a_wake_up_of_before_the_upgrade_still_wakes(make_app: MakeApp, sipgate: Simulator) -> None:
+    app = make_app()
+    anna = Browser(app, sipgate)
+    anna.sign_in()
+    send_to_many(anna, 2)
+    told = queue.serializer.deserialize(queue.storage.dequeue())
+    queue.storage.flush_queue()
+    before = SignedSerializer(secret=OLD_KEY, salt="queue")
+    queue.storage.enqueue(before.serialize(told))
+    rotated = make_app(SECRET_KEY=f"{NEW_KEY},{OLD_KEY}")
+    work(rotated, sweep=False)
+    assert len(sipgate.world.arrivals) == 2
+
+
+@pytest.mark.parametrize(("length", "is_told"), [(31, True), (32, False), (0, False)])
+def test_a_short_token_for_the_figures_is_warned_about(
+    make_app: MakeApp, caplog: pytest.LogCaptureFixture, length: int, is_told: bool
+) -> None:
+    token = "a1b2c3d4" * 4
+    make_app(METRICS_TOKEN=token[:length])
+    told = [one for one in caplog.records if "METRICS_TOKEN" in one.getMessage()]
+    assert [one.levelname for one in told] == (["WARNING"] if is_told else [])
+    if is_told:
+        assert "32 characters" in told[0].getMessage()
+        assert token[:length] not in caplog.text
