@@ -66,6 +66,7 @@ ROWS: dict[str, dict[str, str]] = {
         "copies": "told apart",
         "extensions": "what is shared",
         "outcomes": "the words for them",
+        "keys": "one a purpose",
     },
     "Pure": {
         "sms": "texts, segments",

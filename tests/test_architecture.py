@@ -18,7 +18,8 @@ WEBAPP = PROJECT / "webapp"
 TEMPLATES = PROJECT / "templates"
 
 LAYERS = (
-    ("config", "outcomes", "sms", "times", "wire", "logs", "metrics"),
+    ("config", "outcomes", "sms", "times", "wire", "logs", "keys"),
+    ("metrics",),
     ("extensions", "recipients", "answers"),
     ("security", "entries", "copies"),
     ("sipgate",),
@@ -44,7 +45,10 @@ LAYERS = (
 
 MAX_FUNCTION_LINES = 45
 MAX_MODULE_LINES = 400
-LONGER_MODULES: dict[str, str] = {"words": "one table of sentences"}
+LONGER_MODULES: dict[str, str] = {
+    "words": "one table of sentences",
+    "members": "who is signed in and what is theirs, until the two are rooms of their own",
+}
 """Modules that may be longer, and why."""
 
 

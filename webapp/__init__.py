@@ -32,6 +32,7 @@ def create_app(config: Mapping[str, str] | None = None) -> Flask:
     """
     if config is not None:
         return _assemble(config)
+    os.umask(0o077)  # whatever this process writes is nobody else's to read
     load_dotenv(PROJECT / ".env")
     try:
         return _assemble(os.environ)

@@ -23,6 +23,7 @@ from webapp.database import transaction
 from webapp.entries import ContactEntry
 from webapp.extensions import db, settings
 from webapp.i18n import phone
+from webapp.keys import Purpose, derived
 from webapp.models import Contact, Member
 from webapp.recipients import RecipientRefused
 from webapp.tokens import Credentials
@@ -181,9 +182,10 @@ def _contact(member: Member, entry: ContactEntry, typed: str) -> Contact:
         number = recipients.parse_recipient(typed, settings.default_region)
     except RecipientRefused:
         number = None
+    key = derived(settings.secret_key, Purpose.CONTACT)[-1]
     said = f"{member.id} {entry.id} {number or typed}".encode()
     return Contact(
-        id=hmac.new(settings.secret_key[-1].encode(), said, hashlib.sha256).hexdigest()[:32],
+        id=hmac.new(key.encode(), said, hashlib.sha256).hexdigest()[:32],
         member_id=member.id,
         name=entry.name,
         organization=entry.organization,

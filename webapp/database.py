@@ -382,6 +382,15 @@ def beside_database(app: Flask, suffix: str) -> str:
     return str(folder / f"{url.database}-{mark}.{suffix}")
 
 
+def make_private(path: str) -> None:
+    """Make a SQLite file, and those that SQLite lays beside it, its owner's alone: also the files
+    of an earlier version, which others could read."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(OSError):  # not there, or somebody else's
+            os.chmod(name, 0o600)
+
+
 def close_connections() -> None:
     """Before a fork: a connection must not be shared between processes."""
     db.engine.dispose()

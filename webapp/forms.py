@@ -30,6 +30,8 @@ from webapp.times import TimeRefused
 MAX_RECIPIENTS = 100
 MAX_NAMED_PROBLEMS = 5
 MAX_CODE_CHARACTERS = 32
+MAX_INTEGER = 2**31 - 1
+"""The largest that PostgreSQL's `integer` holds; a statement with a larger one fails."""
 
 
 class ComposeForm(FlaskForm):  # type: ignore[misc]
@@ -200,6 +202,14 @@ class CodeForm(FlaskForm):  # type: ignore[misc]
             raise ValidationError(_("Enter the code from the SMS."))
         if len(self.typed) > MAX_CODE_CHARACTERS or not self.typed.isprintable():
             raise ValidationError(_("Check the code: no code looks like this one."))
+
+
+def whole_number(typed: str) -> int:
+    """For `type=` of a typed value; raises ValueError for what no integer column holds."""
+    number = int(typed)
+    if not 0 <= number <= MAX_INTEGER:
+        raise ValueError("out of range")
+    return number
 
 
 def compose_form(extensions: Extensions, **data: str) -> ComposeForm:

@@ -20,9 +20,20 @@ from datetime import UTC, datetime
 from flask import Flask, Response, current_app, g, has_request_context, request
 
 log = logging.getLogger("webapp.requests")
+refused = logging.getLogger("webapp.refused")
 
 UNLOGGED = ("static", "ops.healthz", "ops.metrics_page")
-FIELDS = ("request_id", "message_id", "method", "endpoint", "path", "status", "ms", "member")
+FIELDS = (
+    "request_id",
+    "message_id",
+    "method",
+    "endpoint",
+    "path",
+    "status",
+    "ms",
+    "member",
+    "address",
+)
 _message_id: ContextVar[str] = ContextVar("message_id", default="")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 _OWN_ID = re.compile(r"[0-9a-f]{16,64}")
@@ -67,6 +78,18 @@ def say(to: logging.Logger, text: str, *values: object, **extra: object) -> None
     """Log where a failing log must not change what is true: after a text has left, above all."""
     with suppress(Exception):
         to.info(text, *values, extra=extra)
+
+
+def refusal(why: object) -> None:
+    """A request was refused that nobody makes by our pages alone: who asked, from where, for what.
+
+    The one line with an address, for the operator (and programs such as fail2ban).
+    """
+    member = g.get("member_id")
+    told = "refused %s %s: %s, member %s, from %s"
+    values = (request.method, _path(), why, member, request.remote_addr)
+    with suppress(Exception):
+        refused.warning(told, *values, extra={"member": member, "address": request.remote_addr})
 
 
 @contextmanager

@@ -19,12 +19,13 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from webapp import login_server, oauth, security, sipgate, tokens
-from webapp.answers import SipgateError
+from webapp.answers import Refused, SipgateError
 from webapp.database import AWAY, now, put, rows_changed, transaction
 from webapp.extensions import csrf, db, settings
 from webapp.login_server import Grant, LoginAway
 from webapp.models import Batch, BrowserSession, Member, Message, TokenSet
 from webapp.oauth import SignInFailed, SignInProblem
+from webapp.outcomes import Reason
 from webapp.record import Did, note
 from webapp.sipgate import Authorization, Identity, Person
 from webapp.tokens import SignInEnded
@@ -357,18 +358,24 @@ def end_all_sessions(member: Member) -> None:
     query = sa.select(TokenSet.id).where(
         TokenSet.member_id == member.id, TokenSet.ended_at.is_(None)
     )
-    for token_set_id in list(db.session.scalars(query)):
-        login_server.revoke(tokens.take_for_ending(token_set_id))
+    taken = [tokens.take_for_ending(one) for one in list(db.session.scalars(query))]
     with transaction() as rows:
         rows.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
+    for refresh_token in taken:  # sipgate may be slow; here, all have ended already
+        login_server.revoke(refresh_token)
 
 
 def _person(authorization: Authorization, sub: str, known: Member | None = None) -> Person:
-    """Name and role; where sipgate does not say, what is known, else the id and no admin."""
+    """Name and role; where sipgate does not say, what is known, else the id and no admin.
+
+    A 403 means that the role which allowed the question is gone.
+    """
     try:
         return sipgate.client().person(authorization, sub)
-    except SipgateError:
-        return Person(known.name, known.is_admin) if known else Person(name=sub, is_admin=False)
+    except SipgateError as error:
+        is_refused = isinstance(error, Refused) and error.reason == Reason.NOT_ALLOWED
+        was_admin = known is not None and known.is_admin
+        return Person(known.name if known else sub, was_admin and not is_refused)
 
 
 def _delete_session(rows: Any) -> None:

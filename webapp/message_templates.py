@@ -57,10 +57,7 @@ def make(member: Member, *, name: str, text: str) -> MessageTemplate:
         account_id=member.account_id, name=name, text=text, changed_by_id=member.id
     )
     with transaction() as rows:
-        mine = MessageTemplate.account_id == member.account_id
-        count = rows.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(mine))
-        if (count or 0) >= MAX_TEMPLATES:
-            raise TooMany
+        _require_room(rows, member)
         rows.add(template)
         rows.flush()
         _note(rows, Did.TEMPLATE_MADE, member, template)
@@ -76,10 +73,18 @@ def change(
 
 
 def delete(template: MessageTemplate, member: Member) -> None:
+    """It can be brought back for a while; of those that can, no more are kept than may live."""
     _write(template, member, Did.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
+    with transaction() as rows:
+        kept = _deleted_of(member).order_by(MessageTemplate.deleted_at.desc(), MessageTemplate.id)
+        too_old = list(rows.scalars(kept.offset(MAX_TEMPLATES)))
+        rows_changed(rows, sa.delete(MessageTemplate).where(MessageTemplate.id.in_(too_old)))
 
 
 def restore(template: MessageTemplate, member: Member) -> None:
+    """Raises `TooMany`."""
+    with transaction() as rows:
+        _require_room(rows, member)
     _write(template, member, Did.TEMPLATE_RESTORED, {"deleted_at": None}, template.version)
 
 
@@ -103,6 +108,22 @@ def erase_deleted(rows: Session) -> None:
     """For the nightly pruning."""
     gone = MessageTemplate.deleted_at < now() - KEPT_AFTER_DELETION
     rows_changed(rows, sa.delete(MessageTemplate).where(gone))
+
+
+def _require_room(rows: Session, member: Member) -> None:
+    """Raises `TooMany`. What was deleted takes no room."""
+    mine = (MessageTemplate.account_id == member.account_id, MessageTemplate.deleted_at.is_(None))
+    count = rows.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(*mine))
+    if (count or 0) >= MAX_TEMPLATES:
+        raise TooMany
+
+
+def _deleted_of(member: Member) -> sa.Select[str]:
+    mine = (
+        MessageTemplate.account_id == member.account_id,
+        MessageTemplate.deleted_at.is_not(None),
+    )
+    return sa.select(MessageTemplate.id).where(*mine)
 
 
 def _of(member: Member, which: sa.ColumnElement[bool]) -> list[MessageTemplate]:

@@ -25,6 +25,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from webapp.config import MIN_SECRET_CHARACTERS
+
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -70,8 +72,14 @@ class Metrics:
 
 def setup_metrics(app: Flask, folder: str) -> None:
     """`folder` is shared by all processes of this database, and made here."""
-    if not app.config["SETTINGS"].metrics_token:
+    token: str = app.config["SETTINGS"].metrics_token
+    if not token:
         return
+    if len(token) < MIN_SECRET_CHARACTERS:
+        log.warning(
+            "METRICS_TOKEN has fewer than %d characters, which the next release refuses",
+            MIN_SECRET_CHARACTERS,
+        )
     Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
     # The library knows no other way to say where; the process's id alone would not do where
     # several containers share the folder.

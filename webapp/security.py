@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from webapp.config import SettingError, Settings, is_loopback
 from webapp.extensions import limiter
+from webapp.keys import Purpose, accepted
 
 MAX_FORM_BYTES = 256 * 1024
 POLLED = ("attention.count", "messages.show", "batches.show")
@@ -47,9 +48,10 @@ def is_poll() -> bool:
 def setup_security(app: Flask) -> None:
     settings: Settings = app.config["SETTINGS"]
     https = settings.is_https
+    cookie_keys = list(accepted(settings.secret_key, Purpose.COOKIE))
     app.config.update(
-        SECRET_KEY=settings.secret_key[0],
-        SECRET_KEY_FALLBACKS=list(settings.secret_key[1:]),
+        SECRET_KEY=cookie_keys[0],
+        SECRET_KEY_FALLBACKS=cookie_keys[:0:-1],
         SESSION_COOKIE_NAME="__Host-session" if https else "session",
         SESSION_COOKIE_SECURE=https,
         SESSION_COOKIE_HTTPONLY=True,
@@ -59,8 +61,8 @@ def setup_security(app: Flask) -> None:
         MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES,
         # The token lives as long as the session: a text typed for two hours is not lost.
         WTF_CSRF_TIME_LIMIT=None,
-        # Flask-WTF knows one key only: the oldest, so that forms outlive a new key in front.
-        WTF_CSRF_SECRET_KEY=settings.secret_key[-1],
+        # Flask-WTF hands it to itsdangerous, which takes several and signs with the last.
+        WTF_CSRF_SECRET_KEY=accepted(settings.secret_key, Purpose.CSRF)[::-1],
         # Checked by `members`, after it has looked whether there is a session at all.
         WTF_CSRF_CHECK_DEFAULT=False,
         # Every sentence of a form is ours: WTForms' own would be read anew for each (measured).

@@ -17,6 +17,7 @@ from itsdangerous import BadData, URLSafeSerializer
 
 from webapp.database import now, put, transaction
 from webapp.extensions import db, settings
+from webapp.keys import Purpose, accepted
 from webapp.models import Draft, Member, new_id
 
 CONTENT_FIELDS = ("sms_id", "recipient", "message", "send_at", "time_zone")
@@ -112,5 +113,6 @@ def _seconds(at: datetime) -> int:
 
 
 def _serializer() -> URLSafeSerializer:
-    # Settings name the newest key first; itsdangerous signs with the last.
-    return URLSafeSerializer(list(reversed(settings.secret_key)), salt="submission")
+    # The key that signs comes first here; itsdangerous signs with the last.
+    keys = accepted(settings.secret_key, Purpose.SUBMISSION)[::-1]
+    return URLSafeSerializer(keys, salt="submission")

@@ -7,6 +7,8 @@ its row taken. So putting something into it may fail without harm, and is only l
 import logging
 import sqlite3
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
@@ -16,8 +18,9 @@ from huey.storage import RedisStorage, SqliteStorage
 
 from webapp import account, claims, contacts, housekeeping, settling, tokens, waiting
 from webapp.config import SettingError, Settings
-from webapp.database import beside_database, now, release
+from webapp.database import beside_database, make_private, now, release
 from webapp.extensions import db, queue
+from webapp.keys import Purpose, accepted
 from webapp.logs import about
 from webapp.models import Member, Message
 
@@ -27,11 +30,25 @@ TURN_S = 5.0
 """A batch gives its place back after this long, so that others get their turn."""
 
 
+class _Signed(SignedSerializer):  # type: ignore[misc]
+    """Signs with the first key, and takes what any of them signed."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        super().__init__(secret=keys[0], salt="queue")
+        self._older = [SignedSerializer(secret=key, salt="queue") for key in keys[1:]]
+
+    def _unsign(self, signed: bytes) -> Any:
+        for one in self._older:
+            with suppress(ValueError):
+                return one._unsign(signed)
+        return super()._unsign(signed)
+
+
 def setup_queue(app: Flask) -> None:
     """Give the queue its storage: Redis if there is one, else a file beside the database."""
     settings: Settings = app.config["SETTINGS"]
     queue.app = app
-    queue.serializer = SignedSerializer(secret=settings.secret_key[0], salt="queue")
+    queue.serializer = _Signed(accepted(settings.secret_key, Purpose.QUEUE))
     if settings.redis_url:
         try:
             queue.storage = RedisStorage(queue.name, url=settings.redis_url)
@@ -40,8 +57,9 @@ def setup_queue(app: Flask) -> None:
     else:
         path = beside_database(app, "queue")
         try:
+            make_private(path)
             queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise SettingError(
                 f"DATABASE_URL cannot be used, no queue can be kept beside it: {error}."
             ) from None

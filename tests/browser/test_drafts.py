@@ -88,6 +88,37 @@ def test_signing_out_leaves_nothing_behind(anna: Visitor) -> None:
     assert "Gone with me" not in anna.page.evaluate(KEPT)
 
 
+def test_signing_out_leaves_nothing_in_another_tab_either(anna: Visitor) -> None:
+    begin(anna)
+    other = anna.new_tab()
+    begin(other, "Typed elsewhere")
+    anna.sign_out()
+    other.page.wait_for_function(f"!({KEPT}).includes('Typed elsewhere')")
+
+
+def test_ending_all_sign_ins_leaves_nothing_behind(anna: Visitor) -> None:
+    begin(anna, "Gone with all")
+    anna.go("/sessions")
+    anna.page.get_by_role("button", name="End all my sign-ins").click()
+    anna.see("All your sign-ins have ended.")
+    assert "Gone with all" not in anna.page.evaluate(KEPT)
+
+
+def test_a_sign_in_that_ended_elsewhere_leaves_nothing_behind(anna: Visitor) -> None:
+    begin(anna, "Gone meanwhile")
+    anna.page.context.clear_cookies()
+    anna.go("/")
+    assert "Gone meanwhile" not in anna.page.evaluate(KEPT)
+
+
+def test_the_next_one_at_this_browser_finds_nothing_kept(visitor: Visitor) -> None:
+    visitor.go("/login")
+    visitor.consent("Anna Sommer")
+    begin(visitor, "For Anna's eyes")
+    becomes(visitor, "Ben Wagner")
+    assert "Anna's eyes" not in visitor.page.evaluate(KEPT)
+
+
 def test_another_tab_has_a_draft_of_its_own(
     anna: Visitor, new_visitor: Callable[..., Visitor]
 ) -> None:

@@ -17,7 +17,8 @@ from webapp.models import Batch, Contact, Member, Message, new_id
 from webapp.outcomes import Outcome
 
 MOST_BYTES_AT_FIRST = 60 * 1024
-MOST_SCRIPT_BYTES = 8 * 1024
+MOST_SCRIPT_BYTES = 20 * 1024
+"""To be read, not golfed: all modules together."""
 MOST_STYLE_BYTES = 25_000
 PAINTED = """() => new Promise((tell) =>
   new PerformanceObserver(() => tell(true)).observe({ type: "paint", buffered: true }))"""

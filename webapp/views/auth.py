@@ -3,8 +3,9 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from werkzeug.exceptions import MethodNotAllowed
 
-from webapp import login_server, members, oauth, tasks, tokens, waiting, words
+from webapp import login_server, logs, members, oauth, tasks, tokens, waiting, words
 from webapp.extensions import limiter, settings
 from webapp.members import public
 from webapp.models import Member
@@ -16,14 +17,25 @@ blueprint = Blueprint("auth", __name__)
 HAND_OVER, PAUSE = "hand_over", "pause"
 
 
+def _is_visit() -> bool:
+    """Whether a person opens this address, by the browser's own word: no picture or frame of
+    another site may start a sign-in. An older browser says nothing, and goes on."""
+    mode = request.headers.get("Sec-Fetch-Mode", "navigate")
+    target = request.headers.get("Sec-Fetch-Dest", "document")
+    return (mode, target) == ("navigate", "document")
+
+
 @blueprint.get("/login")
 @limiter.limit(
     lambda: settings.rate_limits.get("login", ""),  # empty: no limit
     key_func=lambda: request.remote_addr or "",
+    exempt_when=lambda: not _is_visit(),
 )
 @public
 def login() -> ResponseReturnValue:
     """Always starts a new sign-in; `purpose` may name what needs further permissions."""
+    if not _is_visit():
+        abort(403)
     next_path = members.safe_next(request.args.get("next"))
     purpose = request.args.get("purpose", "")
     return redirect(oauth.begin_sign_in(members.browser_id(), next_path, purpose))
@@ -32,6 +44,8 @@ def login() -> ResponseReturnValue:
 @blueprint.get("/auth/callback")
 @public
 def callback() -> ResponseReturnValue:
+    if request.method != "GET":  # Flask adds HEAD, which is only a question
+        raise MethodNotAllowed(["GET", "OPTIONS"])
     try:
         grant, next_path = oauth.finish_sign_in(members.browser_id(), request.args)
         member = members.sign_in(grant)
@@ -57,7 +71,7 @@ def logout(member: Member) -> ResponseReturnValue:
     if token_set_id is not None:
         _leave(member, token_set_id, choice)
     flash(_("You are signed out."), "success")
-    return redirect(url_for("messages.compose"), 303)
+    return _to_welcome()
 
 
 @blueprint.get("/sessions")
@@ -75,6 +89,24 @@ def end_session(id: str, member: Member) -> ResponseReturnValue:
     return redirect(url_for("auth.sessions"), 303)
 
 
+@blueprint.post("/sessions/end")
+def end_all_sessions(member: Member) -> ResponseReturnValue:
+    """Everywhere, as after a lost phone. What waits is paused: who has the phone sends nothing."""
+    waiting.pause_waiting_of(member.id, Reason.SIGNED_OUT)
+    members.end_session()
+    members.end_all_sessions(member)
+    flash(_("All your sign-ins have ended."), "success")
+    return _to_welcome()
+
+
+def _to_welcome() -> ResponseReturnValue:
+    """After a sign-out: the browser forgets what our pages kept in it, such as drafts."""
+    answer = redirect(url_for("messages.compose"), 303)
+    # No "cookies": it would take the language, and the cookies of a domain's other hosts.
+    answer.headers["Clear-Site-Data"] = '"storage"'
+    return answer
+
+
 def _leave(member: Member, token_set_id: int, choice: str) -> None:
     """End the token set now, or once what it was needed for has gone."""
     if choice == HAND_OVER and waiting.waiting_count(member.id):
@@ -90,6 +122,8 @@ def _leave(member: Member, token_set_id: int, choice: str) -> None:
 
 def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
     """A kind page with a way on. A reloaded callback may find its browser signed in."""
+    if failed.problem == SignInProblem.NOT_OURS:
+        logs.refusal(failed.problem)
     actions = [(_("Sign in again"), url_for("auth.login"))]
     if failed.problem == SignInProblem.NOT_ADMITTED:
         title = _("Your account may not use this app yet")

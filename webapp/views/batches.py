@@ -8,6 +8,7 @@ from flask_babel import ngettext
 
 from webapp import attention, batches, contacts, members, sending, tasks, words
 from webapp.extensions import db
+from webapp.forms import whole_number
 from webapp.members import managed_or_404, own_or_404, visible_or_404
 from webapp.models import Batch, Member, Message
 from webapp.outcomes import STUCK, WAITING, Outcome
@@ -37,7 +38,7 @@ def show(id: str, member: Member) -> ResponseReturnValue:
 def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseReturnValue:
     counts = batches.outcome_counts(batch.id)
     query = sa.select(Message).where(Message.batch_id == batch.id).order_by(Message.position)
-    after = request.args.get("after", type=int, default=-1)
+    after = request.args.get("after", type=whole_number, default=-1)
     found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
     contacts.learn_names(member, {one.recipient for one in found})
     more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None

@@ -18,7 +18,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from webapp import members, outbox, submissions
+from webapp import logs, members, outbox, submissions
 from webapp.database import AWAY, forget, may_have_committed
 from webapp.forms import spent_note
 from webapp.outbox import FormSpent, GrownOld, MessageErased, Submitted
@@ -46,6 +46,8 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
         # Without a host of ours no page's address can be built, so this answer has no links.
         return Response("Nothing is served under this host name.\n", 400, mimetype="text/plain")
     status = error.code or 500
+    if status == 403 or (status == 404 and request.url_rule is not None):
+        logs.refusal(status)
     title, sentences = _words(status)
     response = _page(title, sentences, status)
     for name in ("Allow", "Retry-After"):
@@ -56,6 +58,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
 
 def csrf_error(_error: CSRFError) -> ResponseReturnValue:
     """The form is too old for this session: nothing was done, and what was typed is still there."""
+    logs.refusal("CSRF")
     member = members.current_member()
     if member is not None and request.endpoint in WITH_A_TEXT:
         submission = submissions.read_submission(_typed().get("submission_id", ""))

@@ -6,7 +6,7 @@ from flask_babel import gettext as _
 
 from webapp import message_templates, sms, submissions, words
 from webapp.extensions import db
-from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form
+from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form, whole_number
 from webapp.models import Member, MessageTemplate
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
@@ -34,7 +34,7 @@ def create(member: Member) -> ResponseReturnValue:
     try:
         message_templates.make(member, name=form.checked_name, text=form.checked_text)
     except message_templates.TooMany:
-        form.name.errors = [_("Delete a message template first: there are too many.")]
+        form.name.errors = [_too_many()]
         return _form_page(form, status=422)
     flash(_("The message template is kept."), "success")
     return redirect(url_for("message_templates.index"), 303)
@@ -81,7 +81,7 @@ def change(id: str, member: Member) -> ResponseReturnValue:
         member,
         name=form.checked_name,
         text=form.checked_text,
-        version=request.form.get("version", 0, type=int),
+        version=request.form.get("version", 0, type=whole_number),
     ):
         db.session.refresh(template)
         note = _(
@@ -106,9 +106,16 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
     template = message_templates.find(member, id)
     if template is None or template.deleted_at is None:
         abort(404)
-    message_templates.restore(template, member)
-    flash(_("The message template is back."), "success")
+    try:
+        message_templates.restore(template, member)
+        flash(_("The message template is back."), "success")
+    except message_templates.TooMany:
+        flash(_too_many(), "error")
     return redirect(url_for("message_templates.index"), 303)
+
+
+def _too_many() -> str:
+    return str(_("Delete a message template first: there are too many."))
 
 
 def _living_or_404(id_: str, member: Member) -> MessageTemplate:
