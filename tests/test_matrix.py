@@ -32,12 +32,13 @@ NOT_YET = {
 REMAINS = """
 ## What remains
 
-- **A process frozen between its last look and its first byte.** A claim has an age (F68): right before the first byte
-  of a request the process looks at a clock that nobody sets, and begins nothing for a claim older than 20 seconds (40
-  after a 401). Between that look and the write lie a few instructions. A process that stands still exactly there, for
-  longer than the 80 seconds after which its message becomes "unknown", writes its request when it wakes. If somebody
-  has said "not sent" and sent it again by then, the text arrives twice. Nothing on our side of the line can close this
-  gap, for sipgate knows no id that would tell it the two are one.
+- **A process frozen between its last look and its first byte.** A claim has an age (F68): right
+  before the first byte of a request the process looks at a clock that nobody sets, and begins
+  nothing for a claim older than 20 seconds (40 after a 401). Between that look and the write lie a
+  few instructions. A process that stands still exactly there, for longer than the 80 seconds after
+  which its message becomes "unknown", writes its request when it wakes. If somebody has said "not
+  sent" and sent it again by then, the text arrives twice. Nothing on our side of the line can close
+  this gap, for sipgate knows no id that would tell it the two are one.
 """
 
 

@@ -119,7 +119,8 @@ def test_f64_withdrawing_or_changing_and_claiming_have_one_winner(
     withdrawn: set[str] = set()
 
     def withdraw(id_: str) -> None:
-        if waiting.withdraw(db.session.get_one(Message, id_), member):
+        became = waiting.withdraw(db.session.get_one(Message, id_), member)
+        if became == Outcome.CANCELLED:  # else it is being sent, and this is wished
             withdrawn.add(id_)
 
     def send(id_: str) -> None:
