@@ -193,6 +193,28 @@ MUTATIONS = (
         ("test_faults_login.py::test_f31_a_callback_twice_at_once_exchanges_its_code_once",),
     ),
     Mutation(
+        "hold of a copy",
+        (("installation.py", "copies.is_copy(row.mark, file)", "False"),),
+        (
+            "test_copies.py::test_f69_an_old_copy_put_back_over_itself_is_on_hold_and_sends_nothing"
+            "[write_over]",
+        ),
+    ),
+    Mutation(
+        "forget keeps the form's id",
+        (
+            (
+                "housekeeping.py",
+                "sa.update(Submission).where(which).values(nothing)",
+                "sa.delete(Submission).where(which)",
+            ),
+        ),
+        (
+            "test_used_forms.py"
+            "::test_f71_a_form_whose_message_was_erased_sends_nothing_and_gets_a_new_id[by_forget]",
+        ),
+    ),
+    Mutation(
         "what is somebody else's is not there",
         (
             (

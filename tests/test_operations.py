@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import MakeApp, make_empty_database, values_for
 from tests.pages import Browser
-from tests.real_servers import Client, free_port, running_server
+from tests.real_servers import Client, free_port, running, running_server, wait_for
 from webapp import metrics
 from webapp.config import PROJECT, Settings
 from webapp.database import beside_database
@@ -252,3 +252,53 @@ def test_a_trusted_proxys_request_id_is_taken_over_if_it_looks_like_one(
     browser = Browser(make_app(TRUSTED_PROXY_HOPS="1"), sipgate)
     page = browser.get("/about", headers={"X-Request-ID": given})
     assert (page.response.headers["X-Request-ID"] == given) == is_taken
+
+
+# --- F75: a full disk ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("full", ["at the start", "later"])
+def test_f75_a_full_disk_where_numbers_are_kept_changes_nothing_else(
+    simulator: Simulator, tmp_path: Path, full: str
+) -> None:
+    """A disk of 1 MB holds the numbers, and a file that leaves no room for more."""
+    port = free_port()
+    url = f"http://localhost:{port}"
+    changed = {"PUBLIC_URL": url, "PORT": str(port), "TRUSTED_PROXY_HOPS": "0"}
+    changed |= {"DATABASE_URL": f"sqlite:///{tmp_path}/app.sqlite", "METRICS_TOKEN": TOKEN}
+    values = values_for(simulator, tmp_path / "app.sqlite", **changed)
+    disk = tmp_path / "app.sqlite.metrics"
+    disk.mkdir(mode=0o700)
+    mount = f"mount -t tmpfs -o size=1m none {disk}"
+    tried = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", mount], capture_output=True, check=False
+    )
+    if tried.returncode:
+        pytest.skip("this kernel lets nobody here mount anything in a namespace")
+    fill = f"dd if=/dev/zero of={disk}/full bs=4k status=none"
+    inside = f"{mount} && {fill + '; ' if full == 'at the start' else ''}exec {sys.executable} -m "
+    simulator.reset()
+    registered = simulator.world.client
+    simulator.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
+    log = tmp_path / "log"
+    try:
+        command = ["unshare", "--mount", "sh", "-c", f"{inside} webapp.server"]
+        with running(command, log, values) as pid:
+            wait_for(f"{url}/healthz", log)
+            there = ["nsenter", "--mount", f"--target={pid}", "sh", "-c", fill]
+            subprocess.run(there, capture_output=True, check=False)
+            anna = Client(url)
+            anna.sign_in()
+            pages = [anna.send(NUMBERS[0], f"{TEXT} {n}") for n in range(3)]
+            # Every label that is new asks for room.
+            for path in ("/messages", "/senders", "/sessions", "/help", "/about", "/nowhere"):
+                assert anna.get(path).status_code in (200, 404)
+            counted = anna.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    finally:
+        simulator.world.client = registered
+    assert [page.status_code for page in pages] == [200] * 3
+    assert all("Accepted by sipgate" in page.text for page in pages)
+    assert len(simulator.world.arrivals) == 3
+    simulator.reset()
+    assert counted.status_code == 200
+    assert "nothing can be counted" in log.read_text()

@@ -16,8 +16,9 @@ from tests.pages import Browser, Page
 from tests.raw_servers import another_tab, in_parallel
 from tests.worker import impatient
 from webapp import housekeeping, installation
+from webapp.database import transaction
 from webapp.extensions import db
-from webapp.models import Event, KeptAnswer
+from webapp.models import BrowserSession, Event, KeptAnswer
 from webapp.simulator.faults import Fault
 from webapp.simulator.people import CallerId
 from webapp.simulator.server import Simulator
@@ -371,10 +372,30 @@ def test_a_colleagues_form_asks_for_nothing(app: Flask, anna: Browser, sipgate: 
 def test_nothing_is_asked_for_while_sending_is_on_hold(
     app: Flask, anna: Browser, sipgate: Simulator
 ) -> None:
+    data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
+    before = dict(sipgate.world.calls)
     with app.app_context():
         installation.hold()
-    assert "on hold" in add(anna, status=503).text
+    assert "on hold" in anna.post("/senders", data, status=503).text
+    assert dict(sipgate.world.calls) == before
     assert sipgate.world.calls["add_caller_id"] == 0
+
+
+def test_f71_a_code_is_not_asked_for_twice_after_forget_nor_by_an_old_form(
+    app: Flask, anna: Browser, sipgate: Simulator
+) -> None:
+    data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
+    old = {**add_fields(anna.get("/senders?sms_id=s1")), "number": "0171 3920056"}
+    anna.post("/senders", data, status=303)
+    app.test_cli_runner().invoke(args=["forget", "--number", TYPED])
+    anna.post("/senders", data, status=303)
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=7, hours=1), tick=True):
+        at = datetime.now(UTC)
+        with app.app_context(), transaction() as rows:
+            values = {"created_at": at, "last_seen_at": at, "checked_at": at}
+            rows.execute(sa.update(BrowserSession).values(values))
+        assert "grown old" in anna.post("/senders", old, status=409).text
+    assert sipgate.world.calls["add_caller_id"] == 1
 
 
 def test_it_is_asked_no_faster_than_messages_are_sent(

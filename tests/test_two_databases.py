@@ -277,6 +277,40 @@ def test_f52_a_lost_answer_to_the_commit_of_a_form_sends_it_once(
     assert arrived(sipgate) == {NUMBER: 1}
 
 
+@pytest.mark.parametrize("path", ["/messages", "/test-message"])
+def test_f76_a_form_whose_commit_is_unanswered_is_not_called_unsent(
+    cut_off: Browser, proxy: CuttingProxy, sipgate: Simulator, path: str
+) -> None:
+    form = cut_off.compose(recipient=NUMBER, message="Hello", own_number=NUMBER)
+    proxy.lose_answer_to("INSERT INTO messages", refuse_for_s=10)
+    page = cut_off.post(path, form, status=503)
+    assert proxy.cuts == 1
+    assert "may have been taken" in page.text
+    assert "look at Messages" in page.text
+    assert "sent nothing" not in page.text
+    assert "Hello" in page.text
+    assert [link["href"] for link in page.soup.select("main a")] == ["/messages"]
+    wait_until(lambda: cut_off.get("/messages", status=None).status == 200, seconds=START_S)
+    assert "Hello" in cut_off.get("/messages").text, "it was taken, and the page was right"
+    answer = cut_off.post(path, form, status=303)
+    put_clocks_back(cut_off.app)
+    if path == "/messages":
+        expect(cut_off, answer, "unknown", "interrupted")
+    assert sipgate.world.arrivals == []
+
+
+def test_f76_what_else_may_have_been_done_is_not_called_undone(
+    cut_off: Browser, proxy: CuttingProxy
+) -> None:
+    page = send_to_many(cut_off, 3)
+    form = page.fields(f"{page.path}/stop")
+    proxy.lose_answer_to("UPDATE batches", refuse_for_s=10)
+    answer = cut_off.post(f"{page.path}/stop", form, status=503)
+    assert proxy.cuts == 1
+    assert "It may have been done all the same" in answer.text
+    assert "sent nothing" not in answer.text
+
+
 def test_f52_a_lost_answer_to_the_commit_of_a_claim_sends_it_once(
     cut_off: Browser, proxy: CuttingProxy, sipgate: Simulator
 ) -> None:

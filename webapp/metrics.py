@@ -3,16 +3,22 @@
 Labels are endpoints, outcomes and the like, of which there are few: never an id, a number or a
 path. All processes on one database write into one folder, which the page adds up. A fault in here
 is logged and changes nothing else.
+
+The library maps its files into memory: where the disk is full, touching a page that has no room on
+it ends the process (SIGBUS). Ours, in its format, are written to, which only fails (F75).
 """
 
 import hmac
 import logging
 import os
 import socket
+import struct
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, current_app, g, has_app_context, request
 from prometheus_client import (
@@ -23,13 +29,13 @@ from prometheus_client import (
     generate_latest,
     values,
 )
+from prometheus_client.mmap_dict import mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
-
-from webapp.config import MIN_SECRET_CHARACTERS
 
 log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+LEAST_TOKEN_CHARACTERS = 32
 FORGET_AFTER_S = 7 * 24 * 3600
 METHODS = ("GET", "HEAD", "POST")
 # From a page out of the cache to a send that waits for sipgate to the last second.
@@ -66,6 +72,8 @@ class Metrics:
     def page(self) -> bytes:
         """Everything that all processes have counted, in Prometheus' text format."""
         together = CollectorRegistry()
+        if not self._folder.is_dir():  # the disk was full when it would have been made
+            return b""
         MultiProcessCollector(together, path=str(self._folder))
         return generate_latest(together)
 
@@ -75,19 +83,97 @@ def setup_metrics(app: Flask, folder: str) -> None:
     token: str = app.config["SETTINGS"].metrics_token
     if not token:
         return
-    if len(token) < MIN_SECRET_CHARACTERS:
+    if len(token) < LEAST_TOKEN_CHARACTERS:
         log.warning(
             "METRICS_TOKEN has fewer than %d characters, which the next release refuses",
-            MIN_SECRET_CHARACTERS,
+            LEAST_TOKEN_CHARACTERS,
         )
-    Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The library knows no other way to say where; the process's id alone would not do where
-    # several containers share the folder.
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-    values.ValueClass = values.MultiProcessValue(process_name)
+    values.ValueClass = _value_class(_Files(Path(folder)))
     app.extensions["metrics"] = Metrics(Path(folder))
     app.before_request(_start)
     app.after_request(_finish)
+
+
+class _File:
+    """Numbers of one process by their keys, as `prometheus_client.mmap_dict` reads them."""
+
+    HEAD = 8
+    """The length of what is whole (four bytes), and four of padding."""
+
+    def __init__(self, path: Path) -> None:
+        self._places: dict[str, int] = {}
+        self._used = self.HEAD
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        self._file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            self._write(struct.pack("i4x", self._used), 0)
+            new.rename(path)  # no reader finds it empty
+        except OSError:
+            os.close(self._file)
+            new.unlink(missing_ok=True)
+            raise
+
+    def put(self, key: str, value: float) -> None:
+        if key not in self._places:
+            name = key.encode()
+            padded = name + b" " * (8 - (len(name) + 4) % 8)
+            entry = struct.pack(f"i{len(padded)}sdd", len(name), padded, 0.0, 0.0)
+            self._write(entry, self._used)
+            self._write(struct.pack("i", self._used + len(entry)), 0)
+            self._used += len(entry)
+            self._places[key] = self._used - 16
+        self._write(struct.pack("d", value), self._places[key])
+
+    def _write(self, data: bytes, place: int) -> None:
+        if os.pwrite(self._file, data, place) < len(data):
+            raise OSError("there is no room for all of it")
+
+
+class _Files:
+    """The files of this process, one for each kind of instrument; made anew after a fork."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open: dict[str, _File] = {}
+        self._lock = threading.Lock()
+        self._is_failing = False
+
+    def put(self, kind: str, key: str, value: float) -> None:
+        """A full disk keeps the number back; what is counted goes on in memory."""
+        path = self._folder / f"{kind}_{process_name()}.db"
+        with self._lock:
+            try:
+                if path.name not in self._open:
+                    self._open[path.name] = _File(path)
+                self._open[path.name].put(key, value)
+                self._is_failing = False
+            except OSError as error:
+                if not self._is_failing:
+                    log.warning("nothing can be counted: %s", error)
+                self._is_failing = True
+
+
+def _value_class(files: _Files) -> type:
+    """The kind of number that the library's instruments are made of: it is told so as a class."""
+
+    class Value(values.MutexValue):
+        def __init__(
+            self, typ: str, metric: str, name: str, labels: Any, said: Any, text: str, **rest: Any
+        ) -> None:
+            super().__init__(typ, metric, name, labels, said, text, **rest)
+            self._kind, self._key = typ, mmap_key(metric, name, labels, said, text)
+            self._process = os.getpid()
+            files.put(typ, self._key, 0.0)
+
+        def inc(self, amount: float) -> None:
+            with self._lock:
+                if self._process != os.getpid():  # what was counted before the fork is the parent's
+                    self._process, self._value = os.getpid(), 0.0
+                self._value += amount
+                files.put(self._kind, self._key, self._value)
+
+    return Value
 
 
 def process_name() -> str:
