@@ -98,6 +98,7 @@ def set_up(folder: Path, app_port: int, site: Site) -> Path:
         "sms.example.com;": "localhost;",
         "/etc/letsencrypt/live/sms.example.com": str(folder),
         "127.0.0.1:5000": f"127.0.0.1:{app_port}",
+        "/var/log/nginx": str(folder),
     }
     for there, ours in here.items():
         assert there in conf, f"the example no longer has {there}"
@@ -199,6 +200,22 @@ def test_a_request_has_one_id_that_no_client_chose(site: Site) -> None:
     answered = site.client("127.0.0.16").get("/about", headers=FORGED).headers["X-Request-ID"]
     assert re.fullmatch(r"[0-9a-f]{32}", answered)  # nginx's own
     assert answered in site.log.read_text()
+
+
+def test_what_people_search_for_stands_in_no_log(site: Site) -> None:
+    client = site.client("127.0.0.21")
+    client.sign_in()
+    client.get(
+        "/messages?q=confidential", headers={"Referer": f"{site.url}/contacts?q=confidential"}
+    )
+    requests.get(f"{site.http_url}/messages?q=confidential", allow_redirects=False, timeout=10)
+    client.get("/auth/callback?state=foreign-state&code=foreign-code")
+    folder = site.log.parent
+    logged = "".join(one.read_text() for one in folder.glob("*log*") if one.is_file())
+    assert re.search(r"127\.0\.0\.21 \[\S+\] GET /messages 200 ", logged)
+    assert re.search(r" GET /auth/callback 400 ", logged)
+    for secret in ("confidential", "state=", "code="):
+        assert secret not in logged
 
 
 def test_another_host_name_is_not_served(site: Site) -> None:

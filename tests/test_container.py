@@ -1,5 +1,6 @@
 """The files for Docker: as far as they can be tried without it."""
 
+import configparser
 import json
 import re
 import subprocess
@@ -132,6 +133,42 @@ def test_each_is_looked_after_and_what_must_last_has_a_volume(compose: dict[str,
     used = {one.split(":")[0] for s in services.values() for one in s.get("volumes", [])}
     assert used == set(compose["volumes"]) == {"state", "database"}
     assert all(one["restart"] == "unless-stopped" for one in services.values())
+
+
+def test_each_runs_without_capabilities_on_a_file_system_that_it_cannot_write(
+    compose: dict[str, Any],
+) -> None:
+    for name, service in compose["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert "cap_add" not in service, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] is True, name
+    # Their images begin as root, and would need capabilities to become somebody else.
+    assert compose["services"]["database"]["user"] == "postgres"
+    assert compose["services"]["queue"]["user"] == "redis"
+
+
+SANDBOX = {
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
+    "SystemCallFilter": "@system-service",
+    "UMask": "0077",
+}
+
+
+def test_the_unit_for_systemd_may_write_only_where_the_database_is() -> None:
+    [block] = re.findall(r"^```ini\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.M | re.S)
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(block)
+    service = unit["Service"]
+    assert {name: service.get(name) for name in SANDBOX} == SANDBOX
+    assert service["ReadWritePaths"] == f"{service['WorkingDirectory']}/instance"
 
 
 def test_the_app_is_given_longer_to_end_than_it_takes(compose: dict[str, Any]) -> None:

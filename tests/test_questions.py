@@ -1,7 +1,7 @@
 """What is asked before sending, and that a yes answers exactly what was asked."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
@@ -58,15 +58,55 @@ def test_ones_own_sender_number_is_asked_about(anna: Browser) -> None:
     assert "your own sender number" in anna.send("+491713920090", status=409).text
 
 
-def test_a_colleagues_message_to_the_number_is_named_without_its_text(
+def test_a_colleagues_messages_to_the_number_are_told_of_without_name_time_or_text(
     new_browser: Callable[[], Browser], anna: Browser
 ) -> None:
     anna.send(ONE, "From Anna, in confidence")
+    answer(anna, anna.send(ONE, "From Anna, in confidence", status=409))
+    send_at = f"{datetime.now(UTC) + timedelta(hours=5):%Y-%m-%dT%H:%M}"
+    anna.send(ONE, "Planned by Anna", send_at=send_at, time_zone="UTC")
     ben = new_browser()
     ben.sign_in("ben")
     question = ben.send(ONE, "From Ben", status=409)
-    assert "Anna Sommer" in question.text
-    assert "in confidence" not in str(question.soup)
+    listed = [one.get_text(" ", strip=True) for one in question.soup.select("main li")]
+    told = [one for one in listed if "Somebody" in one]
+    assert told == [
+        "Somebody in your team has planned a message to +49 171 3920050.",
+        "Somebody in your team wrote to +49 171 3920050 today.",
+    ]
+    for secret in ("Anna", "in confidence", "Planned by"):
+        assert secret not in str(question.soup.select_one("main"))
+
+
+def test_nobody_learns_by_trying_what_a_colleague_wrote(
+    new_browser: Callable[[], Browser], anna: Browser
+) -> None:
+    anna.send(ONE, "The exact words")
+    ben = new_browser()
+    ben.sign_in("ben")
+    tried = [ben.send(ONE, text, status=409) for text in ("The exact words", "Other words")]
+    asked = [str(page.soup.select_one("main button[name=confirm]")) for page in tried]
+    assert asked[0] == asked[1]
+    assert "same text" not in tried[0].text
+
+
+def test_a_team_that_sees_everything_is_told_names_times_and_the_same_text(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    app = make_app(HISTORY_VISIBILITY="team")
+    anna, ben = Browser(app, sipgate), Browser(app, sipgate)
+    anna.sign_in("anna")
+    ben.sign_in("ben")
+    anna.send(ONE, "The exact words")
+    question = ben.send(ONE, "The exact words", status=409)
+    assert "Anna Sommer wrote to +49 171 3920050 on" in question.text
+    assert "The same text went to" in question.text
+
+
+def test_the_pages_say_what_the_team_is_told(make_app: MakeApp, sipgate: Simulator) -> None:
+    for shown, sentence in (("own", "not who or when"), ("team", "everybody of your account")):
+        about = Browser(make_app(HISTORY_VISIBILITY=shown), sipgate).get("/about").text
+        assert sentence in about
 
 
 def test_an_admin_also_reads_the_colleagues_text(

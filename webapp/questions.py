@@ -241,9 +241,15 @@ def _balance(form: Sendable, member: Member) -> Iterator[Question]:
 
 
 def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Question]:
-    """The same text went to the same number a moment ago."""
-    said = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
-    found = [one for one in _messages(_SAME_AGAIN, form, member, said) if one.id != itself]
+    """The same text went to the same number a moment ago.
+
+    Of messages that the member may see: else anybody could learn a colleague's text by trying.
+    """
+    said: dict[str, object] = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
+    query = _SAME_AGAIN
+    if not members.sees_account(member):
+        query, said["of"] = _SAME_AGAIN_OF_MINE, member.id
+    found = [one for one in _messages(query, form, member, said) if one.id != itself]
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
@@ -257,8 +263,12 @@ def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
     midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
     said = {"of": member.id, "since": midnight}
+    sentences: dict[str, str] = {}
     for message in _messages(_COLLEAGUE, form, member, said):
-        yield Question(f"colleague-{message.id[:12]}", _colleague_sentence(message, member))
+        # Without names and times several read the same: one of them is enough.
+        sentences.setdefault(_colleague_sentence(message, member), message.id)
+    for sentence, id_ in sentences.items():
+        yield Question(f"colleague-{id_[:12]}", sentence)
 
 
 def _messages(
@@ -284,6 +294,7 @@ _TO_THESE = (
 _SAME_AGAIN = _TO_THESE.where(
     Message.text == sa.bindparam("text"), Message.created_at > sa.bindparam("since")
 )
+_SAME_AGAIN_OF_MINE = _SAME_AGAIN.where(Message.member_id == sa.bindparam("of"))
 _COLLEAGUE = _TO_THESE.where(
     Message.member_id != sa.bindparam("of"),
     sa.or_(
@@ -296,6 +307,8 @@ _COLLEAGUE = _TO_THESE.where(
 def _colleague_sentence(message: Message, member: Member) -> str:
     name, number = message.member.name, contacts.called(member, message.recipient)
     at = when(message.send_at or message.created_at)
+    if not members.may_see(member, message):
+        return _about_somebody(message, number)
     if message.outcome in WAITING:
         sentence = gettext(
             "%(name)s has planned a message to %(number)s for %(at)s.",
@@ -307,9 +320,14 @@ def _colleague_sentence(message: Message, member: Member) -> str:
         sentence = gettext(
             "%(name)s wrote to %(number)s on %(at)s.", name=name, number=number, at=at
         )
-    if members.may_see(member, message):
-        sentence += " " + gettext("The text: “%(text)s”", text=message.text[:100])
-    return sentence
+    return sentence + " " + gettext("The text: “%(text)s”", text=message.text[:100])
+
+
+def _about_somebody(message: Message, number: str) -> str:
+    """For who may not see the message: that there is one, not whose or when."""
+    if message.outcome in WAITING:
+        return gettext("Somebody in your team has planned a message to %(number)s.", number=number)
+    return gettext("Somebody in your team wrote to %(number)s today.", number=number)
 
 
 def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
