@@ -85,7 +85,7 @@ class Answer:
         try:
             for chunk in response.iter_content(8192):
                 body += chunk
-        except (requests.RequestException, OSError):
+        except Exception:  # the libraries below raise more than they say
             is_whole = False
         finally:
             response.close()
@@ -120,8 +120,10 @@ class Answer:
             return None
 
 
-def without_answer(exchange: wire.Exchange, error: requests.RequestException) -> Answer:
+def without_answer(exchange: wire.Exchange, error: Exception) -> Answer:
     """Decide by what had left us, never by the class of the error."""
+    if not isinstance(error, requests.RequestException):
+        log.warning("sipgate's answer could not be read: %s", type(error).__name__)
     if exchange.status is not None:
         return Answer(exchange.status, exchange.headers, b"", is_whole=False)
     if exchange.request_began:
@@ -201,11 +203,12 @@ def _retry_after_s(value: str) -> int | None:
         return min(int(value[:12]), MAX_RETRY_AFTER_S)
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=UTC)
+        wait_s = int((until - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0, min(int((until - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER_S))
+    return max(0, min(wait_s, MAX_RETRY_AFTER_S))
 
 
 def printable(value: Any) -> str:

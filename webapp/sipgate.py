@@ -263,7 +263,7 @@ class Sipgate:
             try:
                 response = self._request(method, path, auth, json_body=body)
                 answer = Answer.read(response)
-            except requests.RequestException as error:
+            except Exception as error:  # what a library trips over is no reason to lose a text
                 answer = without_answer(exchange, error)
         judge(answer)
 
@@ -287,7 +287,7 @@ class Sipgate:
             try:
                 response = self._request("GET", path, auth, query=query)
                 answer = Answer.read(response)
-            except requests.RequestException:
+            except Exception:  # also what a library trips over
                 raise Unreachable from None
         return as_object(answer)
 
