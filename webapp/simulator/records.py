@@ -91,6 +91,20 @@ class HistoryEntry:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How a list is cut into pages. It was seen that sipgate clamps them."""
+
+    at_most: int | None = None
+    """Of one page, silently, whatever was asked for."""
+    knows_offset: bool = True
+    counts: bool = True
+    """Whether `totalCount` is told."""
+
+
+USUAL_PAGING = Paging()
+
+
 def iso(at: float) -> str:
     """`2026-11-22T10:00:00Z`."""
     return datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,7 +14,14 @@ from webapp.simulator.faults import Fault, FaultPlan, canonical
 from webapp.simulator.grants import Client, Grant, Grants
 from webapp.simulator.people import TEXT_SENDER, Account, CallerId, Extension, Person, cast
 from webapp.simulator.pricing import price
-from webapp.simulator.records import Arrival, HistoryEntry, PhoneText, e164
+from webapp.simulator.records import (
+    USUAL_PAGING,
+    Arrival,
+    HistoryEntry,
+    Paging,
+    PhoneText,
+    e164,
+)
 
 DEMO_CLIENT = Client(
     # With a colon and a realm suffix, as sipgate issues them.
@@ -56,6 +63,7 @@ class World:
         self.faults = FaultPlan()
         self.calls: Counter[str] = Counter()
         self.history_delay_s = 0.0
+        self.paging: Paging = USUAL_PAGING  # of the contacts
         self._arrivals: list[Arrival] = []
         self._texts: list[PhoneText] = []
         self._history = [self._first_text(), self._first_call()]
