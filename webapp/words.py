@@ -64,8 +64,8 @@ REASONS = {
     Reason.NOT_ALLOWED: _(
         "You may not send with this extension. Nothing was sent. Possible reasons: Web SMS is not "
         "booked (Feature Store) or not enabled for you; the extension is not yours; your sipgate "
-        "password must be renewed in the web app; this app lacks a permission (its operator can add "
-        "sessions:write to the setting SIPGATE_OPTIONAL_SCOPES)."
+        "password must be renewed in the web app; this app lacks a permission (its operator can "
+        "add sessions:write to the setting SIPGATE_OPTIONAL_SCOPES)."
     ),
     Reason.MISUNDERSTOOD: _(
         "This app and sipgate do not understand each other; the operator can help. "

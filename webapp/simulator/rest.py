@@ -147,9 +147,9 @@ def add_caller_id(user_id: str, sms_id: str) -> Response:
 def verify_caller_id(user_id: str, sms_id: str, caller_id: int) -> Response:
     _, entry = _own_caller_id(user_id, sms_id, caller_id)
     code = str(json_body().get("verificationCode", "")).strip().upper()
-    if not entry.verified and code != entry.verification_code:
+    if code != entry.verification_code:
         raise ApiError(400, "verificationCode is invalid")
-    entry.verified, entry.verification_code = True, None
+    entry.verified = True
     return no_content()
 
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event, RLock
+from typing import Any
 
 from webapp.simulator.faults import Fault, FaultPlan, canonical
 from webapp.simulator.grants import Client, Grant, Grants
@@ -44,8 +45,10 @@ class World:
         clock: Callable[[], float] = time.time,
         realms: tuple[str, ...] = ("third-party",),
         balance: int | None = None,
+        requires_pkce: bool = False,
     ) -> None:
         self.client = client
+        self.requires_pkce = requires_pkce
         self.realms = realms
         self.lock = RLock()
         self.halt = Event()
@@ -133,7 +136,7 @@ class World:
         status: int | None,
         accepted: bool,
     ) -> None:
-        send_at = payload.get("sendAt")
+        send_at: Any = payload.get("sendAt")
         with self.lock:
             arrival = Arrival(
                 number=len(self._arrivals) + 1,
@@ -142,7 +145,7 @@ class World:
                 sms_id=str(payload.get("smsId", "")),
                 recipient=str(payload.get("recipient", "")),
                 text=str(payload.get("message", "")),
-                send_at=send_at if isinstance(send_at, int) else None,
+                send_at=send_at,
                 status=status,
                 accepted=accepted,
             )
