@@ -24,6 +24,7 @@ from webapp.database import beside_database
 from webapp.extensions import db
 from webapp.schema import upgrade_schema
 from webapp.simulator.server import Simulator, running_simulator
+from webapp.simulator.world import World
 
 PUBLIC_URL = os.environ.get("TEST_PUBLIC_URL", "http://localhost")
 REQUIRED = os.environ.get("TEST_REQUIRE", "").split()
@@ -47,7 +48,7 @@ def required_or_skip(what: str, reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
-    with running_simulator() as running:
+    with running_simulator(World(requires_pkce=True)) as running:
         running.world.client = type(running.client)(
             running.client.client_id,
             running.client.client_secret,

@@ -1,18 +1,27 @@
 """Contacts of sipgate: a page, suggestions, names beside numbers; each member's own."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 from flask import Flask
 
 from tests.conftest import MakeApp
-from tests.pages import Browser
+from tests.pages import Browser, Page
+from tests.raw_servers import case
 from tests.worker import work
+from webapp.database import transaction
 from webapp.entries import contact_entry, internal_entry
+from webapp.extensions import db
+from webapp.models import Contact as Kept
+from webapp.models import Member
 from webapp.simulator.faults import Fault
 from webapp.simulator.people import Contact
+from webapp.simulator.records import Paging
 from webapp.simulator.server import Simulator
 
 SCOPES = "contacts:read balance:read history:read"
@@ -225,3 +234,169 @@ def test_forgetting_a_number_forgets_its_contact(app: Flask, anna: Browser) -> N
     anna.get("/contacts")
     app.test_cli_runner().invoke(args=["forget", "--number", EMIL])
     assert suggestions(anna, "emil") == []
+
+
+# --- F82: a list that is not whole ----------------------------------------------------------------
+
+INCOMPLETE = "sipgate did not tell this app all of your contacts; some may be missing here."
+
+
+def many(count: int, scope: str = "SHARED") -> Iterable[Contact]:
+    for n in range(count):
+        yield Contact(f"Person {n:05d}", ((f"+49176040{n:05d}", ()),), scope)
+
+
+def names(browser: Browser) -> set[str]:
+    """Everybody called "Person …", from all pages."""
+    found: set[str] = set()
+    page: Page | None = browser.get("/contacts", query_string={"q": "Person"})
+    while page is not None:
+        found |= {cell.get_text(strip=True) for cell in page.soup.select("td.cell-recipient")}
+        more = page.soup.select_one(".pager a")
+        page = browser.get(str(more["href"])) if more else None
+    return found
+
+
+BROKEN = (
+    Fault(403),
+    Fault(404),
+    Fault(429),
+    Fault(503),
+    Fault(200, body=b"<html>"),
+    Fault(200, body=b'{"items": null}'),
+    Fault(mode="close"),
+)
+
+
+def test_f82_colleagues_that_cannot_be_read_hide_nobody_else(
+    anna: Browser, sipgate: Simulator
+) -> None:
+    for fault in BROKEN:
+        sipgate.world.fail_always("internal_contacts", fault)
+        page = anna.press(anna.get("/contacts"), "/contacts/read")
+        with case(fault):
+            text = anna.get("/contacts").text
+            assert INCOMPLETE in text
+            assert "Emil Fischer" in text
+            assert "Hans Ölmann" in text
+            assert suggestions(anna, "emil")
+    sipgate.world.clear_faults()
+    page = anna.press(anna.get("/contacts"), "/contacts/read")
+    assert INCOMPLETE not in anna.follow(page).text
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_f82_refused_contacts_leave_the_colleagues(
+    anna: Browser, sipgate: Simulator, status: int
+) -> None:
+    anna.get("/contacts")
+    sipgate.world.fail_always("contacts", Fault(status))
+    anna.press(anna.get("/contacts"), "/contacts/read")
+    text = anna.get("/contacts").text
+    assert "sipgate does not let you read contacts; only your colleagues are shown." in text
+    assert "Clara Neu" in text
+    assert "Emil Fischer" not in text
+    sipgate.world.fail_always("internal_contacts", Fault(403))
+    anna.press(anna.get("/contacts"), "/contacts/read")
+    assert "sipgate does not let you read contacts." in anna.get("/contacts").text
+
+
+@pytest.mark.parametrize(
+    ("paging", "count", "is_whole"),
+    [
+        (Paging(at_most=100), 330, True),
+        (Paging(at_most=100, counts=False), 330, True),
+        (Paging(counts=False), 250, True),
+        (Paging(counts=False), 600, True),
+        (Paging(knows_offset=False), 80, True),
+        (Paging(at_most=100, knows_offset=False), 330, False),
+        (Paging(at_most=100, knows_offset=False, counts=False), 330, False),
+    ],
+)
+def test_f82_paging_goes_on_by_what_came_and_stops_where_nothing_new_comes(
+    anna: Browser, sipgate: Simulator, paging: Paging, count: int, is_whole: bool
+) -> None:
+    account = sipgate.world.accounts["1234567"]
+    account.contacts[:] = many(count)
+    sipgate.world.paging = paging
+    assert len(names(anna)) == (count if is_whole else 100)
+    assert (INCOMPLETE in anna.get("/contacts").text) == (not is_whole)
+    assert sipgate.world.calls["contacts"] < 6
+
+
+def test_f82_a_page_that_breaks_takes_nothing_away(anna: Browser, sipgate: Simulator) -> None:
+    account = sipgate.world.accounts["1234567"]
+    account.contacts[:] = many(330)
+    sipgate.world.paging = Paging(at_most=100)
+    assert len(names(anna)) == 330
+    account.contacts.insert(0, Contact("Person new", (("0171 3920033", ()),), "SHARED"))
+    sipgate.world.faults.fail_from("contacts", 2, Fault(503))
+    anna.press(anna.get("/contacts"), "/contacts/read")
+    assert len(names(anna)) == 331
+    assert INCOMPLETE in anna.get("/contacts").text
+
+
+def test_f82_what_a_broken_reading_told_is_kept_where_nothing_was(
+    anna: Browser, sipgate: Simulator
+) -> None:
+    sipgate.world.accounts["1234567"].contacts[:] = many(330)
+    sipgate.world.paging = Paging(at_most=100)
+    sipgate.world.faults.fail_from("contacts", 3, Fault(mode="reset"))
+    assert len(names(anna)) == 200
+    assert INCOMPLETE in anna.get("/contacts").text
+
+
+# --- Many -----------------------------------------------------------------------------------------
+
+
+def test_more_than_20000_contacts_are_cut_and_reading_them_holds_up_nobody(
+    app: Flask, anna: Browser, ben: Browser, sipgate: Simulator
+) -> None:
+    account = sipgate.world.accounts["1234567"]
+    account.contacts[:] = many(20_300)
+    waits: list[float] = []
+    is_read = threading.Event()
+
+    def write_all_the_time() -> None:
+        while not is_read.is_set():
+            started = time.monotonic()
+            with app.app_context(), transaction() as rows:
+                rows.execute(sa.update(Member).values(own_number="+491713920020"))
+            waits.append(time.monotonic() - started)
+            time.sleep(0.01)
+
+    writer = threading.Thread(target=write_all_the_time)
+    writer.start()
+    started = time.monotonic()
+    try:
+        page = anna.get("/contacts")
+    finally:
+        took_s = time.monotonic() - started
+        is_read.set()
+        writer.join()
+    # Inside the lock, the numbers took more than half of all that the reading took.
+    assert max(waits) < max(1, took_s / 7)
+    assert len(waits) > 50
+    assert "This app keeps 20,000 of your contacts; you have more at sipgate" in page.text
+    with app.app_context():
+        assert db.session.scalar(sa.select(sa.func.count()).select_from(Kept)) == 20_000
+
+
+def test_a_contact_with_many_numbers_counts_for_each(anna: Browser, sipgate: Simulator) -> None:
+    numbers = tuple((f"+49176040{n:05d}", ()) for n in range(40))
+    sipgate.world.accounts["1234567"].contacts[:] = [Contact("Person", numbers, "SHARED")]
+    page = anna.get("/contacts")
+    assert len(page.soup.select("td.cell-recipient")) == 20
+    assert "you have more at sipgate" not in page.text
+
+
+def test_read_again_is_limited_per_member(make_app: MakeApp, sipgate: Simulator) -> None:
+    app = make_app(SIPGATE_OPTIONAL_SCOPES=SCOPES, RATE_LIMITS="send 120/minute per member")
+    anna, ben = Browser(app, sipgate), Browser(app, sipgate)
+    anna.sign_in("anna")
+    ben.sign_in("ben")
+    page = anna.get("/contacts")
+    for status in [303] * 6 + [429] * 2:
+        anna.press(page, "/contacts/read", status=status)
+    assert ben.press(ben.get("/contacts"), "/contacts/read").status == 303
+    assert sipgate.world.calls["contacts"] == 1 + 6 + 2

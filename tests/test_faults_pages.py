@@ -687,6 +687,29 @@ def compact(database: Path) -> None:
 # --- Interrupted sends ----------------------------------------------------------------------------
 
 
+NO_EXTENSION = (
+    "sipgate does not give this app any Web SMS extension of yours: none is enabled for you, "
+    "the feature is not booked, or this kind of account does not offer it."
+)
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_refused_or_missing_extensions_have_one_sentence_and_an_empty_list_its_own(
+    stranger: Browser, sipgate: Simulator, status: int
+) -> None:
+    sipgate.world.fail_always("extensions", Fault(status))
+    stranger.sign_in("anna")
+    for path in ("/", "/extensions"):
+        assert NO_EXTENSION in stranger.get(path).text
+    clara = Browser(stranger.app, sipgate)
+    sipgate.world.clear_faults()
+    clara.sign_in("clara")
+    for path in ("/", "/extensions"):
+        text = clara.get(path).text
+        assert "You have no Web SMS extension yet" in text
+        assert NO_EXTENSION not in text
+
+
 def interrupted(app: Flask, browser: Browser, *, seconds: float) -> Page:
     """A message whose process died while sending it, so many seconds ago."""
     page = browser.send_and_look(TO, TEXT)

@@ -40,6 +40,12 @@ def running() -> Iterator[Simulator]:
         yield simulator
 
 
+@pytest.fixture(scope="module")
+def strict() -> Iterator[Simulator]:
+    with running_simulator(World(requires_pkce=True)) as simulator:
+        yield simulator
+
+
 @pytest.fixture
 def sipgate(running: Simulator) -> Iterator[Simulator]:
     yield running
@@ -75,11 +81,13 @@ class SignIn:
     def page(self, **changes: str | None) -> requests.Response:
         return self._get(f"{self.endpoint}/auth", params=self.query(**changes))
 
-    def callback(self, person: str = "anna", decision: str = "allow") -> dict[str, str]:
+    def callback(
+        self, person: str = "anna", decision: str = "allow", **changes: str | None
+    ) -> dict[str, str]:
         """The parameters with which the browser comes back to the app."""
         answer = requests.post(
             f"{self.endpoint}/auth",
-            params=self.query(),
+            params=self.query(**changes),
             data={"login_as": person, "decision": decision},
             allow_redirects=False,
             timeout=TIMEOUT_S,
@@ -87,15 +95,15 @@ class SignIn:
         assert answer.status_code == 302, answer.text
         return location_parameters(answer)
 
-    def token(self, **fields: str) -> requests.Response:
+    def token(self, **fields: str | None) -> requests.Response:
         secret = {
             "client_id": DEMO_CLIENT.client_id,
             "client_secret": DEMO_CLIENT.client_secret,
         }
         return requests.post(f"{self.endpoint}/token", data=secret | fields, timeout=TIMEOUT_S)
 
-    def exchange(self, code: str, **changes: str) -> requests.Response:
-        fields = {
+    def exchange(self, code: str, **changes: str | None) -> requests.Response:
+        fields: dict[str, str | None] = {
             "grant_type": "authorization_code",
             "code": code,
             "redirect_uri": self.redirect_uri,
@@ -224,10 +232,45 @@ def test_refused_consent_leads_back_with_access_denied_and_state_only(sign_in: S
     "changes",
     [{"code_challenge": None}, {"code_challenge_method": None}, {"code_challenge_method": "plain"}],
 )
-def test_pkce_with_s256_is_required(sign_in: SignIn, changes: dict[str, str | None]) -> None:
-    answer = sign_in.page(**changes)
+def test_a_strict_simulator_requires_pkce_with_s256(
+    strict: Simulator, changes: dict[str, str | None]
+) -> None:
+    answer = SignIn(strict).page(**changes)
     assert answer.status_code == 302
     assert location_parameters(answer)["error"] == "invalid_request"
+
+
+def test_a_sign_in_without_pkce_works_as_sipgates_own_samples_do_it(sign_in: SignIn) -> None:
+    callback = sign_in.callback(code_challenge=None, code_challenge_method=None)
+    answer = sign_in.exchange(callback["code"], code_verifier=None)
+    assert answer.status_code == 200
+    api = Api(sign_in.simulator, answer.json()["access_token"])
+    assert api.get("/authorization/userinfo").json()["sub"] == "w0"
+    refreshed = sign_in.refresh(answer.json()["refresh_token"])
+    assert refreshed.status_code == 200
+
+
+def test_pkce_that_was_begun_is_verified(sign_in: SignIn) -> None:
+    code = sign_in.callback()["code"]
+    assert sign_in.exchange(code, code_verifier=None).status_code == 400
+    code = sign_in.callback(code_challenge=sign_in.verifier, code_challenge_method="plain")["code"]
+    assert error_of(sign_in.exchange(code, code_verifier="w" * 50))[:2] == (400, "invalid_grant")
+    code = sign_in.callback(code_challenge=sign_in.verifier, code_challenge_method="plain")["code"]
+    assert sign_in.exchange(code).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "scope", ["groups:faxlines:numbers:read", "labels:write", "phonelines:blockanonymous:write"]
+)
+def test_every_real_scope_is_granted(sipgate: Simulator, scope: str) -> None:
+    sign_in = SignIn(sipgate, f"users:read {scope}")
+    assert scope in sign_in.page().text
+    assert sign_in.tokens()["scope"] == f"users:read {scope}"
+
+
+def test_what_is_no_scope_is_refused(sign_in: SignIn) -> None:
+    answer = sign_in.page(scope="users:read <b>")
+    assert location_parameters(answer)["error"] == "invalid_scope"
 
 
 def test_wrong_verifier_is_refused_and_uses_the_code_up(sign_in: SignIn) -> None:
@@ -522,6 +565,8 @@ def test_scheduled_text_arrives_when_it_is_due(
     assert api.send(sendAt=spelling(due_at)).status_code == 204
     assert sipgate.phones == {}
     assert [text.due_at for text in sipgate.world.scheduled] == [due_at]
+    kept = sipgate.world.arrivals[-1].send_at
+    assert (type(kept), kept) == (spelling, spelling(due_at))
     sipgate.world.advance(601)
     assert [text.text for text in sipgate.phones[EMIL]] == ["Hello"]
     assert sipgate.world.scheduled == []
@@ -572,6 +617,9 @@ def test_caller_id_is_added_verified_by_the_phone_made_default_and_deleted(
     code = sipgate.phones[EMIL][0].text.split()[-1]
     right = api.call("POST", f"{own}/verification", json={"verificationCode": code})
     assert right.status_code == 204
+    wrong = api.call("POST", f"{own}/verification", json={"verificationCode": "0"})
+    assert wrong.status_code == 400
+    assert api.get(path).json()["items"][1]["verified"] is True
     assert api.call("PUT", own, json={"defaultNumber": "true"}).status_code == 204
     assert api.get("/w0/sms").json()["items"][1]["callerId"] == EMIL
     assert api.call("DELETE", own).status_code == 204
@@ -616,7 +664,8 @@ def test_history_filters_and_pages(sipgate: Simulator, api: Api) -> None:
     page = api.get("/history", connectionIds="s1", limit=5, offset=10).json()
     assert (len(page["items"]), page["totalCount"]) == (2, 12)
     both = api.get("/history", types=["SMS", "CALL"], directions=["INCOMING"]).json()
-    assert {item["type"] for item in both["items"]} == {"SMS", "CALL"}
+    kinds = {(item["type"], item["endpoints"][0]["endpoint"]["type"]) for item in both["items"]}
+    assert kinds == {("SMS", "SMS"), ("CALL", "PHONELINE")}
     found = api.get("/history", phonenumber="00491713920025").json()
     assert [item["target"] for item in found["items"]] == ["+491713920025"]
     future = api.get("/history", **{"from": "2100-01-01T00:00:00Z"}).json()
@@ -657,8 +706,9 @@ def test_contacts_are_shared_and_ones_own(sipgate: Simulator) -> None:
     api = api_for(sipgate)
     found = api.get("/contacts", phonenumbers=EMIL).json()["items"]
     assert [item["name"] for item in found] == ["Emil Fischer"]
-    internal = api.get("/contacts/internal").json()["items"]
-    assert internal[0]["mobile"] == ["+491713920091"]
+    internal = api.get("/contacts/internal").json()
+    assert set(internal) == {"items"}
+    assert internal["items"][0]["mobile"] == ["+491713920091"]
 
 
 # Faults, as a raw client sees them

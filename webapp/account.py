@@ -40,6 +40,9 @@ class Trouble(StrEnum):
     AWAY = "away"
     NOT_ALLOWED = "not_allowed"
     NOT_GRANTED = "not_granted"
+    ONLY_COLLEAGUES = "only_colleagues"
+    INCOMPLETE = "incomplete"
+    CUT = "cut"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def ask(
 ) -> Known:
     """What `call` says, or what is kept of it; raises `tokens.SignInEnded` only.
 
-    `call` returns JSON's kinds of values. `store` puts a fresh answer elsewhere in the same
+    What is kept is of JSON's kinds. `store` puts a fresh answer of any kind elsewhere in the same
     transaction, and returns what is kept here.
     """
     known = kept(member, kind)

@@ -85,7 +85,7 @@ class Answer:
         try:
             for chunk in response.iter_content(8192):
                 body += chunk
-        except (requests.RequestException, OSError):
+        except Exception:  # the libraries below raise more than they say
             is_whole = False
         finally:
             response.close()
@@ -96,6 +96,23 @@ class Answer:
         start = self.body.removeprefix(codecs.BOM_UTF8).lstrip()
         return "html" in self.headers.get("Content-Type", "").lower() or start[:1] == b"<"
 
+    @property
+    def is_clear_yes(self) -> bool:
+        """A captive portal, a proxy or a maintenance page says 2xx, too."""
+        if self.status == 204:
+            return True
+        if not 200 <= self.status < 300 or self.status in (203, 205, 206) or self.is_html:
+            return False
+        is_empty = self.is_whole and not self.body
+        return is_empty or self._is_called_json
+
+    @property
+    def _is_called_json(self) -> bool:
+        kind = self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        return kind == "application/json" or (
+            kind.startswith("application/") and kind.endswith("+json")
+        )
+
     def json(self) -> Any:
         try:
             return json.loads(self.body)
@@ -103,10 +120,12 @@ class Answer:
             return None
 
 
-def without_answer(exchange: wire.Exchange, error: requests.RequestException) -> Answer:
+def without_answer(exchange: wire.Exchange, error: Exception) -> Answer:
     """Decide by what had left us, never by the class of the error."""
+    if not isinstance(error, requests.RequestException):
+        log.warning("sipgate's answer could not be read: %s", type(error).__name__)
     if exchange.status is not None:
-        return Answer(exchange.status, {}, b"", is_whole=False)
+        return Answer(exchange.status, exchange.headers, b"", is_whole=False)
     if exchange.request_began:
         raise OutcomeUnknown(Reason.NO_ANSWER) from None
     if exchange.is_late:
@@ -129,9 +148,7 @@ _REASONS = {
 def judge(answer: Answer) -> None:
     """What an answer to a send means. Only a clear yes returns; only a clear no is a refusal."""
     status = answer.status
-    if 200 <= status < 300:
-        if answer.is_html:  # a captive portal or a maintenance page said this, not the API
-            raise OutcomeUnknown(Reason.ODD_ANSWER)
+    if answer.is_clear_yes:
         return
     if 300 <= status < 400:
         log.error("sipgate's API answered with a redirect (%d): check SIPGATE_API_URL", status)
@@ -188,11 +205,12 @@ def _retry_after_s(value: str) -> int | None:
         return min(int(value[:12]), MAX_RETRY_AFTER_S)
     try:
         until = parsedate_to_datetime(value)
-    except ValueError:
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=UTC)
+        wait_s = int((until - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError, TypeError, IndexError):
         return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return max(0, min(int((until - datetime.now(UTC)).total_seconds()), MAX_RETRY_AFTER_S))
+    return max(0, min(wait_s, MAX_RETRY_AFTER_S))
 
 
 def printable(value: Any) -> str:

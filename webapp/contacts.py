@@ -7,9 +7,9 @@ another. A page never waits for them, except the page of the contacts itself.
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from webapp import account, recipients, sipgate, tokens
 from webapp.account import Known, Trouble
-from webapp.database import transaction
-from webapp.entries import ContactEntry
+from webapp.database import rows_changed, table, transaction
+from webapp.entries import MAX_CONTACTS, AddressBook, ContactEntry, Lack
 from webapp.extensions import db, settings
 from webapp.i18n import phone
 from webapp.keys import Purpose, derived
@@ -38,20 +38,24 @@ _NUMBER_LIKE = re.compile(r"[\s\d+()/.-]*")
 def read(member: Member, credentials: Credentials, *, again: bool = False) -> Known:
     """Ask sipgate for the member's contacts, if those kept are older than 10 minutes or `again`.
 
-    Returns how that stands (`value` is their count); raises `tokens.SignInEnded` only. A refusal
-    or a sipgate that is away leaves what is kept as it is.
+    Returns how that stands; raises `tokens.SignInEnded` only. A refusal or a sipgate that is away
+    leaves what is kept as it is.
     """
     if tokens.lacks_scope(credentials, SCOPE):
         return Known(None, Trouble.NOT_GRANTED)
 
-    def call(auth: sipgate.Authorization) -> Any:
-        return [asdict(entry) for entry in sipgate.client().contacts(auth)]
+    def call(auth: sipgate.Authorization) -> _Read:
+        return _look_at(member, sipgate.client().contacts(auth))
 
-    def store(rows: Session, value: Any) -> int:
-        return _replace(rows, member, [ContactEntry(**entry) for entry in value])
+    def store(rows: Session, value: _Read) -> dict[str, str]:
+        _replace(rows, member, value)
+        return {"lack": value.lack}
 
     fresh = timedelta() if again else FRESH
-    return account.ask(member, credentials, KIND, call, fresh=fresh, store=store)
+    known = account.ask(member, credentials, KIND, call, fresh=fresh, store=store)
+    # Versions before this one kept only how many there were.
+    lack = Lack(known.value["lack"]) if isinstance(known.value, dict) else Lack.NONE
+    return replace(known, trouble=known.trouble or _TROUBLES.get(lack, Trouble.NONE))
 
 
 def find(member: Member, words: str, *, after: str = "", limit: int) -> list[Contact]:
@@ -165,26 +169,52 @@ def _matches(word: str) -> sa.ColumnElement[bool]:
     return sa.or_(found, Contact.number.contains(digits)) if digits else found
 
 
-def _replace(rows: Session, member: Member, entries: Sequence[ContactEntry]) -> int:
-    rows.execute(sa.delete(Contact).where(Contact.member_id == member.id))
-    found = {
-        contact.id: contact
-        for entry in entries
-        for typed in entry.numbers
-        if (contact := _contact(member, entry, typed))
-    }
-    rows.add_all(found.values())
-    return len(found)
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """New rows by their ids, ready to be written, and why some may be missing."""
+
+    rows: dict[str, dict[str, Any]]
+    lack: Lack
 
 
-def _contact(member: Member, entry: ContactEntry, typed: str) -> Contact:
+_TROUBLES = {
+    Lack.REFUSED: Trouble.ONLY_COLLEAGUES,
+    Lack.UNTOLD: Trouble.INCOMPLETE,
+    Lack.BROKEN: Trouble.INCOMPLETE,
+    Lack.CUT: Trouble.CUT,
+}
+
+
+def _look_at(member: Member, book: AddressBook) -> _Read:
+    """Before the write: to look at 20,000 numbers takes seconds."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in book.entries:
+        for typed in entry.numbers:
+            if len(found) == MAX_CONTACTS:
+                return _Read(found, book.lack or Lack.CUT)
+            contact = _contact(member, entry, typed)
+            found[contact["id"]] = contact
+    return _Read(found, book.lack)
+
+
+def _replace(rows: Session, member: Member, read: _Read) -> None:
+    """What a broken reading did not reach stays."""
+    old = sa.delete(Contact).where(Contact.member_id == member.id)
+    if read.lack == Lack.BROKEN:
+        old = old.where(Contact.id.in_(read.rows))
+    rows_changed(rows, old)
+    if read.rows:
+        rows.execute(table(Contact).insert(), list(read.rows.values()))
+
+
+def _contact(member: Member, entry: ContactEntry, typed: str) -> dict[str, Any]:
     try:
         number = recipients.parse_recipient(typed, settings.default_region)
     except RecipientRefused:
         number = None
     key = derived(settings.secret_key, Purpose.CONTACT)[-1]
     said = f"{member.id} {entry.id} {number or typed}".encode()
-    return Contact(
+    return dict(
         id=hmac.new(key.encode(), said, hashlib.sha256).hexdigest()[:32],
         member_id=member.id,
         name=entry.name,

@@ -1,16 +1,21 @@
 """What the entries of sipgate's long lists say, in whatever shape: contacts, and sent texts.
 
 `/contacts` has nested lists and scopes, `/contacts/internal` plain strings; numbers are free text
-in both. Pure: JSON values in, frozen dataclasses out; what is no such entry is left out.
+in both. JSON values in, frozen dataclasses out; what is no such entry is left out.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
-from webapp.answers import printable
+from webapp.answers import Nonsense, Refused, SipgateError, Unauthorized, printable
+from webapp.outcomes import Reason
 
+MAX_CONTACTS = 20_000
+MAX_PAGES = 400
+"""sipgate may give fewer at once than were asked for."""
 MAX_NAME_CHARACTERS = 200
 MAX_NUMBER_CHARACTERS = 64
 MAX_NUMBERS = 20
@@ -28,6 +33,24 @@ class ContactEntry:
     is_private: bool
 
 
+class Lack(StrEnum):
+    """Why contacts may be missing; empty text when all were told."""
+
+    NONE = ""
+    REFUSED = "refused"
+    """Only colleagues were told."""
+    UNTOLD = "untold"
+    BROKEN = "broken"
+    """The reading broke off: what is missing may come with the next one."""
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class AddressBook:
+    entries: tuple[ContactEntry, ...]
+    lack: Lack
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
     """An outgoing SMS as sipgate's history shows it. No id ties it to what we sent."""
@@ -37,6 +60,70 @@ class HistoryEntry:
     extension_ids: tuple[str, ...]
     target: str
     text: str
+
+
+def address_book(
+    page: Callable[[int], Mapping[str, Any]], colleagues: Callable[[], list[Any]]
+) -> AddressBook:
+    """From the page of `/contacts` at an offset, and the items of `/contacts/internal`.
+
+    What one of the two tells is kept where the other is refused; raises what `/contacts` raises
+    where that leaves nothing.
+    """
+    found: dict[str, ContactEntry] = {}
+    refused: Refused | None = None
+    try:
+        lack = _read_pages(page, found)
+    except Refused as error:
+        if error.reason not in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):
+            raise
+        refused, lack = error, Lack.REFUSED
+    try:
+        entries = [entry for item in colleagues() if (entry := internal_entry(item))]
+    except Unauthorized:
+        raise
+    except SipgateError:
+        if refused:
+            raise refused from None
+        return AddressBook(tuple(found.values()), lack or Lack.UNTOLD)
+    for entry in entries:
+        found.setdefault(entry.id, entry)
+    return AddressBook(tuple(found.values()), lack)
+
+
+def _read_pages(page: Callable[[int], Mapping[str, Any]], found: dict[str, ContactEntry]) -> Lack:
+    """Fill `found` by what came, until all of `totalCount` has come or nothing new comes."""
+    seen: set[str] = set()
+    received = 0
+    for _ in range(MAX_PAGES):
+        try:
+            items, total = _items_and_total(page(received))
+        except Unauthorized:
+            raise
+        except SipgateError:
+            if received:
+                return Lack.BROKEN
+            raise
+        ids = {str(item.get("id")) if isinstance(item, dict) else repr(item) for item in items}
+        if ids <= seen:
+            # The end, or the same page again from a server that knows no `offset`.
+            is_all = not items if total is None else received >= total
+            return Lack.NONE if is_all else Lack.UNTOLD
+        seen |= ids
+        received += len(items)
+        found.update((entry.id, entry) for item in items if (entry := contact_entry(item)))
+        if received == total:
+            return Lack.NONE
+        if received >= MAX_CONTACTS:
+            return Lack.CUT
+    return Lack.UNTOLD
+
+
+def _items_and_total(answer: Mapping[str, Any]) -> tuple[list[Any], int | None]:
+    items, total = answer.get("items"), answer.get("totalCount")
+    if not isinstance(items, list):
+        raise Nonsense("items")
+    return items, total if isinstance(total, int) and not isinstance(total, bool) else None
 
 
 def contact_entry(item: Any) -> ContactEntry | None:

@@ -81,8 +81,10 @@ def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
     ):
         try:
             return ask(asker, now())
-        except (requests.RequestException, ValueError, TypeError) as error:
-            # The last two come from Authlib's own reading of lifetimes ("300.5", lists).
+        except (LoginAway, OAuthError):
+            raise
+        except Exception as error:
+            # Also what Authlib or the libraries below trip over: lifetimes such as "300.5", chunks.
             log.warning("the login server could not be used: %s", type(error).__name__)
             raise LoginAway from None
         finally:
@@ -171,8 +173,9 @@ def revoke(refresh_token: str | None) -> None:
             with metrics.upstream("logout") as answered:
                 answer = session.post(endpoint("logout"), data=form, allow_redirects=False)
                 answered.append(answer.status_code)
-        except requests.RequestException:
-            log.warning("sipgate's logout could not be reached; its session will run out")
+        except Exception as error:  # the answer changes nothing here
+            kind = type(error).__name__
+            log.warning("sipgate's logout was not answered (%s); its session will run out", kind)
             return
     if not answer.ok:
         log.warning("sipgate's logout answered %d; its session will run out", answer.status_code)

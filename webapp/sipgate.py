@@ -31,13 +31,7 @@ from webapp.answers import (
     printable,
     without_answer,
 )
-from webapp.entries import (
-    ContactEntry,
-    HistoryEntry,
-    contact_entry,
-    history_entry,
-    internal_entry,
-)
+from webapp.entries import AddressBook, HistoryEntry, address_book, history_entry
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +41,6 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_HISTORY_ENTRIES = 1000
 CONTACTS_PAGE = 250
-MAX_CONTACTS = 20_000
 MAX_CONTACTS_BYTES = 12 * 1024 * 1024
 """Of one page: each contact may carry a picture."""
 BALANCE_UNITS = 10_000
@@ -168,21 +161,14 @@ class Sipgate:
             raise Nonsense("amount")
         return Balance(Decimal(amount) / BALANCE_UNITS, _text(answer, "currency"))
 
-    def contacts(self, auth: Authorization) -> tuple[ContactEntry, ...]:
+    def contacts(self, auth: Authorization) -> AddressBook:
         """Everybody whom sipgate shows this person: private, shared, and colleagues."""
-        found: dict[str, ContactEntry] = {}
-        for offset in range(0, MAX_CONTACTS, CONTACTS_PAGE):
-            items = self._items("/contacts", auth, limit=CONTACTS_PAGE, offset=offset)
-            entries = [entry for item in items if (entry := contact_entry(item))]
-            is_new = any(entry.id not in found for entry in entries)
-            found.update((entry.id, entry) for entry in entries)
-            # A server that knows no `offset` would say the same for ever.
-            if len(items) < CONTACTS_PAGE or not is_new:
-                break
-        for item in self._items("/contacts/internal", auth):
-            if (entry := internal_entry(item)) and entry.id not in found:
-                found[entry.id] = entry
-        return tuple(found.values())
+
+        def page(offset: int) -> Mapping[str, Any]:
+            query = {"limit": str(CONTACTS_PAGE), "offset": str(offset)}
+            return self._get("/contacts", auth, query, max_bytes=MAX_CONTACTS_BYTES)
+
+        return address_book(page, lambda: self._items("/contacts/internal", auth))
 
     def caller_ids(
         self, auth: Authorization, *, sub: str, extension_id: str
@@ -263,7 +249,7 @@ class Sipgate:
             try:
                 response = self._request(method, path, auth, json_body=body)
                 answer = Answer.read(response)
-            except requests.RequestException as error:
+            except Exception as error:  # what a library trips over is no reason to lose a text
                 answer = without_answer(exchange, error)
         judge(answer)
 
@@ -287,7 +273,7 @@ class Sipgate:
             try:
                 response = self._request("GET", path, auth, query=query)
                 answer = Answer.read(response)
-            except requests.RequestException:
+            except Exception:  # also what a library trips over
                 raise Unreachable from None
         return as_object(answer)
 

@@ -14,15 +14,16 @@ import http.client
 import io
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
@@ -55,6 +56,8 @@ class Exchange:
     """The first byte of the request may have left; before that, nothing was sent for certain."""
     status: int | None = None
     """The status line's code, also when the rest of the answer broke."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Empty until the last of them has come."""
 
     def begin(self) -> None:
         """Right before the first byte. What was frozen for too long must not go on from here."""
@@ -111,6 +114,7 @@ class _DeadlineReader(io.RawIOBase):
         self._raw = sock.makefile("rb", buffering=0)
         self._exchange = current
         self._bytes = 0
+        self.has_ended = False
 
     def readable(self) -> bool:
         return True
@@ -119,6 +123,7 @@ class _DeadlineReader(io.RawIOBase):
         self._sock.settimeout(self._exchange.remaining_s())
         count: int | None = self._raw.readinto(buffer)
         self._bytes += count or 0
+        self.has_ended = count == 0
         if self._bytes > self._exchange.max_bytes:
             raise OSError("the answer is larger than anything sipgate says")
         return count
@@ -133,7 +138,8 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         self._exchange = _exchange()
         self.fp.close()
-        self.fp = io.BufferedReader(_DeadlineReader(sock, self._exchange))
+        self._reader = _DeadlineReader(sock, self._exchange)
+        self.fp = io.BufferedReader(self._reader)
 
     def begin(self) -> None:
         try:
@@ -142,6 +148,10 @@ class _Response(http.client.HTTPResponse):
             # Set before the headers are read, so a broken header still leaves a known status.
             if isinstance(self.status, int):
                 self._exchange.status = self.status
+        # http.client takes the end of the line for the end of the headers.
+        if self._reader.has_ended:
+            raise http.client.IncompleteRead(b"")
+        self._exchange.headers = CaseInsensitiveDict(self.headers.items())
 
 
 class _NotesProgress:

@@ -65,7 +65,8 @@ REASONS = {
     Reason.NOT_ALLOWED: _(
         "You may not send with this extension. Nothing was sent. Possible reasons: Web SMS is not "
         "booked (Feature Store) or not enabled for you; the extension is not yours; your sipgate "
-        "password must be renewed in the web app; this app lacks a permission."
+        "password must be renewed in the web app; this app lacks a permission (its operator can "
+        "add sessions:write to the setting SIPGATE_OPTIONAL_SCOPES)."
     ),
     Reason.MISUNDERSTOOD: _(
         "This app and sipgate do not understand each other; the operator can help. "
@@ -229,14 +230,9 @@ EXTENSION_TROUBLES = {
     Trouble.AWAY: _(
         "sipgate could not be asked for your extensions just now; what is shown may be old."
     ),
-}
-
-CONTACT_TROUBLES = {
-    Trouble.AWAY: _("sipgate could not be asked for your contacts just now; these may be old."),
-    Trouble.NOT_ALLOWED: _("sipgate does not let you read contacts."),
-    Trouble.NOT_GRANTED: _(
-        "Contacts are not shown: this app has no permission to read them. An administrator can "
-        "add contacts:read to the setting SIPGATE_OPTIONAL_SCOPES; then sign in again."
+    Trouble.NOT_ALLOWED: _(
+        "sipgate does not give this app any Web SMS extension of yours: none is enabled for you, "
+        "the feature is not booked, or this kind of account does not offer it."
     ),
 }
 

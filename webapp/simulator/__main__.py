@@ -24,6 +24,7 @@ def main() -> None:
     )
     world = World(
         client=client,
+        requires_pkce=options.require_pkce,
         realms=tuple(options.realm or ["third-party"]),
         balance=None if options.balance is None else round(options.balance * 10_000),
     )
@@ -41,6 +42,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--redirect-uri", action="append", help="may be given several times")
     parser.add_argument("--realm", action="append", help="may be given several times")
     parser.add_argument("--balance", type=float, metavar="EUR", help="of each account")
+    parser.add_argument("--require-pkce", action="store_true", help="refuse a sign-in without it")
     parser.add_argument("--control", action="store_true", help="open /_control, for tests only")
     return parser.parse_args()
 

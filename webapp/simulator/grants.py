@@ -7,6 +7,7 @@ All times are seconds since the epoch, on the world's clock.
 
 import base64
 import json
+import re
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -32,12 +33,18 @@ SCOPES = {
     "sms:write": "Change SMS extensions",
     "users:read": "Read users' names and roles",
 }
-"""Scopes that can be granted, with the words of the sign-in page."""
+"""The words of the sign-in page for scopes that this app or sipgate's samples ask for."""
+
+_SCOPE = re.compile(r"[a-z][a-z0-9_-]*(?::[a-z0-9_-]+)*", re.ASCII)
 
 CODE_LIFETIME_S = 60
 """Keycloak's default for an authorization code."""
 
 _RSA_SIGNATURE_BYTES = 256  # of RS256, so that tokens are about as long as real ones
+
+
+def looks_like_a_scope(name: str) -> bool:
+    return _SCOPE.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class Client(ClientMixin):
         return ""
 
     def get_allowed_scope(self, scope: Any) -> str:
-        return " ".join(name for name in (scope or "").split() if name in SCOPES)
+        return " ".join(name for name in (scope or "").split() if looks_like_a_scope(name))
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
         return redirect_uri in self.redirect_uris
@@ -92,9 +99,10 @@ class Code(AuthorizationCodeMixin):
     grant: Grant
     redirect_uri: str
     code_challenge: str
+    """Empty where the sign-in was begun without PKCE."""
+    code_challenge_method: str | None
     expires_at: float
     is_used: bool = False
-    code_challenge_method: str = "S256"
 
     def get_redirect_uri(self) -> str:
         return self.redirect_uri
@@ -134,9 +142,11 @@ class Grants:
     access_tokens: dict[str, AccessToken] = field(default_factory=dict)
     refresh_tokens: dict[str, RefreshToken] = field(default_factory=dict)
 
-    def add_code(self, code: str, grant: Grant, redirect_uri: str, challenge: str) -> None:
+    def add_code(
+        self, code: str, grant: Grant, redirect_uri: str, challenge: str, method: str | None
+    ) -> None:
         expires_at = self.now() + CODE_LIFETIME_S
-        self.codes[code] = Code(grant, redirect_uri, challenge, expires_at)
+        self.codes[code] = Code(grant, redirect_uri, challenge, method, expires_at)
 
     def issue(self, grant: Grant, scope: str, issuer: str) -> dict[str, object]:
         """A new pair of tokens, as the token endpoint answers it."""

@@ -1,9 +1,9 @@
 """The identity provider below `/auth/realms/<realm>/protocol/openid-connect/`.
 
-Authlib's server does the protocol; here stand Keycloak's habits: PKCE with S256 is required, codes
-and refresh tokens work once and their second use ends the whole grant, `iss` and `session_state`
-come with the callback, and the descriptions of errors are Keycloak's. Issuing and keeping tokens is
-left to `grants`.
+Authlib's server does the protocol; here stand Keycloak's habits: PKCE is verified where it was
+begun, codes and refresh tokens work once and their second use ends the whole grant, `iss` and
+`session_state` come with the callback, and the descriptions of errors are Keycloak's. Issuing and
+keeping tokens is left to `grants`.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from typing import Any
 from authlib.common.urls import add_params_to_uri
 from authlib.integrations.flask_oauth2 import AuthorizationServer
 from authlib.oauth2 import OAuth2Error
-from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError
+from authlib.oauth2.rfc6749 import InvalidGrantError, InvalidRequestError, InvalidScopeError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant, RefreshTokenGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
 from flask import Blueprint, Response, abort, current_app, redirect, render_template, request
@@ -20,7 +20,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from webapp.simulator.access import no_content
 from webapp.simulator.faults import oauth_error
-from webapp.simulator.grants import SCOPES, Code, Grant, RefreshToken
+from webapp.simulator.grants import SCOPES, Code, Grant, RefreshToken, looks_like_a_scope
 from webapp.simulator.world import World
 
 bp = Blueprint("oauth", __name__, url_prefix="/auth/realms/<realm>/protocol/openid-connect")
@@ -28,10 +28,10 @@ bp = Blueprint("oauth", __name__, url_prefix="/auth/realms/<realm>/protocol/open
 
 def setup_oauth(app: Any, world: World) -> None:
     """Add the provider's routes to the Flask app."""
-    app.config["OAUTH2_SCOPES_SUPPORTED"] = sorted(SCOPES)
     server = Provider(world)
     server.init_app(app)
-    server.register_grant(CodeGrant, [RequiredS256()])
+    # sipgate's own samples begin none; that ours does is proven by requiring it in the tests.
+    server.register_grant(CodeGrant, [RequiredS256() if world.requires_pkce else CodeChallenge()])
     server.register_grant(RefreshGrant)
     app.extensions["provider"] = server
     app.register_blueprint(bp)
@@ -48,6 +48,11 @@ class Provider(AuthorizationServer):
         """The `Client`, or None for another id."""
         client = self.world.client
         return client if client.client_id == client_id else None
+
+    def validate_requested_scope(self, scope: str | None) -> None:
+        """sipgate has about a hundred: whatever looks like one may be asked for."""
+        if not all(map(looks_like_a_scope, (scope or "").split())):
+            raise InvalidScopeError
 
     def generate_token(
         self,
@@ -86,8 +91,9 @@ class CodeGrant(AuthorizationCodeGrant):
     server: Provider
 
     def save_authorization_code(self, code: str, request: Any) -> None:
-        challenge = request.payload.data["code_challenge"]
-        self.server.world.grants.add_code(code, request.user, self.redirect_uri, challenge)
+        data = request.payload.data
+        challenge = data.get("code_challenge", ""), data.get("code_challenge_method")
+        self.server.world.grants.add_code(code, request.user, self.redirect_uri, *challenge)
 
     def create_authorization_response(self, redirect_uri: str, grant_user: Grant) -> Any:
         status, body, headers = super().create_authorization_response(redirect_uri, grant_user)
@@ -200,7 +206,7 @@ def _sign_in_page(grant: Any) -> str:
         "sign_in.html",
         realm=_realm(),
         accounts=list(world.accounts.values()),
-        wishes=[(name, SCOPES[name]) for name in names],
+        wishes=[(name, SCOPES.get(name, name)) for name in names],
     )
 
 

@@ -18,7 +18,7 @@ OPENING_BALANCE = 98_765_400
 
 @dataclass(slots=True)
 class CallerId:
-    """A sender that an extension may show. `verification_code` is None once it is proven."""
+    """A sender that an extension may show. `verification_code` is None where none was sent."""
 
     id: int
     phonenumber: str

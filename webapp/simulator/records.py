@@ -6,6 +6,7 @@ Values only; `World` keeps them. All times are seconds since the epoch on the wo
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 _E164 = re.compile(r"\A(?:\+|00)?([1-9][0-9]{6,14})\Z", re.ASCII)
@@ -24,7 +25,8 @@ class Arrival:
     recipient: str
     """As it was sent; "" when the body was not read."""
     text: str
-    send_at: int | None
+    send_at: Any
+    """As it came: sipgate's samples send whole numbers, fractions and strings."""
     status: int | None
     """The status of the answer; None when there was none (a hang, a reset)."""
     accepted: bool
@@ -62,6 +64,7 @@ class HistoryEntry:
 
     def to_json(self) -> dict[str, object]:
         created = iso(self.created_at)
+        endpoint_type = "PHONELINE" if self.type == "CALL" else self.type
         return {
             "id": self.id,
             "source": self.source,
@@ -81,7 +84,7 @@ class HistoryEntry:
             "endpoints": [
                 {
                     "type": "ROUTED",
-                    "endpoint": {"extension": self.connection_id, "type": self.type},
+                    "endpoint": {"extension": self.connection_id, "type": endpoint_type},
                 }
             ],
             "starred": False,
@@ -89,6 +92,20 @@ class HistoryEntry:
             "smsContent": self.text,
             "scheduled": None if self.scheduled_at is None else iso(self.scheduled_at),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """How a list is cut into pages. It was seen that sipgate clamps them."""
+
+    at_most: int | None = None
+    """Of one page, silently, whatever was asked for."""
+    knows_offset: bool = True
+    counts: bool = True
+    """Whether `totalCount` is told."""
+
+
+USUAL_PAGING = Paging()
 
 
 def iso(at: float) -> str:

@@ -6,6 +6,7 @@ not documented anywhere is decided here for the stricter of the likely answers. 
 """
 
 import secrets
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify, request
@@ -16,7 +17,7 @@ from webapp.simulator.access import ApiError, caller, json_body, no_content, wor
 from webapp.simulator.faults import error_body
 from webapp.simulator.people import CallerId, Contact, Extension, Person
 from webapp.simulator.pricing import SEGMENT_PRICE
-from webapp.simulator.records import HistoryEntry, e164
+from webapp.simulator.records import USUAL_PAGING, HistoryEntry, Paging, e164
 
 
 class UserId(BaseConverter):
@@ -146,9 +147,9 @@ def add_caller_id(user_id: str, sms_id: str) -> Response:
 def verify_caller_id(user_id: str, sms_id: str, caller_id: int) -> Response:
     _, entry = _own_caller_id(user_id, sms_id, caller_id)
     code = str(json_body().get("verificationCode", "")).strip().upper()
-    if not entry.verified and code != entry.verification_code:
+    if code != entry.verification_code:
         raise ApiError(400, "verificationCode is invalid")
-    entry.verified, entry.verification_code = True, None
+    entry.verified = True
     return no_content()
 
 
@@ -203,7 +204,7 @@ def history() -> Response:
     asking = caller("history:read")
     _refuse_foreign_connections(asking)
     entries = [entry for entry in world().history(asking.account_id) if _is_wanted(entry, asking)]
-    return _page([entry.to_json() for entry in entries], limit=10, at_most=_MAX_HISTORY)
+    return _page(entries, limit=10, at_most=_MAX_HISTORY)
 
 
 def _refuse_foreign_connections(asking: Person) -> None:
@@ -273,8 +274,7 @@ def contacts() -> Response:
     numbers = [_digits(number) for number in request.args.getlist("phonenumbers")]
     if numbers:
         visible = [one for one in visible if any(_digits(n) in numbers for n, _ in one.numbers)]
-    items = [contact.to_json() for contact in visible]
-    return _page(items, limit=_MAX_CONTACTS, at_most=_MAX_CONTACTS)
+    return _page(visible, limit=_MAX_CONTACTS, at_most=_MAX_CONTACTS, paging=world().paging)
 
 
 @bp.get("/contacts/internal")
@@ -282,7 +282,7 @@ def internal_contacts() -> Response:
     asking = caller("contacts:read")
     everybody = world().account_of(asking).contacts
     items = [_internal(contact) for contact in everybody if contact.scope == "INTERNAL"]
-    return jsonify(items=items, totalCount=len(items))
+    return jsonify(items=items)
 
 
 def _internal(contact: Contact) -> dict[str, object]:
@@ -297,11 +297,18 @@ def _internal(contact: Contact) -> dict[str, object]:
     }
 
 
-def _page(items: list[dict[str, object]], *, limit: int, at_most: int) -> Response:
+def _page(
+    found: Sequence[Contact | HistoryEntry],
+    *,
+    limit: int,
+    at_most: int,
+    paging: Paging = USUAL_PAGING,
+) -> Response:
     """The slice that `offset` and `limit` ask for, with the number of all."""
-    limit = _whole_number("limit", limit, at_most)
-    offset = _whole_number("offset", 0, None)
-    return jsonify(items=items[offset : offset + limit], totalCount=len(items))
+    limit = min(_whole_number("limit", limit, at_most), paging.at_most or at_most)
+    offset = _whole_number("offset", 0, None) if paging.knows_offset else 0
+    items = [one.to_json() for one in found[offset : offset + limit]]
+    return jsonify(items=items, **({"totalCount": len(found)} if paging.counts else {}))
 
 
 def _whole_number(parameter: str, usual: int, at_most: int | None) -> int:

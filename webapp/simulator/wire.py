@@ -118,12 +118,9 @@ def _content_type(body: bytes) -> str:
 
 def _head(fault: Fault, length: int, *extra: tuple[str, str]) -> bytes:
     status = fault.seen_status or 200
-    lines = [
-        f"HTTP/1.1 {status} Simulated",
-        "Content-Type: text/plain",
-        f"Content-Length: {length}",
-    ]
-    lines += [f"{name}: {value}" for name, value in (*fault.headers, *extra)]
+    lines = [f"HTTP/1.1 {status} Simulated", f"Content-Length: {length}"]
+    headers = {"Content-Type": "application/json", **dict((*fault.headers, *extra))}
+    lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
 
 

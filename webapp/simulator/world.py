@@ -9,12 +9,20 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event, RLock
+from typing import Any
 
 from webapp.simulator.faults import Fault, FaultPlan, canonical
 from webapp.simulator.grants import Client, Grant, Grants
 from webapp.simulator.people import TEXT_SENDER, Account, CallerId, Extension, Person, cast
 from webapp.simulator.pricing import price
-from webapp.simulator.records import Arrival, HistoryEntry, PhoneText, e164
+from webapp.simulator.records import (
+    USUAL_PAGING,
+    Arrival,
+    HistoryEntry,
+    Paging,
+    PhoneText,
+    e164,
+)
 
 DEMO_CLIENT = Client(
     # With a colon and a realm suffix, as sipgate issues them.
@@ -37,8 +45,10 @@ class World:
         clock: Callable[[], float] = time.time,
         realms: tuple[str, ...] = ("third-party",),
         balance: int | None = None,
+        requires_pkce: bool = False,
     ) -> None:
         self.client = client
+        self.requires_pkce = requires_pkce
         self.realms = realms
         self.lock = RLock()
         self.halt = Event()
@@ -56,6 +66,7 @@ class World:
         self.faults = FaultPlan()
         self.calls: Counter[str] = Counter()
         self.history_delay_s = 0.0
+        self.paging: Paging = USUAL_PAGING  # of the contacts
         self._arrivals: list[Arrival] = []
         self._texts: list[PhoneText] = []
         self._history = [self._first_text(), self._first_call()]
@@ -125,7 +136,7 @@ class World:
         status: int | None,
         accepted: bool,
     ) -> None:
-        send_at = payload.get("sendAt")
+        send_at: Any = payload.get("sendAt")
         with self.lock:
             arrival = Arrival(
                 number=len(self._arrivals) + 1,
@@ -134,7 +145,7 @@ class World:
                 sms_id=str(payload.get("smsId", "")),
                 recipient=str(payload.get("recipient", "")),
                 text=str(payload.get("message", "")),
-                send_at=send_at if isinstance(send_at, int) else None,
+                send_at=send_at,
                 status=status,
                 accepted=accepted,
             )

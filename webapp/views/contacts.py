@@ -2,9 +2,11 @@
 
 from flask import Blueprint, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import lazy_gettext as _
 
-from webapp import contacts, members, words
-from webapp.account import kept
+from webapp import contacts, members
+from webapp.account import Trouble, kept
+from webapp.extensions import limiter, settings
 from webapp.models import Contact, Member
 
 blueprint = Blueprint("contacts", __name__)
@@ -12,6 +14,23 @@ blueprint = Blueprint("contacts", __name__)
 PAGE_SIZE = 50
 SUGGESTIONS = 8
 MAX_WORDS_CHARACTERS = 100
+READ_AGAIN_LIMIT = "6/minute"
+
+TROUBLES = {
+    Trouble.AWAY: _("sipgate could not be asked for your contacts just now; these may be old."),
+    Trouble.NOT_ALLOWED: _("sipgate does not let you read contacts."),
+    Trouble.NOT_GRANTED: _(
+        "Contacts are not shown: this app has no permission to read them. An administrator can "
+        "add contacts:read to the setting SIPGATE_OPTIONAL_SCOPES; then sign in again."
+    ),
+    Trouble.ONLY_COLLEAGUES: _(
+        "sipgate does not let you read contacts; only your colleagues are shown."
+    ),
+    Trouble.INCOMPLETE: _(
+        "sipgate did not tell this app all of your contacts; some may be missing here."
+    ),
+    Trouble.CUT: _("This app keeps 20,000 of your contacts; you have more at sipgate."),
+}
 
 
 @blueprint.get("/contacts")
@@ -29,13 +48,17 @@ def index(member: Member) -> ResponseReturnValue:
         contacts=found[:PAGE_SIZE],
         typed=typed,
         total=contacts.count(member),
-        note=str(words.CONTACT_TROUBLES.get(known.trouble, "")),
+        note=str(TROUBLES.get(known.trouble, "")),
         read_at=kept(member, contacts.KIND).fetched_at,
         more_url=url_for("contacts.index", q=typed or None, after=more) if more else None,
     )
 
 
 @blueprint.post("/contacts/read")
+@limiter.limit(
+    lambda: READ_AGAIN_LIMIT if settings.rate_limits else "",  # without limits, none here
+    key_func=members.rate_key,
+)
 def read_again(member: Member) -> ResponseReturnValue:
     """For somebody who has just changed a contact at sipgate."""
     contacts.read(member, members.credentials(), again=True)

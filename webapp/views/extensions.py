@@ -4,6 +4,7 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
 from webapp import account, members, words
+from webapp.account import Trouble
 from webapp.models import Member
 
 blueprint = Blueprint("extensions", __name__)
@@ -13,4 +14,9 @@ blueprint = Blueprint("extensions", __name__)
 def index(member: Member) -> ResponseReturnValue:
     known = account.extensions(member, members.credentials())
     note = words.EXTENSION_TROUBLES.get(known.trouble)
-    return render_template("extensions.html", extensions=known.items, note=str(note or ""))
+    return render_template(
+        "extensions.html",
+        extensions=known.items,
+        note=str(note or ""),
+        is_away=known.trouble == Trouble.AWAY,
+    )
