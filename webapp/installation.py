@@ -95,7 +95,7 @@ def backup(target: Path) -> None:
     os.close(os.open(target, os.O_CREAT | os.O_RDWR | os.O_EXCL, 0o600))
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.connection.execute("VACUUM INTO ?", (str(target),))
-    copy = sa.create_engine(f"sqlite:///{target}")
+    copy = sa.create_engine(f"sqlite:///{target}", hide_parameters=True)
     with copy.begin() as connection:
         connection.execute(
             sa.update(Installation).values(hold_reason=Hold.BACKUP.value, held_at=now())

@@ -137,6 +137,8 @@ def _insert(
         rows_changed(rows, _LAST_EXTENSION, chosen)
         if _sent_today(rows, member) + len(messages) > settings.daily_limit:
             raise DailyLimitReached
+        if messages[0].previous_id and not _is_there(rows, messages[0].previous_id):
+            messages[0].previous_id = None  # it was erased since the form was opened
         if batch:
             insert(rows, batch)
         insert(rows, *messages)
@@ -154,6 +156,12 @@ def _insert(
 
 def _is_kept(message: Message) -> bool:
     return db.session.scalar(sa.select(Message.id).where(Message.id == message.id)) is not None
+
+
+def _is_there(rows: Session, id_: str) -> bool:
+    """Whether there is such a message; nobody erases it before this transaction ends."""
+    query = sa.select(Message.id).where(Message.id == id_)
+    return rows.scalar(query.with_for_update(read=True, key_share=True)) is not None
 
 
 def _sent_today(rows: Session, member: Member) -> int:

@@ -45,6 +45,8 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
         # Without a host of ours no page's address can be built, so this answer has no links.
         return Response("Nothing is served under this host name.\n", 400, mimetype="text/plain")
     status = error.code or 500
+    if status >= 500:
+        forget()  # the page reads, too, and PostgreSQL answers nothing more after an error
     title, sentences = _words(status)
     response = _page(title, sentences, status)
     for name in ("Allow", "Retry-After"):

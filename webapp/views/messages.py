@@ -262,7 +262,7 @@ def form_page(
     shown = {item.id: item.caller_id for item in form.extensions.items}
     form.submission_id.data = replace(submission, senders=shown).signed
     trouble = words.EXTENSION_TROUBLES.get(form.extensions.trouble)
-    previous = own_or_404(Message, submission.previous, member) if submission.previous else None
+    previous = _previous(submission, member)
     text = sms.normalise_text(form.message.data or "")
     page = render_template(
         "compose.html",
@@ -285,6 +285,13 @@ def form_page(
         confirm_label=questions.confirm_label(form) if asked else "",
     )
     return page, status
+
+
+def _previous(submission: SubmissionId, member: Member) -> Message | None:
+    """What the form sends again, unless it was erased meanwhile."""
+    id_ = submission.previous
+    found = db.session.get(Message, id_, populate_existing=True) if id_ else None
+    return found if found and found.member_id == member.id else None
 
 
 def _heading(previous: Message | None, editing: Message | None) -> str:
