@@ -11,6 +11,8 @@ from webapp.database import now, rows_changed, transaction
 from webapp.extensions import settings
 from webapp.members import ABSOLUTE_LIMIT
 from webapp.models import (
+    CODE_ASKED_FOR,
+    GUESSES,
     Batch,
     BrowserSession,
     Contact,
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 DRAFT_LIFETIME = timedelta(days=7)
 FORM_LIFETIME = ABSOLUTE_LIMIT
 ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
+GUESSES_LIFETIME = timedelta(days=365)
 CONTACTS_LIFETIME = timedelta(days=30)
 
 
@@ -52,8 +55,9 @@ def prune() -> int:
         rows.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
         rows.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
         # Such a form can come again only as long as the session it belongs to.
-        forms = (KeptAnswer.kind.startswith("sender:"), KeptAnswer.asked_at < now() - FORM_LIFETIME)
-        rows.execute(sa.delete(KeptAnswer).where(*forms))
+        for kind, lifetime in ((CODE_ASKED_FOR, FORM_LIFETIME), (GUESSES, GUESSES_LIFETIME)):
+            left = (KeptAnswer.kind.startswith(kind), KeptAnswer.asked_at < now() - lifetime)
+            rows.execute(sa.delete(KeptAnswer).where(*left))
         rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
         gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
         rows.execute(sa.delete(BrowserSession).where(gone))

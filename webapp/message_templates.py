@@ -18,6 +18,8 @@ from webapp.record import Did, note
 KEPT_AFTER_DELETION = timedelta(days=30)
 MAX_NAME_CHARACTERS = 80
 MAX_TEMPLATES = 500
+MAX_DELETED = 100
+"""That can be brought back; the one deleted first goes."""
 SHOWN_CHANGES = 10
 CHANGES = (Did.TEMPLATE_MADE, Did.TEMPLATE_CHANGED, Did.TEMPLATE_DELETED, Did.TEMPLATE_RESTORED)
 
@@ -57,10 +59,7 @@ def make(member: Member, *, name: str, text: str) -> MessageTemplate:
         account_id=member.account_id, name=name, text=text, changed_by_id=member.id
     )
     with transaction() as rows:
-        mine = MessageTemplate.account_id == member.account_id
-        count = rows.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(mine))
-        if (count or 0) >= MAX_TEMPLATES:
-            raise TooMany
+        _require_room(rows, member)
         rows.add(template)
         rows.flush()
         _note(rows, Did.TEMPLATE_MADE, member, template)
@@ -77,9 +76,21 @@ def change(
 
 def delete(template: MessageTemplate, member: Member) -> None:
     _write(template, member, Did.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
+    mine = (
+        MessageTemplate.account_id == member.account_id,
+        MessageTemplate.deleted_at.is_not(None),
+    )
+    with transaction() as rows:
+        newest = sa.select(MessageTemplate.id).where(*mine)
+        stay = newest.order_by(MessageTemplate.deleted_at.desc()).limit(MAX_DELETED)
+        ids = list(rows.scalars(stay))
+        rows_changed(rows, sa.delete(MessageTemplate).where(*mine, MessageTemplate.id.not_in(ids)))
 
 
 def restore(template: MessageTemplate, member: Member) -> None:
+    """Raises `TooMany`."""
+    with transaction() as rows:
+        _require_room(rows, member)
     _write(template, member, Did.TEMPLATE_RESTORED, {"deleted_at": None}, template.version)
 
 
@@ -103,6 +114,13 @@ def erase_deleted(rows: Session) -> None:
     """For the nightly pruning."""
     gone = MessageTemplate.deleted_at < now() - KEPT_AFTER_DELETION
     rows_changed(rows, sa.delete(MessageTemplate).where(gone))
+
+
+def _require_room(rows: Session, member: Member) -> None:
+    living = (MessageTemplate.account_id == member.account_id, MessageTemplate.deleted_at.is_(None))
+    query = sa.select(sa.func.count()).select_from(MessageTemplate).where(*living)
+    if (rows.scalar(query) or 0) >= MAX_TEMPLATES:
+        raise TooMany
 
 
 def _of(member: Member, which: sa.ColumnElement[bool]) -> list[MessageTemplate]:

@@ -8,6 +8,7 @@ from webapp import message_templates, sms, submissions, words
 from webapp.extensions import db
 from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form
 from webapp.models import Member, MessageTemplate
+from webapp.views import limits
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
 
@@ -34,7 +35,7 @@ def create(member: Member) -> ResponseReturnValue:
     try:
         message_templates.make(member, name=form.checked_name, text=form.checked_text)
     except message_templates.TooMany:
-        form.name.errors = [_("Delete a message template first: there are too many.")]
+        form.name.errors = [_too_many()]
         return _form_page(form, status=422)
     flash(_("The message template is kept."), "success")
     return redirect(url_for("message_templates.index"), 303)
@@ -51,13 +52,14 @@ def use(id: str, member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/<id>")
+@limits.counts_as_send
 def fill(id: str, member: Member) -> ResponseReturnValue:
     """The filled text becomes a draft, and the form opens with it."""
     template = _living_or_404(id, member)
     form = placeholder_form(sms.placeholders(template.text))
-    if not form.validate():
+    text = form.filled(template.text) if form.validate() else None
+    if text is None:
         return _use_page(template, form, status=422)
-    text = sms.normalise_text(sms.fill_placeholders(template.text, form.values))
     submission = submissions.new_submission(member)
     submissions.keep_draft(submission, {"message": text})
     return redirect(url_for("messages.compose", draft=submission.id), 303)
@@ -106,9 +108,16 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
     template = message_templates.find(member, id)
     if template is None or template.deleted_at is None:
         abort(404)
-    message_templates.restore(template, member)
-    flash(_("The message template is back."), "success")
+    try:
+        message_templates.restore(template, member)
+        flash(_("The message template is back."), "success")
+    except message_templates.TooMany:
+        flash(_too_many(), "warning")
     return redirect(url_for("message_templates.index"), 303)
+
+
+def _too_many() -> str:
+    return str(_("Delete a message template first: there are too many."))
 
 
 def _living_or_404(id_: str, member: Member) -> MessageTemplate:

@@ -23,13 +23,14 @@ from webapp import (
     waiting,
     words,
 )
-from webapp.extensions import db, limiter, settings
+from webapp.extensions import db, settings
 from webapp.forms import ComposeForm, compose_form
 from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
 from webapp.outbox import ContentChanged, DailyLimitReached, OnHold, Submitted
 from webapp.outcomes import NEEDS_SOMEBODY, STUCK, WAITING, Outcome
 from webapp.submissions import SubmissionId
+from webapp.views import limits
 
 blueprint = Blueprint("messages", __name__)
 
@@ -68,10 +69,7 @@ def _start(member: Member) -> dict[str, str]:
 
 
 @blueprint.post("/messages")
-@limiter.limit(
-    lambda: settings.rate_limits.get("send", ""),  # empty: no limit
-    key_func=members.rate_key,
-)
+@limits.counts_as_send
 def create(member: Member) -> ResponseReturnValue:
     submission = submissions.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
@@ -113,7 +111,7 @@ def create(member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/test-message")
-@limiter.limit(lambda: settings.rate_limits.get("send", ""), key_func=members.rate_key)
+@limits.counts_as_send
 def test(member: Member) -> ResponseReturnValue:
     """Send what is typed to oneself, and go on with the form as it was."""
     submission = submissions.read_submission(request.form.get("submission_id", ""))
@@ -123,6 +121,9 @@ def test(member: Member) -> ResponseReturnValue:
     form = form_of(member)
     if not form.validate_test():
         return form_page(member, submission, form=form, status=422)
+    if not submissions.fits_draft(request.form):
+        note = _("This form holds more than can be kept. Nothing was sent. Shorten it.")
+        return form_page(member, submission, form=form, note=note, status=422)
     contacts.keep_own_number(member, form.checked_own_number)
     # Its own id, made from the form's and the text: pressed twice, it is one test.
     own = submissions.test_of(submission, form.test_content)
