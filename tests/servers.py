@@ -101,9 +101,14 @@ class PostgreSQL:
     def drop(self, database: str) -> None:
         self._sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
-    def _sql(self, statement: str) -> None:
+    def run_sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """As the superuser; returns the rows, where there are any."""
         with self._connect() as connection:
-            connection.execute(statement)
+            done = connection.execute(statement)
+            return done.fetchall() if done.description else []
+
+    def _sql(self, statement: str) -> None:
+        self.run_sql(statement)
 
     def _connect(self) -> "psycopg.Connection[Any]":
         return psycopg.connect(

@@ -71,7 +71,7 @@ class Settings:
     missed_after_minutes: int = 30
     """A message later than this is not sent but asked about."""
     daily_limit: int = 500
-    """Messages a member may send on one day."""
+    """Messages a member may send on one day; codes for own sender numbers count, too."""
     rate_limits: Mapping[str, str] = field(default_factory=dict)
     """How often: `login 30/minute per address, send 120/minute per member`; empty: no limit."""
     retention_days: int = 365
