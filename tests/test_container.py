@@ -164,8 +164,10 @@ def test_the_apps_role_in_the_database_is_no_superuser(
     try:
         for statement in statements.split(";\n"):
             server.run_sql(statement)
-        rights = "rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls"
-        found = server.run_sql(f"SELECT rolname, {rights}, rolpassword IS NULL FROM pg_authid")
+        found = server.run_sql(
+            "SELECT rolname, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls,"
+            " rolpassword IS NULL FROM pg_authid"
+        )
         roles = {role: tuple(said) for role, *said in found}
         assert roles[name] == (False,) * 6
         assert roles["postgres"] == (True,) * 6
