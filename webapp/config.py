@@ -1,7 +1,8 @@
 """Settings from the environment: typed, frozen, checked before anything starts.
 
 Each field says what it is for; `Settings.from_mapping` reads it under its upper-case name and
-raises `SettingError`, whose text is one sentence that names the setting. Secrets have no repr.
+raises `SettingError`, whose text is one sentence that names the setting. What may hold a secret
+has no repr.
 """
 
 import ipaddress
@@ -54,7 +55,7 @@ class Settings:
     """Scopes asked for beside the three that sending needs."""
     sipgate_accounts: frozenset[str] = frozenset()
     """The `masterSipId`s whose people may sign in; `*` for any; empty for nobody."""
-    database_url: str
+    database_url: str = field(repr=False)
     """SQLAlchemy address of the database; by default a SQLite file in `instance/`."""
     redis_url: str = field(default="", repr=False)
     """Redis for the queue of wake-ups, shared by several processes; empty: a SQLite file and a
@@ -70,7 +71,7 @@ class Settings:
     missed_after_minutes: int = 30
     """A message later than this is not sent but asked about."""
     daily_limit: int = 500
-    """Messages a member may send on one day."""
+    """Messages a member may send on one day; codes for own sender numbers count, too."""
     rate_limits: Mapping[str, str] = field(default_factory=dict)
     """How often: `login 30/minute per address, send 120/minute per member`; empty: no limit."""
     retention_days: int = 365
@@ -191,7 +192,9 @@ class Settings:
         shown = {}
         for one in fields(self):
             value = getattr(self, one.name)
-            if not one.repr:
+            if one.name in ("database_url", "redis_url"):
+                value = value and _without_secrets(value)
+            elif not one.repr:
                 value = "set" if value else "not set"
             elif isinstance(value, tuple | frozenset):
                 value = " ".join(sorted(map(str, value)))
@@ -253,7 +256,7 @@ class _Reader:
             usable = False
         if not usable:
             raise SettingError(f"{name} must be an address such as {default}.")
-        if parts.query or parts.fragment or parts.username or (parts.path and not path):
+        if parts.query or parts.fragment or "@" in parts.netloc or (parts.path and not path):
             raise SettingError(f"{name} must hold no more than an address such as {default}.")
         return value
 
@@ -288,6 +291,19 @@ def _issuer_for(client_id: str) -> str:
     suffix = client_id.rpartition(":")[2] if ":" in client_id else ""
     realm = suffix if re.fullmatch(r"[a-z0-9-]+", suffix) else "third-party"
     return f"https://login.sipgate.com/auth/realms/{realm}"
+
+
+_PLACE = re.compile(r"(?:[\w.-]*|\[[\da-f:]+\])(?::\d+)?(?:/[\w./ -]*)?")
+
+
+def _without_secrets(address: str) -> str:
+    """Where something is, without how one gets in: each word of a query may be a password."""
+    kind, _, rest = address.partition("://")
+    login, _, place = ("", "", rest) if kind.startswith("sqlite") else rest.rpartition("@")
+    place, _, query = place.partition("?")
+    if not _PLACE.fullmatch(place) and not kind.startswith("sqlite"):
+        return "set"
+    return f"{kind}://{'***@' if login else ''}{place}{'?***' if query else ''}"
 
 
 def _redis_url(value: str) -> str:

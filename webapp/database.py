@@ -252,7 +252,8 @@ def detached(row: Row) -> Row:
 def setup_database(app: Flask) -> None:
     """Bind engine and migrations. A SQLite file's folder is made, readable by its owner only."""
     url = _url(app.config["SETTINGS"].database_url)
-    options: dict[str, Any] = {"url": url}
+    # An error's text goes into the log; texts and numbers must not.
+    options: dict[str, Any] = {"url": url, "hide_parameters": True}
     if url.get_backend_name() == "sqlite":
         _make_private_folder(url)
         options["connect_args"] = {"check_same_thread": False}
@@ -302,7 +303,12 @@ def _url(address: str) -> sa.URL:
     if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
         raise SettingError("DATABASE_URL must begin with sqlite:/// or postgresql://.")
     if url.get_backend_name() == "sqlite":
+        if url.username or url.password or url.host:
+            raise SettingError("DATABASE_URL needs three slashes: sqlite:///, then the file.")
         return url
+    if "@" in f"{url.host}{url.database}":
+        # What is taken for the place would be shown, and is a part of the password.
+        raise SettingError("DATABASE_URL must have the sign @ in a password written as %40.")
     url = url.set(drivername="postgresql+psycopg")
     try:
         url.get_dialect().import_dbapi()
@@ -365,6 +371,13 @@ def _prepare_postgresql(engine: sa.Engine) -> None:
     @sa.event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         connection.adapters.register_dumper(str, NulSafe)
+
+    @sa.event.listens_for(engine, "handle_error")
+    def on_error(context: sa.engine.ExceptionContext) -> None:
+        """Keep the first line only: below it, PostgreSQL repeats the row that it refused."""
+        for error in (context.original_exception, context.sqlalchemy_exception):
+            if error is not None:
+                error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
 
 
 def beside_database(app: Flask, suffix: str) -> str:

@@ -24,7 +24,7 @@ from webapp.outbox import FormSpent, GrownOld, MessageErased, NewMessage
 from webapp.recipients import NumberKind, RecipientRefused
 from webapp.senders import Senders
 from webapp.sipgate import Extension
-from webapp.sms import TextRefused
+from webapp.sms import TextProblem, TextRefused
 from webapp.times import TimeRefused
 
 MAX_RECIPIENTS = 100
@@ -32,6 +32,7 @@ MAX_NAMED_PROBLEMS = 5
 MAX_CODE_CHARACTERS = 32
 MAX_INTEGER = 2**31 - 1
 """The largest that PostgreSQL's `integer` holds; a statement with a larger one fails."""
+FILLED_TOO_LONG = _("Shorten this: the finished text has more than 10 segments.")
 
 
 class ComposeForm(FlaskForm):  # type: ignore[misc]
@@ -270,11 +271,32 @@ class PlaceholderForm(FlaskForm):  # type: ignore[misc]
         """What to put in the place of each name."""
         return {name: self[f"value{n}"].data.strip() for n, name in enumerate(self.names)}
 
+    def filled(self, text: str) -> str | None:
+        """The text with the values in it; None if none can be sent, which the longest one says."""
+        try:
+            whole = sms.filled(text, self.values)
+            sms.check_text(whole)
+        except TextRefused as refused:
+            longest = max(self.names, key=lambda name: len(self.values[name]))
+            field = self[f"value{self.names.index(longest)}"]
+            is_long = refused.problem == TextProblem.TOO_LONG
+            field.errors = [str(FILLED_TOO_LONG) if is_long else words.text_problem(refused)]
+            return None
+        return whole
+
+
+def _check_characters(_form: FlaskForm, field: StringField) -> None:
+    try:
+        sms.check_characters(sms.normalise_text(field.data or ""))
+    except TextRefused as refused:
+        raise ValidationError(words.text_problem(refused)) from None
+
 
 def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
     """The form for these placeholders; each needs a value, or the text would read "Hello ,"."""
     needed = DataRequired(_("Enter what stands here."))
-    fields = {f"value{n}": StringField(name, [needed]) for n, name in enumerate(names)}
+    checks = [needed, _check_characters]
+    fields = {f"value{n}": StringField(name, checks) for n, name in enumerate(names)}
     form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
     form.names = names
     return form

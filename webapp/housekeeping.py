@@ -11,6 +11,8 @@ from webapp.database import now, rows_changed, transaction
 from webapp.extensions import settings
 from webapp.members import ABSOLUTE_LIMIT
 from webapp.models import (
+    CODE_ASKED_FOR,
+    GUESSES,
     Batch,
     BrowserSession,
     Contact,
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 DRAFT_LIFETIME = timedelta(days=7)
 ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
+GUESSES_LIFETIME = timedelta(days=365)
 CONTACTS_LIFETIME = timedelta(days=30)
 
 
@@ -54,8 +57,9 @@ def prune() -> int:
         # What is known of a form is needed no more when the form is too old to be taken.
         used = Submission.erased_at < now() - USED_ID_KEPT_FOR
         rows.execute(sa.delete(Submission).where(used))
-        forms = (KeptAnswer.kind.startswith("sender:"), KeptAnswer.asked_at < now() - GOOD_FOR)
-        rows.execute(sa.delete(KeptAnswer).where(*forms))
+        for kind, lifetime in ((CODE_ASKED_FOR, GOOD_FOR), (GUESSES, GUESSES_LIFETIME)):
+            left = (KeptAnswer.kind.startswith(kind), KeptAnswer.asked_at < now() - lifetime)
+            rows.execute(sa.delete(KeptAnswer).where(*left))
         rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
         gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
         rows.execute(sa.delete(BrowserSession).where(gone))

@@ -148,7 +148,8 @@ def _write_held_copy(part: Path) -> None:
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         # Past SQLAlchemy, which would begin a transaction.
         connection.connection.execute("VACUUM INTO ?", (str(part),))
-    copy = sa.create_engine(sa.URL.create("sqlite", database=str(part)), poolclass=sa.NullPool)
+    address = sa.URL.create("sqlite", database=str(part))
+    copy = sa.create_engine(address, poolclass=sa.NullPool, hide_parameters=True)
     with copy.begin() as connection:
         held = sa.update(Installation).values(hold_reason=Hold.BACKUP.value, held_at=now())
         connection.execute(held)

@@ -18,6 +18,8 @@ from webapp.record import Did, note
 KEPT_AFTER_DELETION = timedelta(days=30)
 MAX_NAME_CHARACTERS = 80
 MAX_TEMPLATES = 500
+MAX_DELETED = 100
+"""That can be brought back; the one deleted first goes."""
 SHOWN_CHANGES = 10
 CHANGES = (Did.TEMPLATE_MADE, Did.TEMPLATE_CHANGED, Did.TEMPLATE_DELETED, Did.TEMPLATE_RESTORED)
 
@@ -77,7 +79,7 @@ def delete(template: MessageTemplate, member: Member) -> None:
     _write(template, member, Did.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
     with transaction() as rows:
         kept = _deleted_of(member).order_by(MessageTemplate.deleted_at.desc(), MessageTemplate.id)
-        too_old = list(rows.scalars(kept.offset(MAX_TEMPLATES)))
+        too_old = list(rows.scalars(kept.offset(MAX_DELETED)))
         rows_changed(rows, sa.delete(MessageTemplate).where(MessageTemplate.id.in_(too_old)))
 
 

@@ -28,6 +28,12 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
+CODE_ASKED_FOR = "sender:"
+"""How the kind of a `KeptAnswer` begins that stands for an SMS with a code."""
+GUESSES = "guesses:"
+"""And of one that counts the codes tried for a number."""
+
+
 class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
     metadata = sa.MetaData(naming_convention=NAMING)
     type_annotation_map = {
@@ -106,8 +112,9 @@ class BrowserSession(Base, kw_only=True):
 class KeptAnswer(Base, kw_only=True):
     """What sipgate last said about a member, and when we last asked.
 
-    `kind`: `extensions`, `balance`, `contacts` (whose answer is in the table `contacts`), or
-    `sender:` and a form's id: what became of the code that it asked for.
+    `kind`: `extensions`, `balance`, `contacts` (whose answer is in the table `contacts`),
+    `sender:` and a form's id: what became of the code that it asked for, or `guesses:` and a hash
+    of the number's place: how many codes were tried.
     """
 
     __tablename__ = "kept_answers"

@@ -20,7 +20,7 @@ from webapp import attention, installation, logs, sending, sms, wire
 from webapp.claims import Claim, surely
 from webapp.database import insert, now, rows_changed, table
 from webapp.extensions import db, settings
-from webapp.models import Batch, Draft, Member, Message, Submission
+from webapp.models import CODE_ASKED_FOR, Batch, Draft, KeptAnswer, Member, Message, Submission
 from webapp.outcomes import Outcome
 from webapp.record import Did, note
 from webapp.sipgate import Extension
@@ -126,7 +126,8 @@ def submit(
     )
     try:
         _insert(member, batch, messages, used)
-    except IntegrityError:
+    except (IntegrityError, DailyLimitReached):
+        # The same form may have come before, and have taken the last place of the day.
         earlier = find_submission(submission, content_hash)
         if earlier is None:
             raise
@@ -157,8 +158,9 @@ def _insert(
         # once would both find room below the limit.
         chosen = {"of": member.id, "extension": messages[0].extension_id}
         rows_changed(rows, _LAST_EXTENSION, chosen)
-        if _sent_today(rows, member) + len(messages) > settings.daily_limit:
-            raise DailyLimitReached
+        require_room(rows, member, len(messages))
+        if messages[0].previous_id and not _is_there(rows, messages[0].previous_id):
+            messages[0].previous_id = None  # it was erased since the form was opened
         if batch:
             insert(rows, batch)
         insert(rows, *messages)
@@ -180,10 +182,23 @@ def _is_kept(message: Message) -> bool:
     return db.session.scalar(sa.select(Message.id).where(Message.id == message.id)) is not None
 
 
-def _sent_today(rows: Session, member: Member) -> int:
+def _is_there(rows: Session, id_: str) -> bool:
+    """Whether there is such a message; nobody erases it before this transaction ends."""
+    query = sa.select(Message.id).where(Message.id == id_)
+    return rows.scalar(query.with_for_update(read=True, key_share=True)) is not None
+
+
+def require_room(rows: Session, member: Member, count: int) -> None:
+    """Raise `DailyLimitReached` where so many texts more are too many for the member's day.
+
+    Codes for own numbers are texts, too. The member's row must be locked.
+    """
     zone = ZoneInfo(settings.default_time_zone)
     day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    return rows.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
+    if (
+        rows.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
+    ) + count > settings.daily_limit:
+        raise DailyLimitReached
 
 
 # For every message; built once, as in `claims.py`.
@@ -201,10 +216,19 @@ _LAST_EXTENSION = (
     .values(last_extension_id=sa.bindparam("extension"))
 )
 _DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bindparam("form"))
-_SENT_SINCE = (
+_SENT_SINCE = sa.select(
     sa.select(sa.func.count())
     .select_from(Message)
     .where(Message.member_id == sa.bindparam("of"), Message.created_at >= sa.bindparam("day"))
+    .scalar_subquery()
+    + sa.select(sa.func.count())
+    .select_from(KeptAnswer)
+    .where(
+        KeptAnswer.member_id == sa.bindparam("of"),
+        KeptAnswer.kind.startswith(CODE_ASKED_FOR),
+        KeptAnswer.asked_at >= sa.bindparam("day"),
+    )
+    .scalar_subquery()
 )
 
 

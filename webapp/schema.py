@@ -107,6 +107,7 @@ def _autocommit(engine: sa.Engine) -> Iterator[sa.Connection]:
         poolclass=sa.NullPool,
         isolation_level="AUTOCOMMIT",
         connect_args=POSTGRESQL_LINE,
+        hide_parameters=True,
     )
     with outside.connect() as connection:
         yield connection

@@ -5,6 +5,7 @@ alone, never around a send. Adding a number costs an SMS: a form asks for it at 
 rules of `sending`. Nothing here is tried twice, except after a 401.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,15 +14,16 @@ from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
 
-from webapp import account, installation, sipgate, tokens
+from webapp import account, installation, outbox, sipgate, tokens
 from webapp.account import Trouble
 from webapp.answers import OutcomeUnknown, Refused, SipgateError, Unreachable
-from webapp.database import now, transaction
+from webapp.database import now, put, rows_changed, transaction
 from webapp.extensions import db, settings
 from webapp.login_server import LoginAway
-from webapp.models import KeptAnswer, Member
-from webapp.outbox import ContentChanged, GrownOld, OnHold
+from webapp.models import CODE_ASKED_FOR, GUESSES, KeptAnswer, Member
+from webapp.outbox import ContentChanged, DailyLimitReached, GrownOld, OnHold
 from webapp.outcomes import Outcome, Reason
 from webapp.record import Did, alarm, note
 from webapp.sending import ALARMS, Result
@@ -35,7 +37,14 @@ TEXT_SENDER_ID = 0
 """The word `sipgate`, which every extension has and nobody can remove."""
 CHANGING_SCOPES = frozenset({"sms:callerid:write", "sms:write", "all"})
 
+MAX_GUESSES = 5
+"""Codes that may be tried for a number; then it needs a new code."""
+
 T = TypeVar("T")
+
+
+class TooManyGuesses(Exception):
+    """So many wrong codes were tried for the number that it needs a new one. Nothing was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,18 +122,27 @@ def add(number: str, *, place: Place, submission: SubmissionId, content_hash: st
     """Have sipgate send a verification code to an E.164 number, at most once for each form.
 
     However often and however parallel the same form arrives, one call asks; the others return what
-    is known by then. Raises `ContentChanged`, `OnHold` or `SignInEnded`; nothing is sent then.
+    is known by then. Raises `ContentChanged`, `DailyLimitReached`, `OnHold` or `SignInEnded`;
+    nothing is sent then.
     """
     under_way = Result(Outcome.UNKNOWN, Reason.INTERRUPTED)
     try:
         with transaction() as rows:
             if installation.is_on_hold(rows):
                 raise OnHold
+            _lock(rows, place.member)
+            outbox.require_room(rows, place.member, 1)
             value = _as_value(under_way, content_hash)
             rows.add(KeptAnswer(member_id=place.member.id, kind=_kind(submission), value=value))
             note(rows, Did.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
     except IntegrityError:
         return earlier(submission, content_hash) or under_way
+    except DailyLimitReached:
+        # The same form may have taken the last place.
+        taken = earlier(submission, content_hash)
+        if taken is None:
+            raise
+        return taken
     try:
         result = _ask(place, partial(sipgate.client().add_caller_id, number=number))
     except SignInEnded:
@@ -136,11 +154,26 @@ def add(number: str, *, place: Place, submission: SubmissionId, content_hash: st
 
 
 def prove(caller_id: int, code: str, *, place: Place) -> Result:
-    """Hand in the code that came by SMS. Raises `SignInEnded`; so do the two below."""
+    """Hand in the code that came by SMS. Raises `TooManyGuesses`, and, as the two below,
+    `SignInEnded`."""
     call = partial(sipgate.client().verify_caller_id, code=code)
-    return _change(
-        Did.SENDER_PROVED, caller_id, place, call, lambda one: one is not None and one.is_verified
-    )
+    _count_guess(caller_id, place)
+    try:
+        result = _change(
+            Did.SENDER_PROVED,
+            caller_id,
+            place,
+            call,
+            lambda one: one is not None and one.is_verified,
+        )
+    except SignInEnded:
+        _count_guess(caller_id, place, by=-1)
+        raise
+    if result.outcome == Outcome.ACCEPTED:
+        _forget_guesses(caller_id, place)
+    elif result.outcome == Outcome.NOT_SENT or result.reason == Reason.RATE_LIMITED:
+        _count_guess(caller_id, place, by=-1)
+    return result
 
 
 def choose(caller_id: int, *, place: Place) -> Result:
@@ -153,7 +186,10 @@ def choose(caller_id: int, *, place: Place) -> Result:
 
 def remove(caller_id: int, *, place: Place) -> Result:
     call = sipgate.client().delete_caller_id
-    return _change(Did.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
+    result = _change(Did.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
+    if result.outcome == Outcome.ACCEPTED:
+        _forget_guesses(caller_id, place)  # its code is worth nothing any more
+    return result
 
 
 def _change(
@@ -181,6 +217,38 @@ def _change(
     return result
 
 
+def _count_guess(caller_id: int, place: Place, by: int = 1) -> None:
+    """Count a code before it is tried, or take it back where it was not; raises `TooManyGuesses`.
+
+    Counted before, for of twenty that come at once no more than five may be tried.
+    """
+    kind = _guesses(caller_id, place)
+    with transaction() as rows:
+        _lock(rows, place.member)
+        kept = rows.get(KeptAnswer, (place.member.id, kind), populate_existing=True)
+        count = (kept.value or {}).get("count", 0) if kept else 0
+        if count + by > MAX_GUESSES:
+            raise TooManyGuesses
+        values = {"value": {"count": max(0, count + by)}, "asked_at": now()}
+        put(rows, KeptAnswer, {"member_id": place.member.id, "kind": kind}, values)
+
+
+def _forget_guesses(caller_id: int, place: Place) -> None:
+    mine = (KeptAnswer.member_id == place.member.id, KeptAnswer.kind == _guesses(caller_id, place))
+    with transaction() as rows:
+        rows_changed(rows, sa.delete(KeptAnswer).where(*mine))
+
+
+def _guesses(caller_id: int, place: Place) -> str:
+    said = f"{place.extension_id}/{caller_id}".encode()
+    return f"{GUESSES}{hashlib.sha256(said).hexdigest()[:32]}"
+
+
+def _lock(rows: Session, member: Member) -> None:
+    """What else counts for this member waits until the transaction ends."""
+    rows.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
+
+
 def _ask(place: Place, call: Callable[..., None]) -> Result:
     """One request, or two after a 401; raises `SignInEnded`, and nothing was done then."""
     try:
@@ -200,7 +268,7 @@ def _ask(place: Place, call: Callable[..., None]) -> Result:
 
 
 def _kind(submission: SubmissionId) -> str:
-    return f"sender:{submission.id[:25]}"  # the column holds 32 characters
+    return f"{CODE_ASKED_FOR}{submission.id[:25]}"  # the column holds 32 characters
 
 
 def _as_value(result: Result, content_hash: str) -> dict[str, str]:

@@ -178,16 +178,21 @@ def normalise_text(typed: str) -> str:
 
 def check_text(text: str) -> Segmentation:
     """Return the segments of a normalised text, or raise TextRefused."""
-    if lone := _SURROGATE.search(text):
-        raise TextRefused(TextProblem.LONE_SURROGATE, _code_point(lone[0]))
-    if control := _FORBIDDEN_CONTROL.search(text):
-        raise TextRefused(TextProblem.CONTROL_CHARACTER, _code_point(control[0]))
+    check_characters(text)
     if is_blank(text):
         raise TextRefused(TextProblem.EMPTY)
     segmentation = segment(text)
     if segmentation.segment_count > MAX_SEGMENTS:
         raise TextRefused(TextProblem.TOO_LONG, str(segmentation.segment_count))
     return segmentation
+
+
+def check_characters(text: str) -> None:
+    """Raise TextRefused for a character that no text may hold."""
+    if lone := _SURROGATE.search(text):
+        raise TextRefused(TextProblem.LONE_SURROGATE, _code_point(lone[0]))
+    if control := _FORBIDDEN_CONTROL.search(text):
+        raise TextRefused(TextProblem.CONTROL_CHARACTER, _code_point(control[0]))
 
 
 def placeholders(text: str) -> tuple[str, ...]:
@@ -201,6 +206,15 @@ def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     Only whole names that `values` knows are replaced; there are no expressions.
     """
     return _PLACEHOLDER.sub(lambda found: values.get(found[1].strip(), found[0]), text)
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """The same, normalised. Raises TextRefused instead of making what is far too long: a name that
+    stands in a text 300 times makes 300 of each character that is typed."""
+    length = sum(len(values.get(name.strip(), name)) for name in _PLACEHOLDER.findall(text))
+    if length > _MAX_CHARACTERS_TO_COMPOSE:
+        raise TextRefused(TextProblem.TOO_LONG, str(length // GSM7_PART_SEPTETS))
+    return normalise_text(fill_placeholders(text, values))
 
 
 def _code_point(character: str) -> str:

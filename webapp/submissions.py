@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import sqlalchemy as sa
 from itsdangerous import BadData, URLSafeSerializer
 
 from webapp.database import now, put, transaction
@@ -27,6 +28,9 @@ GOOD_FOR = timedelta(days=7)
 """How long a form can be sent: as long as the session it belongs to."""
 USED_ID_KEPT_FOR = timedelta(days=30)
 """After its message was erased: longer than any form that bears the id can be sent."""
+MAX_DRAFTS = 20
+"""Of one member; the oldest goes."""
+MAX_DRAFT_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +88,33 @@ def test_of(submission: SubmissionId, content: str) -> SubmissionId:
     return SubmissionId(id_, submission.member_id, made_at=submission.made_at)
 
 
+class DraftTooLarge(Exception):
+    """A form that holds more than is kept. Nothing of it was."""
+
+
+def fits_draft(fields: Mapping[str, str]) -> bool:
+    size = sum(len(fields.get(name, "").encode(errors="replace")) for name in KEPT_FIELDS)
+    return size <= MAX_DRAFT_BYTES
+
+
 def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
-    """Keep a form whose sign-in had ended, for the member its id names. The last one wins."""
+    """Keep a form whose sign-in had ended, for the member its id names. The last one wins.
+
+    Raises `DraftTooLarge`.
+    """
+    if not fits_draft(fields):
+        raise DraftTooLarge
     kept: dict[str, Any] = {name: fields.get(name, "") for name in KEPT_FIELDS}
     kept[_MADE] = _seconds(submission.made_at)
+    owner = submission.member_id
+    others = (Draft.member_id == owner, Draft.submission != submission.id)
     with transaction() as rows:
-        values = {"member_id": submission.member_id, "fields": kept, "created_at": now()}
+        # One form of a member at a time, or two at once would both find room.
+        rows.execute(sa.select(Member.id).where(Member.id == owner).with_for_update())
+        newest = sa.select(Draft.submission).where(*others).order_by(Draft.created_at.desc())
+        stay = list(rows.scalars(newest.limit(MAX_DRAFTS - 1)))
+        rows.execute(sa.delete(Draft).where(*others, Draft.submission.not_in(stay)))
+        values = {"member_id": owner, "fields": kept, "created_at": now()}
         put(rows, Draft, {"submission": submission.id}, values)
 
 

@@ -48,6 +48,8 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code or 500
     if status == 403 or (status == 404 and request.url_rule is not None):
         logs.refusal(status)
+    if status >= 500:
+        forget()  # the page reads, too, and PostgreSQL answers nothing more after an error
     title, sentences = _words(status)
     response = _page(title, sentences, status)
     for name in ("Allow", "Retry-After"):
@@ -90,6 +92,8 @@ def sign_in_needed() -> ResponseReturnValue:
                 "became of its message."
             )
         ]
+    elif submission is not None and not submissions.fits_draft(request.form):
+        return _too_large_to_keep()
     elif submission is not None:
         submissions.keep_draft(submission, request.form)
         next_path = url_for("messages.compose", draft=submission.id)
@@ -104,6 +108,16 @@ def sign_in_needed() -> ResponseReturnValue:
         401,
         actions=[(_("Sign in again"), url_for("auth.login", next=next_path))],
     )
+
+
+def _too_large_to_keep() -> ResponseReturnValue:
+    """What was typed stays on the page: it came with this very request."""
+    sentences = [
+        _("Your sign-in has ended. Nothing was sent."),
+        _("This form holds too much to be kept: copy your text before you sign in again."),
+    ]
+    actions = [(_("Sign in again"), url_for("auth.login"))]
+    return _page(_("That is too much at once"), sentences, 413, actions)
 
 
 def database_error(error: Exception) -> ResponseReturnValue:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -24,7 +25,10 @@ PAGE_SIZE = 50
 MAX_WORDS_CHARACTERS = 200
 ATTENTION = "attention"
 """The `tab` of what needs somebody."""
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_CELL_BEGINS = r"(?:\A|[;,\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])"
+_SKIPPED = r"[\s\"\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*"
+"""What programs may leave out at the beginning of a cell: blanks, quotes, signs without width."""
+_BEGINNING = re.compile(rf"({_CELL_BEGINS}{_SKIPPED})([=+\-@＝＋－＠﹦﹢﹣﹫−])?")
 
 
 @blueprint.get("/messages")
@@ -79,9 +83,9 @@ def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseRet
 
 def _which() -> Which:
     """The filter in the address; what it does not understand chooses nothing."""
-    known = set(Outcome)
+    asked = set(request.args.getlist("outcome"))
     return Which(
-        outcomes=tuple(Outcome(one) for one in request.args.getlist("outcome") if one in known),
+        outcomes=tuple(one for one in Outcome if one.value in asked),
         by=request.args.get("member", "")[:64],
         words=" ".join(request.args.get("q", "").replace("\x00", "").split())[
             :MAX_WORDS_CHARACTERS
@@ -176,5 +180,10 @@ def _csv_row(message: Message, member: Member) -> list[str]:
 
 
 def _cell(value: str) -> str:
-    """A spreadsheet takes what begins like a formula for one; an apostrophe makes it text."""
-    return f"'{value}" if value.startswith(FORMULA_STARTS) else value
+    """A spreadsheet takes what begins like a formula for one; an apostrophe makes it text.
+
+    Another program may split by another separator, or at a line break inside of quotes: so there,
+    too, wherever a cell could begin.
+    """
+    safe = _BEGINNING.sub(lambda found: f"{found[1]}'{found[2]}" if found[2] else found[1], value)
+    return f"'{safe}" if safe.startswith(("\t", "\r", "\n")) else safe

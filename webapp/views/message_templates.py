@@ -8,6 +8,7 @@ from webapp import message_templates, sms, submissions, words
 from webapp.extensions import db
 from webapp.forms import MessageTemplateForm, PlaceholderForm, placeholder_form, whole_number
 from webapp.models import Member, MessageTemplate
+from webapp.views import limits
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
 
@@ -51,13 +52,14 @@ def use(id: str, member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/<id>")
+@limits.counts_as_send
 def fill(id: str, member: Member) -> ResponseReturnValue:
     """The filled text becomes a draft, and the form opens with it."""
     template = _living_or_404(id, member)
     form = placeholder_form(sms.placeholders(template.text))
-    if not form.validate():
+    text = form.filled(template.text) if form.validate() else None
+    if text is None:
         return _use_page(template, form, status=422)
-    text = sms.normalise_text(sms.fill_placeholders(template.text, form.values))
     submission = submissions.new_submission(member)
     submissions.keep_draft(submission, {"message": text})
     return redirect(url_for("messages.compose", draft=submission.id), 303)
@@ -110,7 +112,7 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
         message_templates.restore(template, member)
         flash(_("The message template is back."), "success")
     except message_templates.TooMany:
-        flash(_too_many(), "error")
+        flash(_too_many(), "warning")
     return redirect(url_for("message_templates.index"), 303)
 
 

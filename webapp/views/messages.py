@@ -24,13 +24,14 @@ from webapp import (
     waiting,
     words,
 )
-from webapp.extensions import db, limiter, settings
+from webapp.extensions import db, settings
 from webapp.forms import ComposeForm, compose_form, spent_note
 from webapp.members import managed_or_404, own_or_404, public, visible_or_404
 from webapp.models import Member, Message
 from webapp.outbox import DailyLimitReached, FormSpent, OnHold, Submitted
 from webapp.outcomes import STUCK, WAITING, Outcome
 from webapp.submissions import SubmissionId
+from webapp.views import limits
 
 blueprint = Blueprint("messages", __name__)
 
@@ -69,10 +70,7 @@ def _start(member: Member) -> dict[str, str]:
 
 
 @blueprint.post("/messages")
-@limiter.limit(
-    lambda: settings.rate_limits.get("send", ""),  # empty: no limit
-    key_func=members.rate_key,
-)
+@limits.counts_as_send
 def create(member: Member) -> ResponseReturnValue:
     submission = submissions.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
@@ -110,7 +108,7 @@ def create(member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/test-message")
-@limiter.limit(lambda: settings.rate_limits.get("send", ""), key_func=members.rate_key)
+@limits.counts_as_send
 def test(member: Member) -> ResponseReturnValue:
     """Send what is typed to oneself, and go on with the form as it was."""
     submission = submissions.read_submission(request.form.get("submission_id", ""))
@@ -120,6 +118,9 @@ def test(member: Member) -> ResponseReturnValue:
     form = form_of(member)
     if not form.validate_test():
         return form_page(member, submission, form=form, status=422)
+    if not submissions.fits_draft(request.form):
+        note = _("This form holds more than can be kept. Nothing was sent. Shorten it.")
+        return form_page(member, submission, form=form, note=note, status=422)
     contacts.keep_own_number(member, form.checked_own_number)
     # Before anything is sent: a page that says that nothing was must be right.
     submissions.keep_draft(submission, request.form)
@@ -257,7 +258,7 @@ def form_page(
     shown = {item.id: item.caller_id for item in form.extensions.items}
     form.submission_id.data = replace(submission, senders=shown).signed
     trouble = words.EXTENSION_TROUBLES.get(form.extensions.trouble)
-    previous = own_or_404(Message, submission.previous, member) if submission.previous else None
+    previous = _previous(submission, member)
     text = sms.normalise_text(form.message.data or "")
     page = render_template(
         "compose.html",
@@ -280,6 +281,13 @@ def form_page(
         confirm_label=questions.confirm_label(form) if asked else "",
     )
     return page, status
+
+
+def _previous(submission: SubmissionId, member: Member) -> Message | None:
+    """What the form sends again, unless it was erased meanwhile."""
+    id_ = submission.previous
+    found = db.session.get(Message, id_, populate_existing=True) if id_ else None
+    return found if found and found.member_id == member.id else None
 
 
 def _heading(previous: Message | None, editing: Message | None) -> str:

@@ -7,15 +7,15 @@ from flask_babel import lazy_gettext as _
 
 from webapp import account, installation, members, oauth, senders, submissions, words
 from webapp.account import Trouble
-from webapp.extensions import limiter, settings
 from webapp.forms import CodeForm, SenderForm
 from webapp.i18n import sender
 from webapp.models import Member
-from webapp.outbox import FormSpent, GrownOld, OnHold
+from webapp.outbox import DailyLimitReached, FormSpent, GrownOld, OnHold
 from webapp.outcomes import Outcome, Reason
-from webapp.senders import TEXT_SENDER_ID, Place, Senders
+from webapp.senders import TEXT_SENDER_ID, Place, Senders, TooManyGuesses
 from webapp.sending import Result
 from webapp.sipgate import CallerId, Extension
+from webapp.views import limits
 
 blueprint = Blueprint("senders", __name__)
 
@@ -23,6 +23,10 @@ UNCLEAR = _("We cannot tell whether sipgate did this. What counts is what is sho
 CODE_UNCLEAR = _(
     "We cannot tell whether sipgate took the number: it may have sent the code, and charged for "
     "the SMS. Look at the phone and at the list of senders before you add the number again."
+)
+NEW_CODE_NEEDED = _(
+    "Too many wrong codes: this number needs a new one. Go back to the list, remove the number, "
+    "and add it again."
 )
 AWAY = _("sipgate could not be asked for the senders just now.")
 REASONS = {
@@ -51,6 +55,7 @@ REASONS = {
     ),
     Reason.SIGN_IN_ENDED: _("Your sign-in had ended, so nothing was changed. Try again."),
 }
+NOT_NOW = {OnHold: (words.on_hold, 503), DailyLimitReached: (words.daily_limit, 429)}
 REFUSED = _("sipgate refused this. Nothing was changed.")
 
 
@@ -65,10 +70,7 @@ def index(member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/senders")
-@limiter.limit(
-    lambda: settings.rate_limits.get("send", ""),  # empty: no limit
-    key_func=members.rate_key,
-)
+@limits.counts_as_send
 def add(member: Member) -> ResponseReturnValue:
     """Have sipgate send a code to a number, which it charges for."""
     extension = _extension_or_404(member, request.form.get("sms_id", ""))
@@ -99,8 +101,9 @@ def add(member: Member) -> ResponseReturnValue:
             )
     except FormSpent as spent:
         return _page(member, extension, note=_spent_note(spent), status=409)
-    except OnHold:
-        return _page(member, extension, note=words.on_hold(), status=503)
+    except (OnHold, DailyLimitReached) as error:
+        note, status = NOT_NOW[type(error)]
+        return _page(member, extension, note=note(), status=status)
     if result.outcome == Outcome.ACCEPTED:
         flash(gettext("sipgate took the number and sends it a code by SMS."), "success")
     elif result.outcome == Outcome.UNKNOWN:
@@ -136,7 +139,11 @@ def prove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
     form = CodeForm(request.form)
     if not form.validate():
         return _code_page(extension, entry, form, status=422)
-    result = senders.prove(caller_id, form.typed, place=_place(member, extension))
+    try:
+        result = senders.prove(caller_id, form.typed, place=_place(member, extension))
+    except TooManyGuesses:
+        form.code.errors = [str(NEW_CODE_NEEDED)]
+        return _code_page(extension, entry, form, status=422)
     if result.reason == Reason.REJECTED:
         form.code.errors = [gettext("Check the code: sipgate did not accept this one.")]
         return _code_page(extension, entry, form, status=422)

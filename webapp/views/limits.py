@@ -1,0 +1,11 @@
+"""How often somebody may send: one count for whatever sends, or makes what is sent."""
+
+from webapp import members
+from webapp.extensions import limiter, settings
+
+counts_as_send = limiter.shared_limit(
+    lambda: settings.rate_limits.get("send", ""),  # empty: no limit
+    scope="send",
+    key_func=members.rate_key,
+)
+"""Marks a view. All that are marked share the limit `send` of RATE_LIMITS."""
