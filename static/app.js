@@ -11,7 +11,7 @@ addEventListener("submit", (event) => {
 	form.ariaBusy = "true";
 	setTimeout(release, 25_000, form); // longer than the server's own deadline
 	sessionStorage.sent = form.dataset.draft;
-	if (/\/(logout|sessions\/end)$/.test(form.action)) {
+	if (form.action.includes("/logout")) {
 		forget();
 		signOuts.postMessage("");
 	}

@@ -314,7 +314,7 @@ def test_all_of_ones_own_sign_ins_end_at_once(
     second, karl = new_browser(), new_browser()
     second.sign_in("anna")
     karl.sign_in("karl")
-    page = anna.press(anna.get("/sessions"), "/sessions/end")
+    page = anna.press(anna.get("/sessions"), "/logout/everywhere")
     assert "All your sign-ins have ended." in anna.follow(page).text
     assert leads_to_sign_in(anna)
     assert leads_to_sign_in(second)
@@ -330,7 +330,7 @@ def test_what_waits_is_paused_when_all_sign_ins_end(
     page = planned(anna)
     text = anna.get("/sessions").text
     assert "What still waits is paused" in text
-    anna.press(anna.get("/sessions"), "/sessions/end")
+    anna.press(anna.get("/sessions"), "/logout/everywhere")
     again = new_browser()
     again.sign_in("anna")
     assert again.twin(page)["outcome"] == "paused"
@@ -338,12 +338,12 @@ def test_what_waits_is_paused_when_all_sign_ins_end(
 
 
 def test_ending_all_sign_ins_is_a_form_and_not_a_link(anna: Browser) -> None:
-    anna.get("/sessions/end", status=405)
-    anna.post("/sessions/end", {}, status=400)
+    anna.get("/logout/everywhere", status=405)
+    anna.post("/logout/everywhere", {}, status=400)
     anna.get("/messages")
 
 
-@pytest.mark.parametrize("path", ["/logout", "/sessions/end"])
+@pytest.mark.parametrize("path", ["/logout", "/logout/everywhere"])
 def test_the_browser_forgets_what_it_kept_when_a_sign_in_ends_and_only_then(
     anna: Browser, path: str
 ) -> None:

@@ -51,6 +51,7 @@ class Route:
 ROUTES = {
     "auth.ask_logout": Route(),
     "auth.callback": Route(status=400),
+    "auth.end_all_sessions": Route(is_own="ends the visitor's own sessions"),
     "auth.end_session": Route(of="session"),
     "auth.login": Route(status=302),
     "auth.logout": Route(is_own="ends the visitor's own session"),

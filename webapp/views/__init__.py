@@ -32,5 +32,8 @@ def setup_views(app: Flask) -> None:
         attention,
     ):
         app.register_blueprint(module.blueprint)
+    for rule in app.url_map.iter_rules("auth.callback"):
+        # Flask adds it to every GET; a question about the callback must sign nobody in.
+        (rule.methods or set()).discard("HEAD")
     errors.setup_errors(app)
     status.setup_status(app)

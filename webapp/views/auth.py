@@ -3,7 +3,6 @@
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from werkzeug.exceptions import MethodNotAllowed
 
 from webapp import login_server, logs, members, oauth, tasks, tokens, waiting, words
 from webapp.extensions import limiter, settings
@@ -44,8 +43,6 @@ def login() -> ResponseReturnValue:
 @blueprint.get("/auth/callback")
 @public
 def callback() -> ResponseReturnValue:
-    if request.method != "GET":  # Flask adds HEAD, which is only a question
-        raise MethodNotAllowed(["GET", "OPTIONS"])
     try:
         grant, next_path = oauth.finish_sign_in(members.browser_id(), request.args)
         member = members.sign_in(grant)
@@ -89,7 +86,7 @@ def end_session(id: str, member: Member) -> ResponseReturnValue:
     return redirect(url_for("auth.sessions"), 303)
 
 
-@blueprint.post("/sessions/end")
+@blueprint.post("/logout/everywhere")
 def end_all_sessions(member: Member) -> ResponseReturnValue:
     """Everywhere, as after a lost phone. What waits is paused: who has the phone sends nothing."""
     waiting.pause_waiting_of(member.id, Reason.SIGNED_OUT)
