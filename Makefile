@@ -9,7 +9,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls test-postgresql check chaos scale-test mutations bench strings lock clean
+.PHONY: help demo run worker test test-tls test-postgresql image-test check chaos scale-test mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,9 @@ test-tls: $(VENV)/dev $(CATALOGS) ## the tests of sign-in, forms and headers onc
 
 test-postgresql: $(VENV)/dev $(CATALOGS) ## the tests once more, on a real PostgreSQL that pip brings
 	TEST_DATABASE=postgresql $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not npm"
+
+image-test: ## build the Dockerfile with Debian's buildah, as root, run the image and look whether it works
+	@$(PYTHON) -m tests.image
 
 check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 	$(BIN)/ruff check .
