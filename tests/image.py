@@ -55,8 +55,10 @@ class Buildah:
 
 def main() -> None:
     check_machine()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Not in /tmp, which may be memory, or closed to the devices that debootstrap makes.
     with tempfile.TemporaryDirectory(prefix="team-sms-image-", dir="/var/tmp") as folder:  # noqa: S108
+        os.environ["TMPDIR"] = folder  # buildah leaves things there when it is killed
         buildah = Buildah(Path(folder))
         for base in base_images():
             provide(buildah, base)
@@ -104,7 +106,9 @@ def make_stand_in(buildah: Buildah, base: str) -> None:
     container = buildah("from", "scratch")
     root = Path(buildah("mount", container))
     include = f"--include={','.join(PYTHON_OF_DEBIAN)}"
-    output_of(["debootstrap", "--variant=minbase", include, suite, str(root), mirror_of(suite)])
+    # What it mounts below its target ends with it, however it ends.
+    debootstrap = ["unshare", "--mount", "debootstrap", "--variant=minbase", include]
+    output_of([*debootstrap, suite, str(root), mirror_of(suite)])
     (root / "usr/bin/python").symlink_to("python3")
     shutil.rmtree(root / "var/cache/apt/archives")
     buildah("umount", container)
@@ -114,13 +118,13 @@ def make_stand_in(buildah: Buildah, base: str) -> None:
 
 def mirror_of(suite: str) -> str:
     """Where this machine's apt gets Debian's packages of that suite from."""
+    output_of(["apt-get", "update", "-qq"])  # before it, apt knows the origin of nothing
     form = "$(ORIGIN) $(RELEASE) $(COMPONENT) $(REPO_URI)"
     targets = output_of(["apt-get", "indextargets", "--format", form, "Created-By: Packages"])
-    for line in targets.splitlines():
-        place = line.removeprefix(f"Debian {suite} main ")
-        if place != line:
-            return place
-    sys.exit(f"apt here has no source of Debian {suite}, of which the stand-in would be made.")
+    found = re.search(rf"^Debian {suite} main (\S+)$", targets, re.MULTILINE)
+    if found is None:
+        sys.exit(f"apt here has no source of Debian {suite}, of which the stand-in would be made.")
+    return found[1]
 
 
 # --- The image -----------------------------------------------------------------------------------
