@@ -2,7 +2,7 @@
 
 One simulator runs per test process and is reset before each test; one template database is migrated
 per process and copied: a SQLite file, or with `TEST_DATABASE=postgresql` a database of a real
-PostgreSQL. Where a run requires browsers or npm (`TEST_REQUIRE`), a skip is a failure.
+PostgreSQL. Where a run requires browsers, npm or Redis (`TEST_REQUIRE`), a skip is a failure.
 """
 
 import hashlib
@@ -44,6 +44,14 @@ def required_or_skip(what: str, reason: str) -> None:
     if what in REQUIRED:
         pytest.fail(f"{reason} (and TEST_REQUIRE demands {what})")
     pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> str:
+    """The path of Redis' program; without one, its tests are skipped."""
+    if servers.REDIS_SERVER is None:
+        required_or_skip("redis", servers.NO_REDIS)
+    return str(servers.REDIS_SERVER)
 
 
 @pytest.fixture(scope="session")

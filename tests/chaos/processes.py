@@ -194,7 +194,7 @@ class Processes:
 
     def _start_servers(self) -> tuple[str, str]:
         """PostgreSQL and Redis; returns their addresses."""
-        self._postgresql, self._redis = servers.PostgreSQL(), servers.Redis()
+        self._redis, self._postgresql = servers.Redis(), servers.PostgreSQL()
         self._around = [self._postgresql, self._redis]
         self._postgresql.create("chaos")
         return self._postgresql.url("chaos"), self._redis.url
