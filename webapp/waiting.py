@@ -67,7 +67,7 @@ def deliver_claimed(claim: Claim) -> bool:
         nonlocal opened
         opened = _tell_batch(rows, message, result)
 
-    result = _attempt(claim)
+    result = _attempt_with_each_sign_in(claim)
     if result.reason == Reason.SIGN_IN_ENDED:
         became = _pause_all_of(message)
     elif result.reason == Reason.RATE_LIMITED:
@@ -253,7 +253,7 @@ def _when(send_at: datetime | None, zone: str, at: datetime) -> dict[str, object
     }
 
 
-def _attempt(claim: Claim) -> Result:
+def _attempt_with_each_sign_in(claim: Claim) -> Result:
     """With the newest living sign-in of its member; where that has ended, with the next."""
     result = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
     tried: list[int] = []
