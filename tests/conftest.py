@@ -20,9 +20,8 @@ from tests import servers
 from tests.pages import Browser
 from webapp import create_app
 from webapp.config import PROJECT
-from webapp.database import beside_database
-from webapp.extensions import db
-from webapp.schema import upgrade_schema
+from webapp.database import beside_database, db
+from webapp.database.schema import upgrade_schema
 from webapp.simulator.server import Simulator, running_simulator
 from webapp.simulator.world import World
 

@@ -20,6 +20,8 @@ import sqlalchemy as sa
 import urllib3.connection
 from sqlalchemy.orm import Session
 
+from webapp.messages import sending
+
 FREEZE = "frozen: "
 FROZEN_LIMIT_S = 2.0
 SEND, TOKEN = "/sessions/sms", "/token"
@@ -54,7 +56,6 @@ def freeze() -> None:
     """Stop at the point instead of dying there, with a limit that a test can wait for."""
     global _ending  # noqa: PLW0603
     _ending = signal.SIGSTOP
-    from webapp import sending
 
     sending.BEGIN_WITHIN_S = sending.AGAIN_WITHIN_S = FROZEN_LIMIT_S
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp import create_app, installation
-from webapp.extensions import db
+from webapp import create_app
+from webapp.database import db, installation
 
 STEPS = (500, 2_000, 5_000, 10_000, 20_000)
 """After so many of SQLite's virtual machine's instructions."""

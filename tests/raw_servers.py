@@ -23,7 +23,7 @@ from tests.conftest import ON_POSTGRESQL, database_url
 from tests.pages import Browser, Page
 from webapp.database import release
 from webapp.simulator import Arrival, Simulator, running_simulator
-from webapp.sipgate import Sipgate
+from webapp.sipgate.client import Sipgate
 
 LOOPBACK = "127.0.0.1"
 SENT = ("accepted", "scheduled")

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
-from webapp.extensions import db
+from webapp.database import db
 
 Rows = dict[str, list[dict[str, Any]]]
 

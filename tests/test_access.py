@@ -19,21 +19,21 @@ from werkzeug.routing import Rule
 from tests.conftest import ON_POSTGRESQL, MakeApp
 from tests.pages import Browser, Page
 from tests.rows import Rows, stored_bytes, stored_rows
-from webapp.members import is_public
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
+from webapp.web.guard import is_public
 
 PUBLIC = {
     "static",
-    "messages.compose",  # the welcome page to a stranger
+    "compose.compose",  # the welcome page to a stranger
     "auth.login",
     "auth.callback",
-    "ops.healthz",
-    "ops.readyz",
-    "ops.metrics_page",  # with METRICS_TOKEN only
-    "ops.help_page",
-    "ops.about",
-    "ops.language",  # only the cookie of the browser that asks
+    "operator.healthz",
+    "operator.readyz",
+    "operator.metrics_page",  # with METRICS_TOKEN only
+    "help.help_page",
+    "help.about",
+    "help.language",  # only the cookie of the browser that asks
 }
 """What a stranger may open. A new entry is a decision, not an accident."""
 
@@ -92,7 +92,9 @@ def test_a_stranger_gets_no_further_than_the_sign_in(
             # No worker runs in these tests, which /readyz says by 503; without METRICS_TOKEN there
             # is no /metrics.
             assert response.status_code in (200, 302, 303, 400, 404, 503), where
-            assert (response.status_code == 404) == (rule.endpoint == "ops.metrics_page"), where
+            assert (response.status_code == 404) == (rule.endpoint == "operator.metrics_page"), (
+                where
+            )
         elif method in ("GET", "HEAD") and method in rule.methods:
             assert response.status_code == 302, where
             assert response.headers["Location"].startswith("/login?next="), where

@@ -13,9 +13,10 @@ from tests.pages import Browser, Page
 from tests.rows import stored_rows
 from tests.test_history import searched
 from tests.worker import counts, impatient, send_to_many, work
-from webapp.database import insert, now, transaction
-from webapp.models import Member, Message
-from webapp.outcomes import Outcome
+from webapp.database import insert, transaction
+from webapp.database.models import Member, Message
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 

@@ -33,7 +33,7 @@ from tests.conftest import MakeApp, copy_database, drop_database, make_empty_dat
 from tests.pages import Browser, Page
 from webapp import create_app
 from webapp.config import PROJECT
-from webapp.extensions import db
+from webapp.database import db
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 

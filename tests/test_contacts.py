@@ -14,15 +14,14 @@ from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.raw_servers import case
 from tests.worker import work
-from webapp.database import transaction
-from webapp.entries import contact_entry, internal_entry
-from webapp.extensions import db
-from webapp.models import Contact as Kept
-from webapp.models import Member
+from webapp.database import db, transaction
+from webapp.database.models import Contact as Kept
+from webapp.database.models import Member
 from webapp.simulator.faults import Fault
 from webapp.simulator.people import Contact
 from webapp.simulator.records import Paging
 from webapp.simulator.server import Simulator
+from webapp.sipgate.records import contact_entry, internal_entry
 
 SCOPES = "contacts:read balance:read history:read"
 EMIL = "+491713920020"

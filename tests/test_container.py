@@ -18,9 +18,8 @@ from tests import servers
 from tests.conftest import MakeApp, copy_database, database_url, values_for
 from tests.pages import Browser
 from tests.real_servers import free_port, running, running_server
-from webapp import installation, schema
 from webapp.config import PROJECT, setting_names
-from webapp.extensions import db
+from webapp.database import db, installation, schema
 from webapp.simulator import Simulator
 
 SECRETS = ("SECRET_KEY", "SIPGATE_CLIENT_SECRET", "SIPGATE_TOKEN", "METRICS_TOKEN", "PASSWORD")

@@ -21,12 +21,10 @@ from tests.conftest import MakeApp, values_for
 from tests.pages import Browser
 from tests.raw_servers import wait_until
 from tests.worker import arrived, counts, put_clocks_back, send_to_many, work
-from webapp import installation
 from webapp.config import PROJECT
-from webapp.database import transaction
-from webapp.extensions import alembic, db
-from webapp.models import TokenSet
-from webapp.schema import upgrade_schema
+from webapp.database import alembic, db, installation, transaction
+from webapp.database.models import TokenSet
+from webapp.database.schema import upgrade_schema
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 

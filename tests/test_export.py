@@ -13,9 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.pages import Browser
-from webapp.database import transaction
-from webapp.extensions import db
-from webapp.models import Message
+from webapp.database import db, transaction
+from webapp.database.models import Message
 
 NUMBER = "+491713920050"
 REFUSED = "+491713920002"

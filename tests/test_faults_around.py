@@ -16,8 +16,8 @@ from tests.conftest import values_for
 from tests.pages import Browser, Page
 from tests.raw_servers import expect, wait_until
 from tests.worker import send_to_many, work
-from webapp.extensions import db
-from webapp.models import TokenSet
+from webapp.database import db
+from webapp.database.models import TokenSet
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 

@@ -26,9 +26,9 @@ from tests.raw_servers import (
     sign_in_by_link,
 )
 from webapp import create_app
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import TokenSet
+from webapp.database import db, transaction
+from webapp.database.models import TokenSet
+from webapp.rules.times import now
 from webapp.simulator import Fault, Simulator, oauth_error
 
 TO = "+491713920050"

@@ -37,13 +37,13 @@ from tests.raw_servers import (
     wait_until,
     write_lock,
 )
-from webapp.answers import SipgateError
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import BrowserSession, KeptAnswer, Message, TokenSet
-from webapp.outcomes import Outcome
+from webapp.database import db, transaction
+from webapp.database.models import BrowserSession, KeptAnswer, Message, TokenSet
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 from webapp.simulator import Fault, Simulator
-from webapp.sipgate import Authorization
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.responses import SipgateError
 
 TO = "+491713920050"
 OTHER = "+491713920051"

@@ -10,10 +10,11 @@ from tests.conftest import MakeApp
 from tests.pages import Browser
 from tests.test_faults_worker import assert_once_at_most, later, plan
 from tests.worker import counts, send_to_many, work
-from webapp import tokens, waiting
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import Message, TokenSet
+from webapp.database import db, transaction
+from webapp.database.models import Message, TokenSet
+from webapp.messages import changes
+from webapp.rules.times import now
+from webapp.signin import tokens
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -157,7 +158,7 @@ def test_f74_the_last_of_the_sign_ins_that_ends_decides_when_it_must_go(
     work(app)
     assert browser.twin(page)["outcome"] == "held"
     with app.app_context():
-        until = waiting.handover_at(db.session.scalars(sa.select(Message)).one())
+        until = changes.handover_at(db.session.scalars(sa.select(Message)).one())
     assert until is not None
     assert abs(until - now() - timedelta(hours=36)) < timedelta(minutes=1)
 

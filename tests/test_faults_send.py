@@ -36,10 +36,10 @@ from tests.raw_servers import (
     tls_sipgate,
     wait_until,
 )
-from webapp.answers import OutcomeUnknown, Refused, SipgateError, Unauthorized
 from webapp.simulator import Fault, Simulator
 from webapp.simulator.faults import Mode
-from webapp.sipgate import Authorization
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.responses import OutcomeUnknown, Refused, SipgateError, Unauthorized
 
 MAINTENANCE = b"<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>"
 TO = "+491713920050"

@@ -12,11 +12,13 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.worker import counts, impatient, send_to_many, work
-from webapp import claims, tokens, waiting
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import Batch, Message, Slowdown, TokenSet
-from webapp.outcomes import Outcome
+from webapp.database import db, transaction
+from webapp.database.models import Batch, Message, Slowdown, TokenSet
+from webapp.jobs.tasks import queue
+from webapp.messages import claims, sending
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
+from webapp.signin import tokens
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -283,7 +285,7 @@ def test_f47_parallel_workers_claim_each_message_once(
         start.wait()
         with app.app_context():
             while message := claims.claim_next(str(batch_id)):
-                waiting.deliver_claimed(message)
+                sending.deliver_claimed(message)
 
     lanes = [Thread(target=lane) for _ in range(8)]
     for one in lanes:
@@ -295,7 +297,6 @@ def test_f47_parallel_workers_claim_each_message_once(
 
 
 def test_f57_a_flushed_queue_loses_nothing(app: Flask, anna: Browser, sipgate: Simulator) -> None:
-    from webapp.extensions import queue
 
     page = send_to_many(anna, 5)
     queue.flush()
@@ -358,7 +359,7 @@ def test_f64_withdrawing_and_sending_have_one_winner(
                 start.wait()
                 message = claims.claim(message_id)
                 if message:
-                    waiting.deliver_claimed(message)
+                    sending.deliver_claimed(message)
 
         worker = Thread(target=send)
         worker.start()

@@ -19,13 +19,13 @@ from tests.pages import Browser, Page
 from tests.real_servers import free_port, running_server
 from tests.test_access import ARGUMENTS, address, moved, opened, rules, session_cookie
 from tests.worker import send_to_many, work
-from webapp import keys, submissions
 from webapp.config import PROJECT
-from webapp.database import insert, transaction
-from webapp.extensions import db, queue
-from webapp.keys import Purpose
-from webapp.message_templates import MAX_TEMPLATES
-from webapp.models import Member, Message, MessageTemplate, SignIn
+from webapp.database import db, idempotency, insert, transaction
+from webapp.database.models import Member, Message, MessageTemplate, SignIn
+from webapp.jobs.tasks import queue
+from webapp.messages.message_templates import MAX_TEMPLATES
+from webapp.rules import keys
+from webapp.rules.keys import Purpose
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -457,7 +457,7 @@ def as_before(app: Flask) -> Flask:
 
 def signed_as_before(app: Flask, signed: str) -> str:
     with app.app_context():
-        ours = submissions._serializer()
+        ours = idempotency._serializer()
         return str(type(ours)(OLD_KEY, salt=ours.salt).dumps(ours.loads(signed)))
 
 

@@ -11,8 +11,8 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.pages import Browser
-from webapp import installation
 from webapp.config import PROJECT
+from webapp.jobs import heartbeat
 from webapp.simulator.server import Simulator
 
 KILOBYTE = 1024
@@ -287,7 +287,7 @@ def test_health_is_told_to_anybody_without_asking_sipgate(
 ) -> None:
     sipgate.stop()
     with app.app_context():
-        installation.beat("a worker of this test")
+        heartbeat.beat("a worker of this test")
     page = stranger.get(path)
     assert page.json == {"status": "ok"}
     assert "Set-Cookie" not in page.response.headers

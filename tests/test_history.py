@@ -14,10 +14,9 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.worker import send_to_many, work
-from webapp.database import transaction
-from webapp.extensions import db
-from webapp.models import Message
-from webapp.outcomes import Outcome
+from webapp.database import db, transaction
+from webapp.database.models import Message
+from webapp.rules.outcomes import Outcome
 from webapp.simulator.server import Simulator
 
 ONE, OTHER = "+491713920050", "+491713920051"

@@ -21,12 +21,12 @@ from flask import Flask
 from flask_babel import ngettext
 
 from tests.pages import Browser, Page
-from webapp import words
 from webapp.config import PROJECT
-from webapp.i18n import country_name, device, money, when
+from webapp.i18n import sentences
+from webapp.i18n.formats import country_name, device, money, when
+from webapp.rules.text import TextProblem, TextRefused
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
-from webapp.sms import TextProblem, TextRefused
 
 CATALOGS = sorted((PROJECT / "webapp" / "translations").glob("*/LC_MESSAGES/messages.po"))
 MENDING = "`make strings` brings the catalogs up to date; then translate what is empty"
@@ -291,7 +291,7 @@ def test_an_unknown_language_changes_nothing_and_leads_nowhere_else(german: Brow
 
 def test_the_command_line_speaks_english(app: Flask) -> None:
     with app.app_context():
-        assert words.text_problem(TextRefused(TextProblem.EMPTY)) == "Write a text."
+        assert sentences.text_problem(TextRefused(TextProblem.EMPTY)) == "Write a text."
 
 
 # --- Plurals, dates, money, names -----------------------------------------------------------------

@@ -25,14 +25,14 @@ from tests.killed_at import FROZEN_LIMIT_S
 from tests.pages import Browser
 from tests.raw_servers import cookie_of, expect, wait_until
 from tests.worker import arrived, counts, put_clocks_back, send_to_many, work
-from webapp import sending, wire
-from webapp import sipgate as sipgate_client
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import KeptAnswer, Message, TokenSet
-from webapp.outcomes import Outcome
+from webapp.database import db, transaction
+from webapp.database.models import KeptAnswer, Message, TokenSet
+from webapp.messages import sending, sweep
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
+from webapp.sipgate import client, transport
 
 SIGKILLED = -signal.SIGKILL
 START_S = 30
@@ -221,14 +221,14 @@ def test_f68_a_request_begins_within_its_time_or_not_at_all(
 
 
 def test_f68_no_claim_is_given_up_while_its_request_may_still_be_under_way() -> None:
-    longest = sending.AGAIN_WITHIN_S + sipgate_client.SEND_DEADLINE_S
+    longest = sending.AGAIN_WITHIN_S + client.SEND_DEADLINE_S
     longest += sum(sending.SAVE_AGAIN_AFTER_S)
     assert sending.BEGIN_WITHIN_S <= sending.AGAIN_WITHIN_S
-    assert timedelta(seconds=longest) < sending.STALE_AFTER
+    assert timedelta(seconds=longest) < sweep.STALE_AFTER
 
 
 def test_f68_a_claims_age_counts_while_the_machine_sleeps() -> None:
-    assert abs(wire.steady_s() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1
+    assert abs(transport.steady_s() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 1
 
 
 @contextmanager

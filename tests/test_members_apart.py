@@ -11,9 +11,9 @@ from flask import Flask
 from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.worker import send_to_many, work
-from webapp import housekeeping, installation
-from webapp.extensions import db
-from webapp.models import Event, Message
+from webapp.database import db, installation
+from webapp.database.models import Event, Message
+from webapp.jobs import heartbeat, retention
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -192,7 +192,7 @@ def test_who_did_what_is_recorded_without_text_or_number(app: Flask, anna: Brows
 def test_what_is_past_its_time_is_erased_and_what_waits_is_not(app: Flask, anna: Browser) -> None:
     old, waiting = anna.send_and_look(ONE, "old"), planned(anna)
     with time_machine.travel(datetime.now(UTC) + timedelta(days=366)), app.app_context():
-        assert housekeeping.prune() == 1
+        assert retention.prune() == 1
     with app.app_context():
         kept = list(db.session.scalars(sa.select(Message.id)))
     assert kept == [waiting.path.rsplit("/", 1)[1]]
@@ -215,7 +215,7 @@ def test_f49_without_a_worker_the_pages_say_so(app: Flask, anna: Browser) -> Non
     assert "is not running" in anna.get("/").soup.get_text().lower()
     anna.get("/readyz", status=503)
     with app.app_context():
-        installation.beat("a worker of this test")
+        heartbeat.beat("a worker of this test")
     assert "is not running" not in anna.get("/").soup.get_text().lower()
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=60), tick=True):
         assert "is not running" in anna.get("/").soup.get_text().lower()

@@ -8,7 +8,7 @@ import time_machine
 from flask import Flask
 
 from tests.pages import Browser, Page
-from webapp import sms
+from webapp.rules.text import fill_placeholders, placeholders
 from webapp.simulator.server import Simulator
 
 REMINDER = "Hello ((first name)), your appointment is at ((time)). Bye, ((first name))"
@@ -87,8 +87,8 @@ def test_b09_a_value_is_never_looked_into(anna: Browser, value: str) -> None:
     ],
 )
 def test_b09_only_whole_names_are_placeholders(text: str, names: tuple[str, ...]) -> None:
-    assert sms.placeholders(text) == names
-    assert sms.fill_placeholders(text, {}) == text
+    assert placeholders(text) == names
+    assert fill_placeholders(text, {}) == text
 
 
 def test_a_text_that_still_holds_a_placeholder_is_asked_about(

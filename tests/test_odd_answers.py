@@ -15,10 +15,10 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.raw_servers import RawServer, limit, raw_server, read_request
-from webapp import login_server
-from webapp.answers import MAX_RETRY_AFTER_S, Refused, SipgateError
-from webapp.login_server import LoginAway
-from webapp.sipgate import Authorization
+from webapp.sipgate import login
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.login import LoginAway
+from webapp.sipgate.responses import MAX_RETRY_AFTER_S, Refused, SipgateError
 
 AUTH = Authorization.bearer("a-token")
 SEED = 79
@@ -256,9 +256,9 @@ def test_f79_whatever_the_login_server_answers_only_our_own_exceptions_come_out(
     fuzz: Fuzz,
 ) -> None:
     def refresh() -> None:
-        login_server.ask_token_endpoint(
-            lambda client, asked_at: login_server.checked_grant(
-                client.refresh_token(login_server.endpoint("token"), refresh_token="x"), asked_at
+        login.ask_token_endpoint(
+            lambda client, asked_at: login.checked_grant(
+                client.refresh_token(login.endpoint("token"), refresh_token="x"), asked_at
             )
         )
 
@@ -266,7 +266,7 @@ def test_f79_whatever_the_login_server_answers_only_our_own_exceptions_come_out(
         for _ in range(TOKENS):
             fuzz.ask(refresh)
         for _ in range(LOGOUTS):
-            fuzz.ask(lambda: login_server.revoke("x"))
+            fuzz.ask(lambda: login.revoke("x"))
     assert fuzz.found["LoginAway"] > 100
 
 

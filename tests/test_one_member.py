@@ -15,10 +15,11 @@ from tests.pages import Browser, Page
 from tests.raw_servers import another_tab, in_parallel
 from tests.test_message_templates import make, message_of
 from tests.test_senders import add, added, allowed, code_on_the_phone, confirmed, landed
-from webapp import housekeeping, message_templates
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import Draft, KeptAnswer, MessageTemplate
+from webapp.database import db, transaction
+from webapp.database.models import Draft, KeptAnswer, MessageTemplate
+from webapp.jobs import retention
+from webapp.messages import message_templates
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -307,7 +308,7 @@ def test_wrong_codes_outlive_a_night_and_name_no_number(
     for n in range(5):
         guess(adder, page, f"WRONG{n}")
     with app.app_context():
-        housekeeping.prune()
+        retention.prune()
         kept = db.session.execute(sa.select(KeptAnswer.kind, KeptAnswer.value)).all()
     assert ("guesses:", {"count": 5}) in [(kind[:8], value) for kind, value in kept]
     assert "WRONG" not in str(kept)

@@ -18,10 +18,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import MakeApp, make_empty_database, values_for
 from tests.pages import Browser
 from tests.real_servers import Client, free_port, running, running_server, wait_for
-from webapp import metrics
 from webapp.config import PROJECT, Settings
 from webapp.database import beside_database
 from webapp.simulator import Simulator
+from webapp.telemetry import metrics
 
 # One real server with its worker is started, visited and ended for all of them.
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("operations")]
@@ -166,10 +166,10 @@ def test_messages_are_counted_by_outcome_over_all_processes(seen: Seen) -> None:
 
 def test_requests_are_counted_by_endpoint_method_and_class_of_status(seen: Seen) -> None:
     name = "team_sms_request_seconds_count"
-    assert seen.numbers[name, "messages.create", "POST", "3xx"] == 4
-    assert seen.numbers[name, "messages.create", "POST", "4xx"] == 1
+    assert seen.numbers[name, "compose.create", "POST", "3xx"] == 4
+    assert seen.numbers[name, "compose.create", "POST", "4xx"] == 1
     assert seen.numbers[name, "none", "GET", "4xx"] == 1
-    assert seen.numbers["team_sms_request_seconds_sum", "messages.create", "POST", "3xx"] > 0
+    assert seen.numbers["team_sms_request_seconds_sum", "compose.create", "POST", "3xx"] > 0
 
 
 def test_calls_to_sipgate_are_counted_by_operation_without_ids(seen: Seen) -> None:
@@ -202,11 +202,11 @@ def test_a_fault_in_counting_changes_nothing(
 
 def test_every_request_is_one_line_with_its_facts(seen: Seen) -> None:
     [line] = [one for one in seen.lines if one.get("path") == "/about"]
-    assert (line["method"], line["endpoint"], line["status"]) == ("GET", "ops.about", 200)
+    assert (line["method"], line["endpoint"], line["status"]) == ("GET", "help.about", 200)
     assert line["member"] == 1
     assert isinstance(line["ms"], int)
     assert datetime.fromisoformat(line["time"]).tzinfo is not None
-    assert len([one for one in seen.lines if one.get("endpoint") == "messages.create"]) == 5
+    assert len([one for one in seen.lines if one.get("endpoint") == "compose.create"]) == 5
 
 
 def test_a_client_cannot_choose_its_request_id(seen: Seen) -> None:
@@ -225,7 +225,7 @@ def test_a_text_can_be_followed_by_its_id_from_the_page_to_the_worker(seen: Seen
     assert "scheduled" in events[-1]
     web = {one["request_id"] for one in about if one.get("request_id")}
     [request] = [one for one in seen.lines if one.get("request_id") in web and "path" in one]
-    assert (request["endpoint"], request["status"]) == ("messages.create", 303)
+    assert (request["endpoint"], request["status"]) == ("compose.create", 303)
 
 
 def test_nothing_secret_is_in_the_log(seen: Seen) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from webapp.recipients import (
+from webapp.rules.numbers import (
     NumberKind,
     RecipientProblem,
     RecipientRefused,

@@ -16,9 +16,10 @@ from tests.pages import Browser
 from tests.raw_servers import wait_until
 from tests.servers import Redis
 from tests.worker import arrived, counts, send_to_many
-from webapp import tasks
-from webapp.database import now, transaction
-from webapp.models import Batch
+from webapp.database import transaction
+from webapp.database.models import Batch
+from webapp.jobs import tasks
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 

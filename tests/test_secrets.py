@@ -14,10 +14,9 @@ from tests.pages import Browser
 from tests.test_architecture import sources
 from webapp import create_app
 from webapp.config import SettingError, Settings
-from webapp.database import transaction
-from webapp.extensions import db
-from webapp.models import Message
-from webapp.schema import SchemaError, upgrade_schema
+from webapp.database import db, transaction
+from webapp.database.models import Message
+from webapp.database.schema import SchemaError, upgrade_schema
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 

@@ -15,10 +15,9 @@ from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.raw_servers import another_tab, in_parallel
 from tests.worker import impatient
-from webapp import housekeeping, installation
-from webapp.database import transaction
-from webapp.extensions import db
-from webapp.models import BrowserSession, Event, KeptAnswer
+from webapp.database import db, installation, transaction
+from webapp.database.models import BrowserSession, Event, KeptAnswer
+from webapp.jobs import retention
 from webapp.simulator.faults import Fault
 from webapp.simulator.people import CallerId
 from webapp.simulator.server import Simulator
@@ -417,10 +416,10 @@ def test_forms_are_forgotten_when_they_can_come_no_more(
         return list(db.session.scalars(sa.select(KeptAnswer.kind).order_by(KeptAnswer.kind)))
 
     with app.app_context():
-        housekeeping.prune()
+        retention.prune()
         assert [kind[:7] for kind in kinds()] == ["extensi", "sender:"]
         with time_machine.travel(datetime.now(UTC) + timedelta(days=8), tick=True):
-            housekeeping.prune()
+            retention.prune()
         assert kinds() == ["extensions"]
 
 

@@ -8,10 +8,9 @@ import sqlalchemy as sa
 from flask import Flask, has_app_context
 
 from tests.pages import Browser
-from webapp.database import release, transaction
-from webapp.extensions import db
+from webapp.database import db, release, transaction
 from webapp.simulator.server import Simulator
-from webapp.sipgate import Authorization, client
+from webapp.sipgate.client import Authorization, client
 
 
 def test_a_message_is_sent_once_and_its_page_says_accepted(

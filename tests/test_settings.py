@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from tests.conftest import MakeApp
 from webapp import create_app
 from webapp.config import PROJECT, SettingError, Settings, setting_names
-from webapp.extensions import alembic, db
-from webapp.schema import schema_state, upgrade_schema
+from webapp.database import alembic, db
+from webapp.database.schema import schema_state, upgrade_schema
 
 SECRET = "Zq7-secret-of-the-client-that-nobody-may-see"
 KEY = "Kx9-a-key-for-tests-0123456789-abcdefghijklm"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.sms import (
+from webapp.rules.text import (
     GSM7_BASIC,
     GSM7_EXTENSION,
     LOOK_ALIKES,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from webapp.times import (
+from webapp.rules.times import (
     MAX_AHEAD,
     MIN_AHEAD,
     TimeProblem,

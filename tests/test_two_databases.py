@@ -16,17 +16,18 @@ from tests.pages import Browser
 from tests.raw_servers import another_tab, expect, in_parallel, wait_until
 from tests.servers import CuttingProxy, cutting_proxy
 from tests.worker import arrived, counts, put_clocks_back, send_to_many, work
-from webapp import claims, create_app, installation, members, sending, submissions, waiting
-from webapp.database import transaction
-from webapp.extensions import db
-from webapp.models import Batch, Draft, Member, Message, Slowdown, TokenSet
-from webapp.outcomes import Outcome
-from webapp.schema import SchemaError, schema_state, upgrade_schema
+from webapp import create_app
+from webapp.database import db, installation, transaction
+from webapp.database.idempotency import SubmissionId
+from webapp.database.models import Batch, Draft, Member, Message, Slowdown, TokenSet
+from webapp.database.schema import SchemaError, schema_state, upgrade_schema
+from webapp.messages import changes, claims, drafts, sending
+from webapp.rules.outcomes import Outcome
+from webapp.signin import sessions
+from webapp.signin.tokens import TokenSetCredentials
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
-from webapp.sipgate import Identity, Person
-from webapp.submissions import SubmissionId
-from webapp.tokens import TokenSetCredentials
+from webapp.sipgate.records import Identity, Person
 
 START_S = 30
 """Longer than a process takes to start on a busy machine."""
@@ -119,14 +120,14 @@ def test_f64_withdrawing_or_changing_and_claiming_have_one_winner(
     withdrawn: set[str] = set()
 
     def withdraw(id_: str) -> None:
-        became = waiting.withdraw(db.session.get_one(Message, id_), member)
+        became = changes.withdraw(db.session.get_one(Message, id_), member)
         if became == Outcome.CANCELLED:  # else it is being sent, and this is wished
             withdrawn.add(id_)
 
     def send(id_: str) -> None:
         message = claims.claim(id_)
         if message:
-            waiting.deliver_claimed(message)
+            sending.deliver_claimed(message)
 
     for id_ in ids:
         in_parallel(
@@ -161,7 +162,7 @@ def test_a_first_sign_in_in_several_browsers_at_once_is_one_member(
     app: Flask, sipgate: Simulator
 ) -> None:
     identity, person = Identity(account_id="1234567", sub="w7"), Person("Somebody", False)
-    found = together(8, inside(app, lambda: members.remember(identity, person).id))
+    found = together(8, inside(app, lambda: sessions.remember(identity, person).id))
     assert len(set(found)) == 1
 
 
@@ -173,7 +174,7 @@ def test_what_many_write_first_at_once_is_written_once_and_breaks_nothing(
     submission = SubmissionId("0" * 32, member_id)
 
     def write() -> None:
-        submissions.keep_draft(submission, {"message": "typed"})
+        drafts.keep_draft(submission, {"message": "typed"})
         installation.settle_in()
         sending.alarm(sending.AlarmKind.REDIRECTED)
 
@@ -193,7 +194,7 @@ def test_eight_429s_at_once_slow_the_account_down_and_leave_nothing_unknown(
     taken: list[claims.Claim] = []
     with app.app_context():
         taken = [one for _ in range(8) if (one := claims.claim_next(batch_id))]
-    in_parallel(*(inside(app, lambda one=one: waiting.deliver_claimed(one)) for one in taken))
+    in_parallel(*(inside(app, lambda one=one: sending.deliver_claimed(one)) for one in taken))
     assert counts(anna, page) == {"queued": 8}
     with app.app_context():
         assert db.session.scalar(sa.select(sa.func.count()).select_from(Slowdown)) == 1

@@ -15,10 +15,10 @@ from tests.conftest import MakeApp, database_name
 from tests.pages import Browser
 from tests.rows import stored_rows
 from tests.worker import work
-from webapp.database import now
-from webapp.extensions import alembic, db
-from webapp.outcomes import Outcome
-from webapp.schema import schema_state, upgrade_schema
+from webapp.database import alembic, db
+from webapp.database.schema import schema_state, upgrade_schema
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 from webapp.simulator.server import Simulator
 
 RELEASED = ("0001", "0002", "0003")

@@ -12,9 +12,9 @@ from itsdangerous import URLSafeSerializer
 from tests.pages import Browser, Page
 from tests.rows import stored_rows
 from tests.worker import arrived
-from webapp import housekeeping
 from webapp.database import transaction
-from webapp.models import BrowserSession, Message
+from webapp.database.models import BrowserSession, Message
+from webapp.jobs import retention
 from webapp.simulator.server import Simulator
 
 NUMBER, OWN = "+491713920050", "+491713920060"
@@ -32,7 +32,7 @@ def by_retention(app: Flask) -> None:
         with transaction() as rows:
             long_ago = datetime.now(UTC) - timedelta(days=400)
             rows.execute(sa.update(Message).values(created_at=long_ago))
-        housekeeping.prune()
+        retention.prune()
 
 
 either_erasure = pytest.mark.parametrize("erase", [by_forget, by_retention])
@@ -115,7 +115,7 @@ def test_f71_nothing_of_the_message_stays_and_the_id_for_thirty_days(
     with app.app_context():
         for days, left in ((29, 1), (31, 0)):
             with days_later(days):
-                housekeeping.prune()
+                retention.prune()
             assert len(stored_rows(app)["submissions"]) == left
 
 

@@ -21,8 +21,8 @@ from tests.pages import Browser, Page
 from tests.rows import Rows, stored_rows
 from tests.test_access import PUBLIC
 from tests.worker import send_to_many
-from webapp.extensions import db
-from webapp.models import BrowserSession, Member
+from webapp.database import db
+from webapp.database.models import BrowserSession, Member
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -80,23 +80,23 @@ ROUTES = {
     "message_templates.new": Route(),
     "message_templates.restore": Route(of="template"),  # it is not deleted
     "message_templates.use": Route(of="template", shared=200),
-    "messages.again": Route(of="message"),
+    "compose.again": Route(of="message"),
     "messages.cancel": Route(of="message", admin=303),
     "messages.change": Route(of="message"),
-    "messages.compose": Route(),
-    "messages.create": Route(status=422),
+    "compose.compose": Route(),
+    "compose.create": Route(status=422),
     "messages.edit": Route(of="message"),
     "messages.look": Route(of="message"),
     "messages.settle": Route(of="message"),
     "messages.show": Route(of="message", admin=200),
-    "messages.test": Route(status=422),
-    "ops.about": Route(),
-    "ops.healthz": Route(),
-    "ops.help_page": Route(),
-    "ops.language": Route(status=303),
-    "ops.metrics_page": Route(status=404),  # no METRICS_TOKEN is set
-    "ops.operator": Route(not_by_ben=403),
-    "ops.readyz": Route(status=503),  # no worker runs here
+    "compose.test": Route(status=422),
+    "help.about": Route(),
+    "operator.healthz": Route(),
+    "help.help_page": Route(),
+    "help.language": Route(status=303),
+    "operator.metrics_page": Route(status=404),  # no METRICS_TOKEN is set
+    "operator.operator": Route(not_by_ben=403),
+    "operator.readyz": Route(status=503),  # no worker runs here
     "senders.add": Route(status=404),  # the form names no extension
     "senders.choose": Route(of="extension"),
     "senders.waiting": Route(of="extension"),
@@ -241,7 +241,7 @@ def test_b16_a_stranger_reaches_nothing_at_any_address(walk: Walk) -> None:
                 if method not in (rule.methods or ()):
                     assert status == 405, where
                 elif rule.endpoint in PUBLIC:
-                    assert status < 500 or rule.endpoint == "ops.readyz", where
+                    assert status < 500 or rule.endpoint == "operator.readyz", where
                 else:
                     assert status == (401 if method == "POST" else 302), where
         assert walk.state() == before, f"{rule.rule} changed something"

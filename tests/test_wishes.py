@@ -14,11 +14,11 @@ from tests.conftest import MakeApp
 from tests.pages import Browser, Page
 from tests.raw_servers import another_tab, black_hole, in_parallel, is_black, limit, wait_until
 from tests.worker import arrived, counts, send_to_many, work
-from webapp import claims, sending, waiting
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import Batch, Message, Slowdown
-from webapp.outcomes import Outcome
+from webapp.database import db, transaction
+from webapp.database.models import Batch, Message, Slowdown
+from webapp.messages import claims, sending, sweep
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -315,7 +315,7 @@ def test_f67_interrupted_while_a_wish_waits_it_is_unknown_and_wishes_nothing(
         claim = claims.claim(page.path.rsplit("/", 1)[1])
     assert claim
     press(anna, page.path, "cancel")
-    with time_machine.travel(now() + sending.STALE_AFTER + timedelta(seconds=1), tick=True):
+    with time_machine.travel(now() + sweep.STALE_AFTER + timedelta(seconds=1), tick=True):
         work(app)
         twin = anna.twin(page)
     assert (twin["outcome"], twin["wish"]) == ("unknown", None)
@@ -333,7 +333,7 @@ def open_batch(app: Flask) -> str:
 
 def deliver(app: Flask, claim: claims.Claim) -> None:
     with app.app_context():
-        waiting.deliver_claimed(claim)
+        sending.deliver_claimed(claim)
 
 
 def test_f67_withdrawing_and_putting_back_never_pass_each_other(

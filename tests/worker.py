@@ -7,12 +7,13 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.pages import Browser, Page
-from webapp import tasks
-from webapp.database import now, release, transaction
-from webapp.extensions import queue
-from webapp.models import Batch, Message
+from webapp.database import release, transaction
+from webapp.database.models import Batch, Message
+from webapp.jobs import tasks
+from webapp.jobs.tasks import queue
+from webapp.rules.times import now
 from webapp.simulator import Simulator
-from webapp.sipgate import Sipgate
+from webapp.sipgate.client import Sipgate
 
 
 def work(app: Flask, *, sweep: bool = True) -> int:

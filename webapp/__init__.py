@@ -11,17 +11,16 @@ from jinja2 import StrictUndefined
 from webapp.cli import setup_cli
 from webapp.config import PROJECT, SettingError, Settings
 from webapp.database import beside_database, release, setup_database
-from webapp.extensions import csrf
-from webapp.i18n import setup_i18n
-from webapp.login_server import setup_login_server
-from webapp.logs import setup_logs
-from webapp.members import setup_members
-from webapp.metrics import setup_metrics
-from webapp.security import setup_security
-from webapp.sipgate import setup_sipgate
-from webapp.tasks import setup_queue
-from webapp.views import setup_views
-from webapp.words import setup_words
+from webapp.i18n.formats import setup_i18n
+from webapp.i18n.sentences import setup_words
+from webapp.jobs.tasks import setup_queue
+from webapp.sipgate.client import setup_sipgate
+from webapp.sipgate.login import setup_login_server
+from webapp.telemetry.logs import setup_logs
+from webapp.telemetry.metrics import setup_metrics
+from webapp.web import setup_views
+from webapp.web.guard import csrf, setup_members
+from webapp.web.security import setup_security
 
 
 def create_app(config: Mapping[str, str] | None = None) -> Flask:

@@ -7,35 +7,28 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
-from webapp import (
-    account,
-    housekeeping,
-    installation,
-    members,
-    outbox,
-    recipients,
-    schema,
-    sipgate,
-    sms,
-    times,
-    tokens,
-    waiting,
-    words,
-)
-from webapp.account import Extensions, Trouble
-from webapp.answers import SipgateError
-from webapp.database import now
-from webapp.extensions import db, settings
-from webapp.installation import BackupFailed
-from webapp.models import Member, Message
-from webapp.outbox import DailyLimitReached, NewMessage, OnHold
-from webapp.outcomes import Outcome
-from webapp.recipients import RecipientRefused
-from webapp.schema import SchemaError
-from webapp.sipgate import Person
-from webapp.sms import TextRefused
-from webapp.times import TimeRefused
-from webapp.tokens import PersonalToken, SignInEnded
+from webapp.account import cache
+from webapp.account.cache import Extensions, Trouble
+from webapp.config import settings
+from webapp.database import db, installation, schema
+from webapp.database.idempotency import OnHold
+from webapp.database.installation import BackupFailed
+from webapp.database.models import Member, Message
+from webapp.database.schema import SchemaError
+from webapp.i18n import sentences
+from webapp.jobs import retention
+from webapp.messages import submit, sweep
+from webapp.messages.submit import DailyLimitReached, NewMessage
+from webapp.rules import times
+from webapp.rules.numbers import RecipientRefused, parse_recipient
+from webapp.rules.outcomes import Outcome
+from webapp.rules.text import TextRefused, check_text, normalise_text
+from webapp.rules.times import TimeRefused, now
+from webapp.signin import calls, sessions
+from webapp.signin.calls import PersonalToken, SignInEnded
+from webapp.sipgate import client
+from webapp.sipgate.records import Person
+from webapp.sipgate.responses import SipgateError
 
 EXIT_CODES = {
     Outcome.ACCEPTED: 0,
@@ -72,13 +65,15 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     member, token = _owner()
     new = _checked(member, token, extension_id, recipient, text, at)
     try:
-        message_id = outbox.submit_from_command_line(new, member=member, credentials=token)
+        message_id = submit.submit_from_command_line(new, member=member, credentials=token)
     except OnHold:
-        raise click.ClickException(words.on_hold()) from None
+        raise click.ClickException(sentences.on_hold()) from None
     except DailyLimitReached:
-        raise click.ClickException(words.daily_limit()) from None
+        raise click.ClickException(sentences.daily_limit()) from None
     message = db.session.get_one(Message, message_id, populate_existing=True)
-    click.echo(" ".join((words.message_sentence(message), words.message_advice(message))).strip())
+    click.echo(
+        " ".join((sentences.message_sentence(message), sentences.message_advice(message))).strip()
+    )
     sys.exit(EXIT_CODES[message.outcome])
 
 
@@ -93,21 +88,21 @@ def _owner() -> tuple[Member, PersonalToken]:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
     token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)
     try:
-        identity = tokens.with_one_refresh(token, sipgate.client().identity)
+        identity = calls.with_one_refresh(token, client.client().identity)
     except SignInEnded:
         raise click.ClickException("sipgate does not take the personal access token.") from None
     except SipgateError:
         raise click.ClickException("sipgate could not be asked whose token this is.") from None
     try:
-        person = sipgate.client().person(token.current(), identity.sub)
+        person = client.client().person(token.current(), identity.sub)
     except SipgateError:
         person = Person(name=identity.sub, is_admin=False)
-    return members.remember(identity, person), token
+    return sessions.remember(identity, person), token
 
 
 def _extensions(member: Member, token: PersonalToken) -> Extensions:
     try:
-        known = account.extensions(member, token)
+        known = cache.extensions(member, token)
     except SignInEnded:
         raise click.ClickException("sipgate does not take the personal access token.") from None
     if known.trouble == Trouble.AWAY and not known.items:
@@ -122,17 +117,17 @@ def _checked(
     if extension is None:
         raise click.BadParameter("this is none of your extensions", param_hint="--from")
     try:
-        number = recipients.parse_recipient(recipient, settings.default_region)
-        normal = sms.normalise_text(text)
-        sms.check_text(normal)
+        number = parse_recipient(recipient, settings.default_region)
+        normal = normalise_text(text)
+        check_text(normal)
         zone = settings.default_time_zone
         moment = times.parse_send_at(at, zone, "", now()) if at else None
     except RecipientRefused as refused:
-        raise click.BadParameter(words.recipient_problem(refused), param_hint="--to") from None
+        raise click.BadParameter(sentences.recipient_problem(refused), param_hint="--to") from None
     except TextRefused as refused:
-        raise click.BadParameter(words.text_problem(refused), param_hint="--text") from None
+        raise click.BadParameter(sentences.text_problem(refused), param_hint="--text") from None
     except TimeRefused as refused:
-        raise click.BadParameter(words.time_problem(refused), param_hint="--at") from None
+        raise click.BadParameter(sentences.time_problem(refused), param_hint="--at") from None
     return NewMessage(
         extension=extension,
         recipient=number,
@@ -168,7 +163,7 @@ def hold() -> None:
 def release() -> None:
     """Send again. What is past its tolerance is asked about, not sent."""
     schema.upgrade_schema()
-    waiting.mark_missed()
+    sweep.mark_missed()
     installation.release_hold()
     click.echo("Released: planned and queued messages are sent again.")
 
@@ -178,7 +173,7 @@ def release() -> None:
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
     installation.settle_in()
-    click.echo(f"{housekeeping.prune()} messages erased.")
+    click.echo(f"{retention.prune()} messages erased.")
 
 
 @click.command("forget")
@@ -187,8 +182,10 @@ def prune() -> None:
 def forget(number: str) -> None:
     """Withdraw what waits for a number and erase every message to it."""
     try:
-        e164 = recipients.parse_recipient(number, settings.default_region)
+        e164 = parse_recipient(number, settings.default_region)
     except RecipientRefused as refused:
-        raise click.BadParameter(words.recipient_problem(refused), param_hint="--number") from None
+        raise click.BadParameter(
+            sentences.recipient_problem(refused), param_hint="--number"
+        ) from None
     installation.settle_in()
-    click.echo(f"{housekeeping.forget_number(e164)} messages erased.")
+    click.echo(f"{retention.forget_number(e164)} messages erased.")

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field, fields
 from datetime import time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import phonenumbers
+from flask import current_app
+from werkzeug.local import LocalProxy
 
 VERSION = "0.1.0"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -384,3 +386,7 @@ def _log_level(value: str) -> str:
     if value.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ValueError("must be DEBUG, INFO, WARNING or ERROR.")
     return value.upper()
+
+
+settings = cast("Settings", LocalProxy(lambda: current_app.config["SETTINGS"]))
+"""The running app's settings, typed; `create_app` puts them there."""

@@ -13,10 +13,13 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.glogging import Logger
 
-from webapp import create_app, database, installation, metrics, schema, sending
+from webapp import create_app
 from webapp.config import Settings
-from webapp.schema import SchemaError
-from webapp.worker import EmbeddedWorker
+from webapp.database import engine, installation, schema
+from webapp.database.schema import SchemaError
+from webapp.jobs.consumer import EmbeddedWorker
+from webapp.messages import sweep
+from webapp.telemetry import metrics
 
 GRACE_S = 30
 """On SIGTERM, running requests may finish for this long: more than a send's total deadline."""
@@ -106,9 +109,9 @@ def main() -> None:
         with app.app_context():
             schema.upgrade_schema()
             installation.settle_in()
-            sending.settle_stale()
-            metrics.forget_ended_processes(database.beside_database(app, "metrics"))
-            database.close_connections()
+            sweep.settle_stale()
+            metrics.forget_ended_processes(engine.beside_database(app, "metrics"))
+            engine.close_connections()
     except SchemaError as error:
         sys.exit(f"Team SMS cannot start: {error}")
     settings: Settings = app.config["SETTINGS"]

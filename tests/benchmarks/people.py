@@ -13,10 +13,11 @@ from flask_wtf.csrf import generate_csrf
 
 from tests.benchmarks import client
 from tests.benchmarks.upstream import EXTENSIONS
-from webapp import oauth
-from webapp.database import now, transaction
-from webapp.models import BrowserSession, Member, TokenSet
-from webapp.submissions import SubmissionId
+from webapp.database import transaction
+from webapp.database.idempotency import SubmissionId
+from webapp.database.models import BrowserSession, Member, TokenSet
+from webapp.rules.times import now
+from webapp.signin import flow
 
 ACCOUNT = "1234567"
 TEXT = "Your appointment is tomorrow at half past nine. Bring your card, and call us if you cannot."
@@ -60,7 +61,7 @@ def _sign_in(app: Flask, is_admin: bool) -> Person:
         rows.flush()
         rows.add(
             BrowserSession(
-                id_hash=oauth.hashed(sid),
+                id_hash=flow.hashed(sid),
                 member_id=member.id,
                 token_set_id=tokens.id,
                 # The look every 15 minutes would be a call to sipgate that no send is about.

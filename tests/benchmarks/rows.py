@@ -7,11 +7,11 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.benchmarks import people
-from webapp import tasks
-from webapp.database import now, transaction
-from webapp.extensions import db
-from webapp.models import Batch, Message, new_id
-from webapp.outcomes import Outcome
+from webapp.database import db, transaction
+from webapp.database.models import Batch, Message, new_id
+from webapp.jobs import tasks
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 
 WORDS = ("appointment", "invoice", "delivery", "Monday", "garden", "window", "repair", "thanks")
 RARE = "Zeppelin"

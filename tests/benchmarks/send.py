@@ -14,9 +14,10 @@ from tests.benchmarks.people import Person
 from tests.benchmarks.serving import BODY, Place
 from tests.benchmarks.table import Table
 from webapp import create_app
-from webapp.account import FRESH
-from webapp.database import now, rows_changed, transaction
-from webapp.models import KeptAnswer
+from webapp.account.cache import FRESH
+from webapp.database import rows_changed, transaction
+from webapp.database.models import KeptAnswer
+from webapp.rules.times import now
 
 HEADERS = {"Authorization": "Bearer a", "Accept": "application/json"}
 PEOPLE = 10

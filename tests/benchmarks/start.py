@@ -12,8 +12,8 @@ from tests.benchmarks.serving import Place, Use, serving_pid, use_of
 from tests.benchmarks.table import Table
 from tests.chaos.processes import PROJECT, Program
 from webapp import create_app
-from webapp.installation import settle_in
-from webapp.schema import upgrade_schema
+from webapp.database.installation import settle_in
+from webapp.database.schema import upgrade_schema
 
 PAGES = {
     "welcome (signed out)": "",

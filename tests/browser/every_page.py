@@ -11,7 +11,8 @@ import time_machine
 from tests.browser.visitor import Visitor
 from tests.pages import Page
 from tests.worker import send_to_many, work
-from webapp import installation, waiting
+from webapp.database import installation
+from webapp.messages import sweep
 from webapp.simulator import Fault
 
 PASSED = "2020-02-20T08:00"
@@ -115,7 +116,7 @@ def message_missed(visitor: Visitor) -> None:
     page = planned(visitor)
     later = datetime.now(UTC) + timedelta(days=2)
     with time_machine.travel(later), visitor.quick.app.app_context():
-        waiting.mark_missed()
+        sweep.mark_missed()
     visitor.go(page.path)
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor
-from webapp import sms
+from webapp.rules.text import normalise_text, segment
 
 TEXTS = [
     "",
@@ -65,7 +65,7 @@ def expected(text: str) -> list[object]:
     """The counter's words, how often the phone's bubble is cut, and the note below."""
     if not text:
         return [UNTIL_SOMETHING_IS_WRITTEN, 0, ""]
-    found = sms.segment(sms.normalise_text(text))
+    found = segment(normalise_text(text))
     left = found.units_left
     segments = "1 segment" if found.segment_count == 1 else f"{found.segment_count} segments"
     characters = "1 character" if left == 1 else f"{left} characters"

@@ -12,9 +12,10 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import LiveApp
 from tests.browser.test_every_page import MOST_BYTES, MOST_SHIFT, SHIFT
 from tests.browser.visitor import Visitor
-from webapp.database import insert, now, transaction
-from webapp.models import Batch, Contact, Member, Message, new_id
-from webapp.outcomes import Outcome
+from webapp.database import insert, transaction
+from webapp.database.models import Batch, Contact, Member, Message, new_id
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
 
 MOST_BYTES_AT_FIRST = 60 * 1024
 MOST_SCRIPT_BYTES = 20 * 1024

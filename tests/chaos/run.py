@@ -20,7 +20,7 @@ from tests.chaos.judge import Report
 from tests.chaos.plan import PEOPLE, Order, kill_points, make_orders
 from tests.chaos.processes import SEND_CONCURRENCY, Processes, Sipgate
 from tests.chaos.reading import UNSETTLED
-from webapp.models import Message
+from webapp.database.models import Message
 
 BROWSERS_EACH = 4
 SETTLE_LIMIT_S = 600

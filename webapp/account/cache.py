@@ -1,0 +1,206 @@
+"""What sipgate knows of a member, kept per member so that a page does not wait for it.
+
+A kept answer serves for a minute. After that sipgate is asked again; if it is away or talks
+nonsense, the kept answer serves on, and it is left in peace for half a minute.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.database import db, put, rows_changed, transaction
+from webapp.database.models import BrowserSession, KeptAnswer, Member
+from webapp.rules.outcomes import Reason
+from webapp.rules.times import now
+from webapp.signin import calls
+from webapp.signin.calls import Credentials
+from webapp.sipgate import client
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.login import LoginAway
+from webapp.sipgate.records import Balance, Extension
+from webapp.sipgate.responses import Refused, SipgateError
+
+FRESH = timedelta(minutes=1)
+ASK_AGAIN_AFTER = timedelta(seconds=30)
+BALANCE_SCOPE = "balance:read"
+BALANCE_SHOWN_FOR = timedelta(minutes=15)
+READ_EVERY = timedelta(minutes=5)
+HERE_SINCE = timedelta(minutes=10)
+"""A member whose browser asked for a page within this time is taken to be at work."""
+
+
+class Trouble(StrEnum):
+    """Why what is kept may be old or missing; empty text when all is well."""
+
+    NONE = ""
+    AWAY = "away"
+    NOT_ALLOWED = "not_allowed"
+    NOT_GRANTED = "not_granted"
+    ONLY_COLLEAGUES = "only_colleagues"
+    INCOMPLETE = "incomplete"
+    CUT = "cut"
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """A member's Web SMS extensions as last known."""
+
+    items: tuple[Extension, ...]
+    trouble: Trouble = Trouble.NONE
+
+    def find(self, extension_id: str) -> Extension | None:
+        return next((item for item in self.items if item.id == extension_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last answer, as it was kept, and what is wrong with it."""
+
+    value: Any
+    trouble: Trouble = Trouble.NONE
+    fetched_at: datetime | None = None
+    asked_at: datetime | None = None
+
+
+def extensions(member: Member, credentials: Credentials) -> Extensions:
+    """The member's extensions; raises `tokens.SignInEnded` only."""
+    known = ask(
+        member,
+        credentials,
+        "extensions",
+        lambda auth: [asdict(item) for item in client.client().extensions(auth, member.sub)],
+    )
+    items = tuple(Extension(**item) for item in known.value or ())
+    return Extensions(items, known.trouble)
+
+
+def read_balance(member: Member, credentials: Credentials) -> None:
+    """Ask for the account's balance and keep it; a refusal or a sipgate that is away hides it."""
+
+    def call(auth: Authorization) -> Any:
+        found = client.client().balance(auth)
+        return {"amount": str(found.amount), "currency": found.currency}
+
+    ask(member, credentials, "balance", call)
+
+
+def balance(member: Member) -> Balance | None:
+    """The balance as last read, if that is not long ago. Never asks sipgate."""
+    known = kept(member, "balance")
+    if not known.value or known.fetched_at is None:
+        return None
+    if known.fetched_at < now() - BALANCE_SHOWN_FOR:
+        return None
+    return Balance(Decimal(known.value["amount"]), known.value["currency"])
+
+
+def members_to_read_for() -> list[int]:
+    """Members at work whose balance or contacts were not asked for lately."""
+    at = now()
+    asked = sa.exists().where(
+        KeptAnswer.member_id == BrowserSession.member_id,
+        KeptAnswer.kind.in_(("balance", "contacts")),
+        KeptAnswer.asked_at > at - READ_EVERY,
+    )
+    query = sa.select(BrowserSession.member_id).where(
+        BrowserSession.last_seen_at > at - HERE_SINCE, ~asked
+    )
+    return list(db.session.scalars(query.distinct()))
+
+
+def ask(
+    member: Member,
+    credentials: Credentials,
+    kind: str,
+    call: Callable[[Authorization], Any],
+    *,
+    fresh: timedelta = FRESH,
+    store: Callable[[Session, Any], Any] | None = None,
+) -> Known:
+    """What `call` says, or what is kept of it; raises `tokens.SignInEnded` only.
+
+    What is kept is of JSON's kinds. `store` puts a fresh answer of any kind elsewhere in the same
+    transaction, and returns what is kept here.
+    """
+    known = kept(member, kind)
+    at = now()
+    if known.fetched_at and known.fetched_at > at - fresh:
+        return known
+    left_in_peace = known.asked_at and known.asked_at > at - ASK_AGAIN_AFTER
+    if known.trouble == Trouble.AWAY and left_in_peace:
+        return known
+    try:
+        value = calls.with_one_refresh(credentials, call)
+    except Refused as refused:
+        # 403 and 404 mean that the person does not have this; anything else is no answer to that.
+        if refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):
+            return _keep(member, kind, None, trouble=Trouble.NOT_ALLOWED)
+        return _still_kept(member, kind)
+    except (SipgateError, LoginAway):
+        return _still_kept(member, kind)
+    return _keep(member, kind, value, store=store)
+
+
+def kept(member: Member, kind: str) -> Known:
+    """The last answer of a kind, without asking."""
+    found = db.session.execute(_KEPT, {"of": member.id, "what": kind}).first()
+    if found is None:
+        return Known(None)
+    said, fetched_at, asked_at = found
+    value = said or {"value": None, "trouble": Trouble.AWAY}
+    trouble = Trouble.AWAY if fetched_at != asked_at else Trouble(value["trouble"])
+    return Known(value.get("value"), trouble, fetched_at, asked_at)
+
+
+# For every page; built once, as in `claims.py`.
+_KEPT = sa.select(KeptAnswer.value, KeptAnswer.fetched_at, KeptAnswer.asked_at).where(
+    KeptAnswer.member_id == sa.bindparam("of"), KeptAnswer.kind == sa.bindparam("what")
+)
+
+
+def look_again(account_id: str) -> None:
+    """A sender was changed: sipgate is asked before the next page of anybody in the account.
+
+    What is kept serves on while sipgate is away.
+    """
+    colleagues = sa.select(Member.id).where(Member.account_id == account_id)
+    old = now() - FRESH
+    with transaction() as rows:
+        rows_changed(
+            rows,
+            sa.update(KeptAnswer)
+            .where(KeptAnswer.kind == "extensions", KeptAnswer.member_id.in_(colleagues))
+            .values(fetched_at=old, asked_at=old),
+        )
+
+
+def _still_kept(member: Member, kind: str) -> Known:
+    with transaction() as rows:
+        put(rows, KeptAnswer, {"member_id": member.id, "kind": kind}, {"asked_at": now()})
+    return Known(kept(member, kind).value, Trouble.AWAY)
+
+
+def _keep(
+    member: Member,
+    kind: str,
+    value: Any,
+    *,
+    trouble: Trouble = Trouble.NONE,
+    store: Callable[[Session, Any], Any] | None = None,
+) -> Known:
+    at = now()
+    row = {"member_id": member.id, "kind": kind}
+    with transaction() as rows:
+        if store and value is not None:
+            # Writing the row first makes others wait, who would store theirs at the same time.
+            put(rows, KeptAnswer, row, {"asked_at": at})
+            value = store(rows, value)
+        said = {"value": value, "trouble": trouble}
+        put(rows, KeptAnswer, row, {"value": said, "asked_at": at, "fetched_at": at})
+    return kept(member, kind)

@@ -1,0 +1,226 @@
+"""A member's contacts at sipgate: read in the background, kept per member, found by name or number.
+
+Each member's are their own, also the shared ones: what sipgate shows to one may be hidden from
+another. A page never waits for them, except the page of the contacts itself.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from flask import g
+from sqlalchemy.orm import Session
+
+from webapp.account import cache
+from webapp.account.cache import Known, Trouble
+from webapp.config import settings
+from webapp.database import db, rows_changed, table, transaction
+from webapp.database.models import Contact, Member
+from webapp.rules.keys import Purpose, derived
+from webapp.rules.numbers import RecipientRefused, parse_recipient, phone, split_recipients
+from webapp.signin import tokens
+from webapp.signin.calls import Credentials
+from webapp.sipgate import client
+from webapp.sipgate.records import MAX_CONTACTS, AddressBook, ContactEntry, Lack
+
+SCOPE = "contacts:read"
+KIND = "contacts"
+FRESH = timedelta(minutes=10)
+MAX_NUMBERS_FOR_A_NAME = 200
+_NUMBER_LIKE = re.compile(r"[\s\d+()/.-]*")
+
+
+def read(member: Member, credentials: Credentials, *, again: bool = False) -> Known:
+    """Ask sipgate for the member's contacts, if those kept are older than 10 minutes or `again`.
+
+    Returns how that stands; raises `tokens.SignInEnded` only. A refusal or a sipgate that is away
+    leaves what is kept as it is.
+    """
+    if tokens.lacks_scope(credentials, SCOPE):
+        return Known(None, Trouble.NOT_GRANTED)
+
+    def call(auth: client.Authorization) -> _Read:
+        return _look_at(member, client.client().contacts(auth))
+
+    def store(rows: Session, value: _Read) -> dict[str, str]:
+        _replace(rows, member, value)
+        return {"lack": value.lack}
+
+    fresh = timedelta() if again else FRESH
+    known = cache.ask(member, credentials, KIND, call, fresh=fresh, store=store)
+    # Versions before this one kept only how many there were.
+    lack = Lack(known.value["lack"]) if isinstance(known.value, dict) else Lack.NONE
+    return replace(known, trouble=known.trouble or _TROUBLES.get(lack, Trouble.NONE))
+
+
+def find(member: Member, words: str, *, after: str = "", limit: int) -> list[Contact]:
+    """The member's contacts whose name, organization or number has the words in it, by name.
+
+    `after` is the id of the last one of the page before.
+    """
+    query = sa.select(Contact).where(Contact.member_id == member.id)
+    for word in [words] if _NUMBER_LIKE.fullmatch(words) else words.split():
+        query = query.where(_matches(word))
+    # Of several numbers the smallest first: German mobile numbers precede landlines.
+    order = (Contact.name, sa.func.coalesce(Contact.number, Contact.typed), Contact.id)
+    last = find_one(member, after)
+    if last:
+        there = (last.name, last.number or last.typed, last.id)
+        query = query.where(sa.tuple_(*order) > sa.tuple_(*there))
+    return list(db.session.scalars(query.order_by(*order).limit(limit)))
+
+
+def find_one(member: Member, id_: str) -> Contact | None:
+    found = db.session.get(Contact, id_) if id_ else None
+    return found if found and found.member_id == member.id else None
+
+
+def count(member: Member) -> int:
+    query = sa.select(sa.func.count()).select_from(Contact)
+    return db.session.scalar(query.where(Contact.member_id == member.id)) or 0
+
+
+def numbers_called(member: Member, words: str) -> list[str]:
+    """The numbers of contacts whose name has the words in it."""
+    query = sa.select(Contact.number).where(
+        Contact.member_id == member.id,
+        Contact.number.is_not(None),
+        Contact.name.icontains(words, autoescape=True),
+    )
+    found = db.session.scalars(query.limit(MAX_NUMBERS_FOR_A_NAME))
+    return [number for number in found if number]
+
+
+def learn_names(member: Member, numbers: Iterable[str]) -> None:
+    """Look the names of a page's numbers up at once, for `name_of`."""
+    names = _names()
+    missing = {number for number in numbers if number not in names}
+    if not missing:
+        return
+    names.update(dict.fromkeys(missing, ""))
+    query = sa.select(Contact.number, Contact.name).where(
+        Contact.member_id == member.id, Contact.number.in_(missing)
+    )
+    # The last one wins, so the first in the alphabet stands.
+    for number, name in db.session.execute(query.order_by(Contact.name.desc())):
+        names[str(number)] = name
+
+
+def name_of(member: Member | None, number: str) -> str:
+    """What the member's contacts call a number; empty where it is unknown."""
+    if member is None:
+        return ""
+    if number not in _names():
+        learn_names(member, [number])
+    return _names()[number]
+
+
+def names_of_typed(member: Member, typed: str) -> list[str]:
+    """Whom the contacts know among several typed numbers; what is no number is left out."""
+    numbers = []
+    for one in split_recipients(typed)[:MAX_NUMBERS_FOR_A_NAME]:
+        with suppress(RecipientRefused):
+            numbers.append(parse_recipient(one, settings.default_region))
+    learn_names(member, numbers)
+    return [name for number in dict.fromkeys(numbers) if (name := name_of(member, number))]
+
+
+def called(member: Member, number: str) -> str:
+    """`Emil Fischer (+49 171 3920020)`, or the number alone."""
+    name = name_of(member, number)
+    return f"{name} ({phone(number)})" if name else phone(number)
+
+
+def keep_own_number(member: Member, number: str) -> None:
+    """Remember where this member's tests go (E.164)."""
+    if member.own_number != number:
+        with transaction() as rows:
+            rows.execute(sa.update(Member).where(Member.id == member.id).values(own_number=number))
+
+
+def digits_of(words: str) -> str:
+    """What a typed piece of a number has in common with E.164: `0171 39` becomes `17139`."""
+    if not _NUMBER_LIKE.fullmatch(words):
+        return ""
+    digits = "".join(c for c in words if c.isdecimal() and c.isascii())
+    return digits.lstrip("0") if len(digits) > 2 else ""
+
+
+def _names() -> dict[str, str]:
+    """Looked up before, for this page."""
+    if "contact_names" not in g:
+        g.contact_names = {}
+    names: dict[str, str] = g.contact_names
+    return names
+
+
+def _matches(word: str) -> sa.ColumnElement[bool]:
+    found = sa.or_(
+        Contact.name.icontains(word, autoescape=True),
+        Contact.organization.icontains(word, autoescape=True),
+        Contact.typed.contains(word, autoescape=True),
+    )
+    digits = digits_of(word)
+    return sa.or_(found, Contact.number.contains(digits)) if digits else found
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """New rows by their ids, ready to be written, and why some may be missing."""
+
+    rows: dict[str, dict[str, Any]]
+    lack: Lack
+
+
+_TROUBLES = {
+    Lack.REFUSED: Trouble.ONLY_COLLEAGUES,
+    Lack.UNTOLD: Trouble.INCOMPLETE,
+    Lack.BROKEN: Trouble.INCOMPLETE,
+    Lack.CUT: Trouble.CUT,
+}
+
+
+def _look_at(member: Member, book: AddressBook) -> _Read:
+    """Before the write: to look at 20,000 numbers takes seconds."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in book.entries:
+        for typed in entry.numbers:
+            if len(found) == MAX_CONTACTS:
+                return _Read(found, book.lack or Lack.CUT)
+            contact = _contact(member, entry, typed)
+            found[contact["id"]] = contact
+    return _Read(found, book.lack)
+
+
+def _replace(rows: Session, member: Member, read: _Read) -> None:
+    """What a broken reading did not reach stays."""
+    old = sa.delete(Contact).where(Contact.member_id == member.id)
+    if read.lack == Lack.BROKEN:
+        old = old.where(Contact.id.in_(read.rows))
+    rows_changed(rows, old)
+    if read.rows:
+        rows.execute(table(Contact).insert(), list(read.rows.values()))
+
+
+def _contact(member: Member, entry: ContactEntry, typed: str) -> dict[str, Any]:
+    try:
+        number = parse_recipient(typed, settings.default_region)
+    except RecipientRefused:
+        number = None
+    key = derived(settings.secret_key, Purpose.CONTACT)[-1]
+    said = f"{member.id} {entry.id} {number or typed}".encode()
+    return dict(
+        id=hmac.new(key.encode(), said, hashlib.sha256).hexdigest()[:32],
+        member_id=member.id,
+        name=entry.name,
+        organization=entry.organization,
+        typed=typed,
+        number=number,
+        is_private=entry.is_private,
+    )

@@ -1,0 +1,293 @@
+"""The senders that an extension may show: to list, add, prove, choose and remove them at sipgate.
+
+The default is shared by everybody who sends with the extension, so it changes by a person's click
+alone, never around a send. Adding a number costs an SMS: a form asks for it at most once, by the
+rules of `sending`. Nothing here is tried twice, except after a 401.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from webapp.account import cache
+from webapp.account.cache import Trouble
+from webapp.config import settings
+from webapp.database import db, installation, put, rows_changed, transaction
+from webapp.database.audit import Did, alarm, note
+from webapp.database.idempotency import ContentChanged, GrownOld, OnHold, SubmissionId
+from webapp.database.models import CODE_ASKED_FOR, GUESSES, KeptAnswer, Member
+from webapp.messages import submit
+from webapp.messages.submit import DailyLimitReached
+from webapp.rules.outcomes import Outcome, Reason
+from webapp.rules.times import now
+from webapp.signin import calls
+from webapp.signin.calls import ALARMS, Credentials, Result, SignInEnded
+from webapp.sipgate import client
+from webapp.sipgate.login import LoginAway
+from webapp.sipgate.records import CallerId
+from webapp.sipgate.responses import OutcomeUnknown, Refused, SipgateError, Unreachable
+
+log = logging.getLogger(__name__)
+
+TEXT_SENDER_ID = 0
+"""The word `sipgate`, which every extension has and nobody can remove."""
+CHANGING_SCOPES = frozenset({"sms:callerid:write", "sms:write", "all"})
+
+MAX_GUESSES = 5
+"""Codes that may be tried for a number; then it needs a new code."""
+
+T = TypeVar("T")
+
+
+class TooManyGuesses(Exception):
+    """So many wrong codes were tried for the number that it needs a new one. Nothing was asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One extension of one member, and what authorises calls for it."""
+
+    member: Member
+    extension_id: str
+    credentials: Credentials
+
+    def call(self, call: Callable[..., T]) -> T:
+        """Call one of the client's functions about this extension's caller ids."""
+        sub, extension_id = self.member.sub, self.extension_id
+        return calls.with_one_refresh(
+            self.credentials, lambda auth: call(auth, sub=sub, extension_id=extension_id)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Senders:
+    """The senders of an extension as sipgate lists them now; none while there is trouble."""
+
+    items: tuple[CallerId, ...]
+    trouble: Trouble = Trouble.NONE
+
+    def find(self, caller_id: int) -> CallerId | None:
+        return next((item for item in self.items if item.id == caller_id), None)
+
+    @property
+    def default(self) -> CallerId | None:
+        return next((item for item in self.items if item.is_default), None)
+
+    def has_number(self, number: str) -> bool:
+        """Whether an E.164 number is listed, in any of sipgate's spellings."""
+        return number in (f"+{one.number.lstrip('+').removeprefix('00')}" for one in self.items)
+
+
+def may_change(scope: str) -> bool:
+    """Whether to offer changes: no only where what was granted is told, and this is not in it."""
+    granted = set(scope.split())
+    is_told = not granted.isdisjoint(settings.scopes)
+    return not is_told or not granted.isdisjoint(CHANGING_SCOPES)
+
+
+def listed(place: Place) -> Senders:
+    """Raises `tokens.SignInEnded` only."""
+    try:
+        return Senders(place.call(client.client().caller_ids))
+    except Refused as refused:
+        is_no = refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD)
+        return Senders((), Trouble.NOT_ALLOWED if is_no else Trouble.AWAY)
+    except (SipgateError, LoginAway):
+        return Senders((), Trouble.AWAY)
+
+
+def earlier(submission: SubmissionId, content_hash: str) -> Result | None:
+    """What this form already became, if it was taken; raises `outbox.FormSpent`.
+
+    While its request is under way, and after a crash in the middle of it, that is `unknown`.
+    """
+    kept = db.session.get(
+        KeptAnswer, (submission.member_id, _kind(submission)), populate_existing=True
+    )
+    if kept is None or kept.value is None:
+        if submission.is_too_old:
+            raise GrownOld
+        return None
+    if kept.value["content"] != content_hash:
+        raise ContentChanged
+    reason = kept.value["reason"]
+    return Result(Outcome(kept.value["outcome"]), Reason(reason) if reason else None)
+
+
+def add(number: str, *, place: Place, submission: SubmissionId, content_hash: str) -> Result:
+    """Have sipgate send a verification code to an E.164 number, at most once for each form.
+
+    However often and however parallel the same form arrives, one call asks; the others return what
+    is known by then. Raises `ContentChanged`, `DailyLimitReached`, `OnHold` or `SignInEnded`;
+    nothing is sent then.
+    """
+    under_way = Result(Outcome.UNKNOWN, Reason.INTERRUPTED)
+    try:
+        with transaction() as rows:
+            if installation.is_on_hold(rows):
+                raise OnHold
+            _lock(rows, place.member)
+            submit.require_room(rows, place.member, 1)
+            value = _as_value(under_way, content_hash)
+            rows.add(KeptAnswer(member_id=place.member.id, kind=_kind(submission), value=value))
+            note(rows, Did.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
+    except IntegrityError:
+        return earlier(submission, content_hash) or under_way
+    except DailyLimitReached:
+        # The same form may have taken the last place.
+        taken = earlier(submission, content_hash)
+        if taken is None:
+            raise
+        return taken
+    try:
+        result = _ask(place, partial(client.client().add_caller_id, number=number))
+    except SignInEnded:
+        ended = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
+        _keep(place.member, submission, _as_value(ended, content_hash))
+        raise
+    _keep(place.member, submission, _as_value(result, content_hash))
+    return result
+
+
+def prove(caller_id: int, code: str, *, place: Place) -> Result:
+    """Hand in the code that came by SMS. Raises `TooManyGuesses`, and, as the two below,
+    `SignInEnded`."""
+    call = partial(client.client().verify_caller_id, code=code)
+    _count_guess(caller_id, place)
+    try:
+        result = _change(
+            Did.SENDER_PROVED,
+            caller_id,
+            place,
+            call,
+            lambda one: one is not None and one.is_verified,
+        )
+    except SignInEnded:
+        _count_guess(caller_id, place, by=-1)
+        raise
+    if result.outcome == Outcome.ACCEPTED:
+        _forget_guesses(caller_id, place)
+    elif result.outcome == Outcome.NOT_SENT or result.reason == Reason.RATE_LIMITED:
+        _count_guess(caller_id, place, by=-1)
+    return result
+
+
+def choose(caller_id: int, *, place: Place) -> Result:
+    """Make it the default of its extension, for everybody."""
+    call = client.client().make_default
+    return _change(
+        Did.SENDER_CHOSEN, caller_id, place, call, lambda one: one is not None and one.is_default
+    )
+
+
+def remove(caller_id: int, *, place: Place) -> Result:
+    call = client.client().delete_caller_id
+    result = _change(Did.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
+    if result.outcome == Outcome.ACCEPTED:
+        _forget_guesses(caller_id, place)  # its code is worth nothing any more
+    return result
+
+
+def _change(
+    did: Did,
+    caller_id: int,
+    place: Place,
+    call: Callable[..., None],
+    is_done: Callable[[CallerId | None], bool],
+) -> Result:
+    """Ask once; where the answer is no clear yes, look whether it is done all the same.
+
+    A form that a browser sends twice is refused the second time, though its wish has come true.
+    """
+    result = _ask(place, partial(call, caller_id=caller_id))
+    if result.outcome != Outcome.NOT_SENT:
+        cache.look_again(place.member.account_id)
+    if result.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
+        found = listed(place)
+        if found.trouble == Trouble.NONE and is_done(found.find(caller_id)):
+            result = Result(Outcome.ACCEPTED)
+    if result.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
+        with transaction() as rows:
+            what = f"{place.extension_id}/{caller_id} {result.outcome}"
+            note(rows, did, place.member, detail=what)
+    return result
+
+
+def _count_guess(caller_id: int, place: Place, by: int = 1) -> None:
+    """Count a code before it is tried, or take it back where it was not; raises `TooManyGuesses`.
+
+    Counted before, for of twenty that come at once no more than five may be tried.
+    """
+    kind = _guesses(caller_id, place)
+    with transaction() as rows:
+        _lock(rows, place.member)
+        kept = rows.get(KeptAnswer, (place.member.id, kind), populate_existing=True)
+        count = (kept.value or {}).get("count", 0) if kept else 0
+        if count + by > MAX_GUESSES:
+            raise TooManyGuesses
+        values = {"value": {"count": max(0, count + by)}, "asked_at": now()}
+        put(rows, KeptAnswer, {"member_id": place.member.id, "kind": kind}, values)
+
+
+def _forget_guesses(caller_id: int, place: Place) -> None:
+    mine = (KeptAnswer.member_id == place.member.id, KeptAnswer.kind == _guesses(caller_id, place))
+    with transaction() as rows:
+        rows_changed(rows, sa.delete(KeptAnswer).where(*mine))
+
+
+def _guesses(caller_id: int, place: Place) -> str:
+    said = f"{place.extension_id}/{caller_id}".encode()
+    return f"{GUESSES}{hashlib.sha256(said).hexdigest()[:32]}"
+
+
+def _lock(rows: Session, member: Member) -> None:
+    """What else counts for this member waits until the transaction ends."""
+    rows.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
+
+
+def _ask(place: Place, call: Callable[..., None]) -> Result:
+    """One request, or two after a 401; raises `SignInEnded`, and nothing was done then."""
+    try:
+        place.call(call)
+        result = Result(Outcome.ACCEPTED)
+    except Refused as refused:
+        result = Result(Outcome.REFUSED, refused.reason, refused.detail)
+    except Unreachable as error:
+        result = Result(Outcome.NOT_SENT, error.reason)
+    except LoginAway:
+        result = Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
+    except OutcomeUnknown as error:
+        result = Result(Outcome.UNKNOWN, error.reason)
+    if result.reason in ALARMS:
+        alarm(ALARMS[result.reason])
+    return result
+
+
+def _kind(submission: SubmissionId) -> str:
+    return f"{CODE_ASKED_FOR}{submission.id[:25]}"  # the column holds 32 characters
+
+
+def _as_value(result: Result, content_hash: str) -> dict[str, str]:
+    return {
+        "content": content_hash,
+        "outcome": result.outcome,
+        "reason": result.reason or "",
+    }
+
+
+def _keep(member: Member, submission: SubmissionId, value: dict[str, str]) -> None:
+    """Write down what became of a form. What cannot be saved stays `unknown`."""
+    mine = (KeptAnswer.member_id == member.id, KeptAnswer.kind == _kind(submission))
+    try:
+        with transaction() as rows:
+            rows.execute(sa.update(KeptAnswer).where(*mine).values(value=value, asked_at=now()))
+    except OperationalError:
+        db.session.rollback()
+        log.exception("member %d: what became of a sender was not saved", member.id)

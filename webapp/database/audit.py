@@ -1,0 +1,77 @@
+"""The record of who did what, and alarms about the set-up. No texts, no numbers in either."""
+
+from datetime import timedelta
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.database import insert, put, transaction
+from webapp.database.models import Alarm, Event, Member, Message
+from webapp.database.session import db
+from webapp.rules.times import now
+
+ALARM_SHOWN_FOR = timedelta(days=1)
+
+
+class Did(StrEnum):
+    """What the record knows of."""
+
+    SIGNED_IN = "signed_in"
+    SIGNED_OUT = "signed_out"
+    SENT = "sent"
+    PLANNED = "planned"
+    CHANGED = "changed"
+    WITHDREW = "withdrew"
+    DONE = "done"
+    RESUMED = "resumed"
+    STOPPED = "stopped"
+    SETTLED = "settled"
+    HELD = "held"
+    RELEASED = "released"
+    ERASED = "erased"
+    TEMPLATE_MADE = "template_made"
+    TEMPLATE_CHANGED = "template_changed"
+    TEMPLATE_DELETED = "template_deleted"
+    TEMPLATE_RESTORED = "template_restored"
+    SENDER_ASKED_FOR = "sender_asked_for"
+    SENDER_PROVED = "sender_proved"
+    SENDER_CHOSEN = "sender_chosen"
+    SENDER_REMOVED = "sender_removed"
+
+
+class AlarmKind(StrEnum):
+    UNTRUSTED = "untrusted"  # TLS to sipgate failed
+    REDIRECTED = "redirected"  # the API answered with a redirect
+
+
+def note(
+    rows: Session,
+    kind: Did,
+    member: Member | None = None,
+    *,
+    message: Message | None = None,
+    batch_id: str | None = None,
+    detail: str = "",
+) -> None:
+    """Add a line, in the caller's transaction: what was not done is not recorded."""
+    event = Event(
+        kind=kind,
+        account_id=member.account_id if member else "",
+        member_id=member.id if member else None,
+        message_id=message.id if message else None,
+        batch_id=batch_id,
+        note=detail[:100],
+    )
+    insert(rows, event)
+
+
+def alarm(kind: AlarmKind) -> None:
+    """Tell the admins; they see it for a day after it last happened."""
+    with transaction() as rows:
+        put(rows, Alarm, {"kind": kind}, {"last_at": now()})
+
+
+def alarms() -> list[AlarmKind]:
+    query = sa.select(Alarm.kind).where(Alarm.last_at > now() - ALARM_SHOWN_FOR)
+    return [AlarmKind(kind) for kind in db.session.scalars(query.order_by(Alarm.kind))]

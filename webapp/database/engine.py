@@ -1,0 +1,201 @@
+"""The engine: SQLite or PostgreSQL, how each is set up, and the files beside a SQLite database.
+
+SQLite runs with WAL and `synchronous=FULL`: a committed claim must survive a power loss.
+"""
+
+import hashlib
+import os
+import threading
+from contextlib import suppress
+from inspect import iscoroutinefunction
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+from flask_alembic import Alembic
+
+from webapp.config import SettingError
+from webapp.database.session import AWAY, BUSY_MS, db, release
+
+alembic = Alembic(run_mkdir=False, command_name="db")
+POSTGRESQL_POOL = 10
+"""A connection is held for one short transaction, so a few serve many threads; and all processes
+together must stay below the server's `max_connections` (100 unless changed)."""
+POSTGRESQL_LINE = {
+    # A server that has vanished is found out in seconds, not by TCP's quarter of an hour.
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "options": f"-c lock_timeout={BUSY_MS}",
+}
+migrating = threading.Event()
+"""Set while tables are changed: SQLite makes them anew, which references would forbid."""
+
+
+def setup_database(app: Flask) -> None:
+    """Bind engine and migrations. A SQLite file's folder is made, readable by its owner only."""
+    url = _url(app.config["SETTINGS"].database_url)
+    # An error's text goes into the log; texts and numbers must not.
+    options: dict[str, Any] = {"url": url, "hide_parameters": True}
+    if url.get_backend_name() == "sqlite":
+        _make_private_folder(url)
+        options["connect_args"] = {"check_same_thread": False}
+        options["pool_size"] = app.config["SETTINGS"].web_threads
+    else:
+        options["connect_args"] = POSTGRESQL_LINE
+        options.update(pool_size=POSTGRESQL_POOL, pool_timeout=BUSY_MS / 1000, pool_pre_ping=True)
+    app.config["SQLALCHEMY_ENGINES"] = {"default": options}
+    app.config["ALEMBIC"] = {"script_location": "database/migrations"}
+    app.config["ALEMBIC_CONTEXT"] = {"render_as_batch": True, "transactional_ddl": True}
+    db.init_app(app)
+    _skip_async_sessions(app)
+    app.teardown_request(_end_reading)
+    alembic.init_app(app)
+    with app.app_context():
+        if url.get_backend_name() == "sqlite":
+            _prepare_sqlite(db.engine)
+        else:
+            _prepare_postgresql(db.engine)
+
+
+def _end_reading(_error: BaseException | None) -> None:
+    """What a page has read ends with it. A database that has gone meanwhile must not spoil it.
+
+    What is loaded stays readable: an export is still being written.
+    """
+    with suppress(*AWAY):
+        release()
+
+
+def _skip_async_sessions(app: Flask) -> None:
+    """Do not close the extension's async sessions, of which we have none.
+
+    It would start an event loop for every request (measured: 5 of 6 ms), and fail in a thread that
+    has one, as a test with a browser does.
+    """
+    app.teardown_appcontext_funcs = [
+        function for function in app.teardown_appcontext_funcs if not iscoroutinefunction(function)
+    ]
+
+
+def _url(address: str) -> sa.URL:
+    try:
+        url = sa.engine.make_url(address)
+    except (sa.exc.ArgumentError, ValueError):
+        url = None
+    if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise SettingError("DATABASE_URL must begin with sqlite:/// or postgresql://.")
+    if url.get_backend_name() == "sqlite":
+        if url.username or url.password or url.host:
+            raise SettingError("DATABASE_URL needs three slashes: sqlite:///, then the file.")
+        return url
+    if "@" in f"{url.host}{url.database}":
+        # What is taken for the place would be shown, and is a part of the password.
+        raise SettingError("DATABASE_URL must have the sign @ in a password written as %40.")
+    url = url.set(drivername="postgresql+psycopg")
+    try:
+        url.get_dialect().import_dbapi()
+    except ImportError:
+        raise SettingError(
+            "DATABASE_URL names PostgreSQL, whose driver is missing: "
+            "pip install -r requirements-scale.txt."
+        ) from None
+    return url
+
+
+def _make_private_folder(url: sa.URL) -> None:
+    if not url.database or url.database == ":memory:":
+        return
+    try:
+        Path(url.database).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not Path(url.database).exists():
+            os.close(os.open(url.database, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise SettingError(
+            f"DATABASE_URL names a file that cannot be made: {error.strerror}."
+        ) from None
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    """SQLAlchemy's recipe for real SQLite transactions, with the kind of BEGIN we ask for."""
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {BUSY_MS}",
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            # SQLite changes a table by making it anew, which its references would forbid.
+            f"foreign_keys = {'OFF' if migrating.is_set() else 'ON'}",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        # SQLite's own knows only ASCII: a search for "ölmann" would not find "Ölmann".
+        connection.create_function("lower", 1, _lower, deterministic=True)
+
+    @sa.event.listens_for(engine, "begin")
+    def on_begin(connection: sa.Connection) -> None:
+        kind = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+        connection.exec_driver_sql(f"BEGIN {kind}")
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _prepare_postgresql(engine: sa.Engine) -> None:
+    """Its texts hold no NUL, but an address may: as another sign it fits no row."""
+    from psycopg.types.string import StrDumper
+
+    class NulSafe(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\x00", "\ufffd"))
+
+    @sa.event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        connection.adapters.register_dumper(str, NulSafe)
+
+    @sa.event.listens_for(engine, "handle_error")
+    def on_error(context: sa.engine.ExceptionContext) -> None:
+        """Keep the first line only: below it, PostgreSQL repeats the row that it refused."""
+        for error in (context.original_exception, context.sqlalchemy_exception):
+            if error is not None:
+                error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
+
+
+def beside_database(app: Flask, suffix: str) -> str:
+    """A file of ours beside the SQLite database, with its name: two apps never meet in it.
+
+    For PostgreSQL in the folder `instance`, with the database's name and a mark of its whole
+    address.
+    """
+    url = sa.engine.make_url(app.config["SETTINGS"].database_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        return f"{url.database}.{suffix}"
+    folder = Path(app.instance_path)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark = hashlib.sha256(str(url).encode()).hexdigest()[:8]  # `str` leaves the password out
+    return str(folder / f"{url.database}-{mark}.{suffix}")
+
+
+def make_private(path: str) -> None:
+    """Make a SQLite file, and those that SQLite lays beside it, its owner's alone: also the files
+    of an earlier version, which others could read."""
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(OSError):  # not there, or somebody else's
+            os.chmod(name, 0o600)
+
+
+def close_connections() -> None:
+    """Before a fork: a connection must not be shared between processes."""
+    db.engine.dispose()
+
+
+def is_reachable() -> bool:
+    try:
+        db.session.execute(sa.text("SELECT 1"))
+    except sa.exc.SQLAlchemyError:
+        current_app.logger.exception("the database does not answer")
+        return False
+    return True

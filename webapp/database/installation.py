@@ -1,0 +1,184 @@
+"""This installation: where its database lives, whether it is on hold, whether a worker is alive.
+
+A database that was copied or put back from a backup must not send what its original has sent
+already. So a backup carries the hold, and a database that finds itself in another place or another
+file than it was made in, or older than it was, puts itself on hold; only `flask release` ends it.
+On hold nothing is sent, and no sign-in of the original is used (`tokens.py`).
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+
+import sqlalchemy as sa
+from flask import current_app
+from sqlalchemy.orm import Session
+
+from webapp.database import COUNTS_WRITES, copies, put, transaction
+from webapp.database.audit import Did, note
+from webapp.database.models import Installation
+from webapp.database.session import db
+from webapp.rules.times import now
+
+# For every page or message; built once, as in `claims.py`.
+_HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
+_HOLD_REASON_TO_STAY = _HOLD_REASON.with_for_update(read=True)
+
+
+class Hold(StrEnum):
+    """Why nothing is sent."""
+
+    NONE = ""
+    OPERATOR = "operator"
+    BACKUP = "backup"
+    MOVED = "moved"
+
+
+class BackupFailed(Exception):
+    """`str()` is a sentence for the operator. There is nothing under the backup's name."""
+
+
+def settle_in() -> None:
+    """At start: on first use note where the database lives; as a copy of another, hold."""
+    home, file = _home(), _file()
+    with transaction() as rows:
+        row = rows.get(Installation, 1, populate_existing=True)
+        if row is None:
+            made = {"hold_reason": Hold.NONE, "mark": _new_mark()}
+            put(rows, Installation, {"id": 1}, {"home": home}, **made)
+        elif not row.hold_reason and (
+            row.home != home or (file and copies.is_copy(row.mark, file))
+        ):
+            row.hold_reason = Hold.MOVED
+            row.held_at = now()
+            note(rows, Did.HELD, detail=Hold.MOVED)
+        elif not row.mark:
+            row.mark = _new_mark()
+        # A write in any case, which repeats the mark beside the database where it was lost.
+        rows.flush()
+        rows.execute(sa.update(Installation).values(home=Installation.home))
+        current_app.extensions[COUNTS_WRITES] = True
+
+
+def hold_state() -> Hold:
+    return Hold(db.session.scalar(_HOLD_REASON) or "")
+
+
+def is_on_hold(rows: Session) -> bool:
+    """The same, inside a transaction that is about to claim: `hold` waits for its end."""
+    return bool(rows.scalar(_HOLD_REASON_TO_STAY))
+
+
+def hold() -> None:
+    """Send nothing from now on; what is under way is finished."""
+    settle_in()
+    with transaction() as rows:
+        row = rows.get_one(Installation, 1)
+        row.hold_reason = row.hold_reason or Hold.OPERATOR
+        row.held_at = row.held_at or now()
+        note(rows, Did.HELD, detail=Hold.OPERATOR)
+
+
+def release_hold() -> None:
+    """Send again, from this place."""
+    settle_in()
+    with transaction() as rows:
+        row = rows.get_one(Installation, 1)
+        row.home = _home()
+        row.mark = _new_mark()
+        row.hold_reason = Hold.NONE
+        row.held_at = None
+        note(rows, Did.RELEASED)
+
+
+def backup(target: Path) -> None:
+    """Write a copy of the SQLite database that is on hold. Raises `BackupFailed`.
+
+    `VACUUM INTO` sees one consistent state while others write; `cp` would not. The copy gets its
+    name last, when it is whole, on hold and on the disk: whatever ends us leaves no other there.
+    """
+    if db.engine.url.get_backend_name() != "sqlite":
+        raise BackupFailed("use pg_dump for PostgreSQL, and `flask hold` first after a restore")
+    if os.path.lexists(target):
+        raise BackupFailed(f"{target} exists already")
+    settle_in()  # the copy needs the row that says it is on hold
+    part = target.absolute().with_name(f"{target.name}.unfinished-backup")
+    try:
+        with _part_of_a_backup(part):
+            _write_held_copy(part)
+            _sync(part)
+            _give_name(part, target)
+            _sync(part.parent)
+    except OSError as error:
+        raise BackupFailed(f"{target} could not be written: {error.strerror}") from None
+    except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        reason = getattr(error, "orig", error)
+        raise BackupFailed(f"{target} could not be written: {reason}") from None
+
+
+@contextmanager
+def _part_of_a_backup(part: Path) -> Iterator[None]:
+    """An empty file for the copy, ours alone; what an earlier backup left there is overwritten."""
+    with open(os.open(part, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600), "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackupFailed(f"{part} is being written by another backup") from None
+        try:
+            file.truncate()
+            yield
+        finally:
+            for left in (part, Path(f"{part}-journal")):
+                left.unlink(missing_ok=True)
+
+
+def _write_held_copy(part: Path) -> None:
+    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        # Past SQLAlchemy, which would begin a transaction.
+        connection.connection.execute("VACUUM INTO ?", (str(part),))
+    address = sa.URL.create("sqlite", database=str(part))
+    copy = sa.create_engine(address, poolclass=sa.NullPool, hide_parameters=True)
+    with copy.begin() as connection:
+        held = sa.update(Installation).values(hold_reason=Hold.BACKUP.value, held_at=now())
+        connection.execute(held)
+
+
+def _give_name(part: Path, target: Path) -> None:
+    """Without writing over what has come there meanwhile, where the disk knows hard links."""
+    try:
+        os.link(part, target)
+    except FileExistsError:
+        raise BackupFailed(f"{target} exists already") from None
+    except OSError:
+        part.rename(target)
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _file() -> str:
+    """The database's file; empty for what is none."""
+    url = db.engine.url
+    return url.database or "" if url.get_backend_name() == "sqlite" else ""
+
+
+def _new_mark() -> str:
+    file = _file()
+    return str(copies.new_mark(file)) if file else ""
+
+
+def _home() -> str:
+    """Where the database is: a copy of it elsewhere gives another answer."""
+    if db.engine.url.get_backend_name() == "sqlite":
+        return str(Path(_file()).resolve())
+    query = "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"
+    return str(db.session.scalar(sa.text(query)))

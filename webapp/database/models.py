@@ -1,0 +1,362 @@
+"""The tables and the questions asked of them.
+
+Knows nothing of HTTP or forms. Outcomes are written by `sending.py` and its neighbours, sign-ins by
+`oauth.py`, token sets by `tokens.py`, sessions by `members.py`.
+"""
+
+import secrets
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship
+
+from webapp.database import Encrypted, UTCDateTime
+from webapp.database.engine import alembic
+from webapp.rules.outcomes import Outcome
+from webapp.rules.times import now
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+def new_id() -> str:
+    """An id nobody can guess: 128 random bits as 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
+CODE_ASKED_FOR = "sender:"
+"""How the kind of a `KeptAnswer` begins that stands for an SMS with a code."""
+GUESSES = "guesses:"
+"""And of one that counts the codes tried for a number."""
+
+
+class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
+    metadata = sa.MetaData(naming_convention=NAMING)
+    type_annotation_map = {
+        datetime: UTCDateTime,
+        dict[str, Any]: sa.JSON,
+    }
+
+
+class Member(Base, kw_only=True):
+    """A person of a sipgate account. `sub` alone is not a person: every account has a `w0`."""
+
+    __tablename__ = "members"
+    __table_args__ = (sa.UniqueConstraint("account_id", "sub"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    sub: Mapped[str] = mapped_column(sa.String(64))
+    name: Mapped[str] = mapped_column(sa.String(200))
+    is_admin: Mapped[bool] = mapped_column(default=False)
+    last_extension_id: Mapped[str | None] = mapped_column(sa.String(64), default=None)
+    own_number: Mapped[str] = mapped_column(sa.String(16), default="")
+    """Where a test to oneself goes (E.164); empty until it was told."""
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class SignIn(Base, kw_only=True):
+    """A sign-in that has begun and is taken once, by the callback that brings its state."""
+
+    __tablename__ = "sign_ins"
+
+    state_hash: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    browser_hash: Mapped[str] = mapped_column(sa.String(64))
+    verifier: Mapped[str] = mapped_column(Encrypted)
+    next_path: Mapped[str] = mapped_column(sa.Text)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now, index=True)
+
+
+class TokenSet(Base, kw_only=True):
+    """What one sign-in was granted. `lease` makes its refresh happen once at a time."""
+
+    __tablename__ = "token_sets"
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    access_token: Mapped[str | None] = mapped_column(Encrypted)
+    refresh_token: Mapped[str | None] = mapped_column(Encrypted)
+    expires_at: Mapped[datetime]
+    refresh_expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    scope: Mapped[str] = mapped_column(sa.Text, default="")
+    version: Mapped[int] = mapped_column(default=1)
+    lease: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    lease_until: Mapped[datetime | None] = mapped_column(default=None)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    ended_at: Mapped[datetime | None] = mapped_column(default=None)
+    refreshed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    leaving_at: Mapped[datetime | None] = mapped_column(default=None)
+    """Its member signed out; it ends when what was handed over has gone."""
+
+
+class BrowserSession(Base, kw_only=True):
+    """A signed-in browser. The cookie holds the id, this row only its hash."""
+
+    __tablename__ = "sessions"
+
+    id_hash: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    token_set_id: Mapped[int] = mapped_column(sa.ForeignKey("token_sets.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    last_seen_at: Mapped[datetime] = mapped_column(default_factory=now)
+    checked_at: Mapped[datetime] = mapped_column(default_factory=now)
+    public_id: Mapped[str] = mapped_column(sa.String(32), default_factory=new_id, index=True)
+    device: Mapped[str] = mapped_column(sa.String(200), default="")
+    member: Mapped[Member] = relationship(init=False, lazy="joined", innerjoin=True)
+
+
+class KeptAnswer(Base, kw_only=True):
+    """What sipgate last said about a member, and when we last asked.
+
+    `kind`: `extensions`, `balance`, `contacts` (whose answer is in the table `contacts`),
+    `sender:` and a form's id: what became of the code that it asked for, or `guesses:` and a hash
+    of the number's place: how many codes were tried.
+    """
+
+    __tablename__ = "kept_answers"
+
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    value: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    fetched_at: Mapped[datetime | None] = mapped_column(default=None)
+    asked_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Contact(Base, kw_only=True):
+    """A number of a contact, as sipgate last told it to one member; all are replaced together."""
+
+    __tablename__ = "contacts"
+    __table_args__ = (
+        sa.Index(None, "member_id", "number"),
+        sa.Index(None, "member_id", "name"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    """Made from what it says, so that it outlives the next reading."""
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    name: Mapped[str] = mapped_column(sa.String(200))
+    organization: Mapped[str] = mapped_column(sa.String(200), default="")
+    typed: Mapped[str] = mapped_column(sa.String(64))
+    """The number as it stands at sipgate."""
+    number: Mapped[str | None] = mapped_column(sa.String(16), default=None)
+    """In E.164; None where nothing can be sent to it."""
+    is_private: Mapped[bool] = mapped_column(default=False)
+
+
+class MessageTemplate(Base, kw_only=True):
+    """A text that an account's members start from. Deleted ones can be brought back for a while."""
+
+    __tablename__ = "message_templates"
+    __table_args__ = (sa.Index(None, "account_id", "name"),)
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    name: Mapped[str] = mapped_column(sa.String(80))
+    text: Mapped[str] = mapped_column(sa.Text)
+    version: Mapped[int] = mapped_column(default=1)
+    changed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    changed_by_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+    changed_by: Mapped[Member] = relationship(init=False)
+
+
+class Draft(Base, kw_only=True):
+    """A form that could not be taken because its sign-in had ended; for its member alone."""
+
+    __tablename__ = "drafts"
+
+    submission: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    fields: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+
+
+class Submission(Base, kw_only=True):
+    """A form that was taken: its one-time id, and a keyed hash of what it said."""
+
+    __tablename__ = "submissions"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    content_hash: Mapped[str] = mapped_column(sa.String(64))
+    message_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("messages.id"), index=True, default=None
+    )
+    batch_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("batches.id"), index=True, default=None
+    )
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    erased_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When its message was erased; the id stays, without content, so that it is not taken again."""
+
+
+class Batch(Base, kw_only=True):
+    """One submission to many recipients. Its messages carry the outcomes."""
+
+    __tablename__ = "batches"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    active_at: Mapped[datetime] = mapped_column(default_factory=now)
+    """When a message of it was last claimed, or when it was last resumed."""
+    stop_reason: Mapped[str] = mapped_column(sa.String(32), default="")
+    unknowns_in_a_row: Mapped[int] = mapped_column(default=0)
+    is_open: Mapped[bool] = mapped_column(default=False)
+    """A first clear answer came; until then at most three messages are under way at once."""
+    member: Mapped[Member] = relationship(init=False)
+
+
+NEEDS_ATTENTION = sa.text(
+    "done_at IS NULL AND (outcome IN ('unknown', 'paused', 'missed')"
+    " OR outcome IN ('refused', 'not_sent')"
+    " AND (batch_id IS NOT NULL OR send_at IS NOT NULL OR expected_at IS NOT NULL))"
+)
+"""Which messages wait for somebody: what did not go, unless its page said so at the click. In these
+very words in its indexes, too: a database uses them only where it recognises the condition."""
+
+
+class Message(Base, kw_only=True):
+    """One text to one recipient, and what became of it."""
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        sa.Index(None, "member_id", "created_at", "id"),
+        sa.Index(None, "account_id", "created_at", "id"),
+        sa.Index(None, "member_id", "outcome", "created_at", "id"),
+        sa.Index(None, "account_id", "outcome", "created_at", "id"),
+        sa.Index(None, "account_id", "recipient", "created_at", "id"),
+        sa.Index(None, "outcome", "sending_since"),
+        sa.Index(None, "outcome", "due_at"),
+        sa.Index(None, "outcome", "look_at"),
+        sa.Index(None, "batch_id", "outcome", "position"),
+        *(
+            sa.Index(
+                f"ix_messages_attention_{whose}",
+                *(whose, "created_at", "id", "batch_id"),
+                sqlite_where=NEEDS_ATTENTION,
+                postgresql_where=NEEDS_ATTENTION,
+            )
+            for whose in ("member_id", "account_id")
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    extension_id: Mapped[str] = mapped_column(sa.String(64))
+    extension_alias: Mapped[str] = mapped_column(sa.String(200), default="")
+    caller_id: Mapped[str] = mapped_column(sa.String(200), default="")
+    recipient: Mapped[str] = mapped_column(sa.String(16))
+    text: Mapped[str] = mapped_column(sa.Text)
+    segment_count: Mapped[int]
+    send_at: Mapped[datetime | None] = mapped_column(default=None)
+    time_zone: Mapped[str] = mapped_column(sa.String(64), default="")
+    outcome: Mapped[Outcome] = mapped_column(
+        sa.Enum(
+            Outcome,
+            native_enum=False,
+            length=16,
+            values_callable=lambda kind: [member.value for member in kind],
+        )
+    )
+    reason: Mapped[str] = mapped_column(sa.String(32), default="")
+    detail: Mapped[str | None] = mapped_column(sa.Text, default=None)
+    retry_at: Mapped[datetime | None] = mapped_column(default=None)
+    attempt: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    sending_since: Mapped[datetime | None] = mapped_column(default=None)
+    settled_at: Mapped[datetime | None] = mapped_column(default=None)
+    settled_how: Mapped[str] = mapped_column(sa.String(16), default="")
+    """Empty: by sipgate's answer; `history`: found there; `person`: somebody's word."""
+    settled_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
+    batch_id: Mapped[str | None] = mapped_column(sa.ForeignKey("batches.id"), default=None)
+    position: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None] = mapped_column(default=None)
+    """While it waits: not claimed before this time."""
+    expected_at: Mapped[datetime | None] = mapped_column(default=None)
+    """While it waits: the time from which lateness counts."""
+    first_tried_at: Mapped[datetime | None] = mapped_column(default=None)
+    tries: Mapped[int] = mapped_column(default=0)
+    look_at: Mapped[datetime | None] = mapped_column(default=None)
+    """Unknown: when to look in sipgate's history next."""
+    looks: Mapped[int] = mapped_column(default=0)
+    wish: Mapped[str] = mapped_column(sa.String(8), default="")
+    """While it is `sending`: what becomes of it if sipgate provably takes nothing: `cancel` or
+    `pause`; empty: it waits and is tried again."""
+    done_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When somebody dealt with a message that did not go; until then it needs attention."""
+    done_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
+    previous_id: Mapped[str | None] = mapped_column(
+        sa.ForeignKey("messages.id"), index=True, default=None
+    )
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    member: Mapped[Member] = relationship(init=False, foreign_keys=[member_id])
+    settled_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[settled_by_id])
+    done_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[done_by_id])
+
+
+class Slowdown(Base, kw_only=True):
+    """sipgate asked this account to slow down; the worker keeps still until then."""
+
+    __tablename__ = "slowdowns"
+
+    account_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    until: Mapped[datetime]
+
+
+class Event(Base, kw_only=True):
+    """The record of who did what: only ever added to. No texts, no numbers."""
+
+    __tablename__ = "events"
+    __table_args__ = (sa.Index(None, "account_id", "at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    at: Mapped[datetime] = mapped_column(default_factory=now)
+    kind: Mapped[str] = mapped_column(sa.String(32))
+    account_id: Mapped[str] = mapped_column(sa.String(64), default="")
+    member_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
+    message_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    batch_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    note: Mapped[str] = mapped_column(sa.String(100), default="")
+
+
+class Worker(Base, kw_only=True):
+    """A worker process and its last sign of life."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    beat_at: Mapped[datetime]
+
+
+class Installation(Base, kw_only=True):
+    """The one row that says where this database lives and whether sending is on hold."""
+
+    __tablename__ = "installation"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    home: Mapped[str] = mapped_column(sa.Text)
+    mark: Mapped[str] = mapped_column(sa.String(64), default="")
+    """Repeated in a file beside a SQLite database: a copy of the database alone does not match."""
+    hold_reason: Mapped[str] = mapped_column(sa.String(32), default="")
+    """Empty: not on hold."""
+    held_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Alarm(Base, kw_only=True):
+    """Something about the set-up that an admin must know; one row a kind."""
+
+    __tablename__ = "alarms"
+
+    kind: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
+    last_at: Mapped[datetime]
+
+
+# What migrations are compared with.
+alembic.metadatas = {"default": Base.metadata}

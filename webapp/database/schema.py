@@ -1,0 +1,114 @@
+"""The schema's version: which a database has, and bringing it up to ours, one process at a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import sqlalchemy as sa
+
+from webapp.database import migrating, transaction
+from webapp.database.engine import POSTGRESQL_LINE, alembic
+from webapp.database.session import db
+
+MIGRATION_LOCK = 0x7465616D736D73
+"""The number of PostgreSQL's advisory lock: "teamsms"."""
+
+
+class SchemaError(RuntimeError):
+    """The database does not fit this version of the app. `str()` is a sentence for the operator."""
+
+
+def schema_state() -> str:
+    """`current`, `older` (or empty) or `newer` than this app."""
+    with db.engine.connect() as connection:
+        context = sa.inspect(connection)
+        if not context.has_table("alembic_version"):
+            return "older"
+        found = set(connection.scalars(sa.text("SELECT version_num FROM alembic_version")))
+    known = {script.revision for script in alembic.script_directory.walk_revisions()}
+    if found - known:
+        return "newer"
+    return "current" if found == set(alembic.script_directory.get_heads()) else "older"
+
+
+def upgrade_schema() -> None:
+    """Bring the schema up to date, one process at a time; refuse one that is newer than we are.
+
+    Raises `SchemaError`, also for a database that cannot be read or written.
+    """
+    try:
+        with _migration_lock():
+            state = schema_state()
+            if state == "newer":
+                raise SchemaError(
+                    "The database was made by a newer version of Team SMS; start that version."
+                )
+            if state == "older":
+                _upgrade()
+            # A database that cannot be written is found out now, not by the first message.
+            with transaction() as rows:
+                rows.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
+    except sa.exc.DBAPIError as error:
+        raise _unusable(error) from None
+    except OSError as error:
+        raise SchemaError(f"The database cannot be used: {error.strerror}.") from None
+
+
+def _unusable(error: sa.exc.DBAPIError) -> SchemaError:
+    reason = str(error.orig).partition("\n")[0].rstrip(".")
+    return SchemaError(f"The database cannot be used: {reason}.")
+
+
+def _upgrade() -> None:
+    db.engine.dispose()
+    migrating.set()
+    try:
+        alembic.upgrade()
+    finally:
+        migrating.clear()
+        db.engine.dispose()
+
+
+def require_current_schema() -> None:
+    """For processes that do not migrate: refuse any schema but ours, raising `SchemaError`."""
+    try:
+        state = schema_state()
+    except sa.exc.DBAPIError as error:
+        raise _unusable(error) from None
+    if state != "current":
+        raise SchemaError(f"The database's schema is {state} than this version; start the web app.")
+
+
+@contextmanager
+def _migration_lock() -> Iterator[None]:
+    """One process migrates at a time; the others wait until it is done."""
+    url = db.engine.url
+    if url.get_backend_name() == "postgresql":
+        with _autocommit(db.engine) as connection:
+            connection.execute(sa.text("SET lock_timeout = 0"))
+            connection.execute(sa.select(sa.func.pg_advisory_lock(MIGRATION_LOCK)))
+            yield
+        # The lock ended with its connection.
+        return
+    if not url.database:
+        yield
+        return
+    path = f"{url.database}.migrating"
+    with open(os.open(path, os.O_CREAT | os.O_RDWR, 0o600), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _autocommit(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection outside the pool, without a transaction around it."""
+    outside = sa.create_engine(
+        engine.url,
+        poolclass=sa.NullPool,
+        isolation_level="AUTOCOMMIT",
+        connect_args=POSTGRESQL_LINE,
+        hide_parameters=True,
+    )
+    with outside.connect() as connection:
+        yield connection

@@ -1,0 +1,63 @@
+"""Column types: aware times in UTC, and text encrypted at rest."""
+
+import base64
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import sqlalchemy as sa
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from webapp.config import settings
+
+
+class UTCDateTime(sa.TypeDecorator[datetime]):
+    """Aware datetimes, kept in UTC; a naive value is a mistake and is refused."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Encrypted(sa.TypeDecorator[str]):
+    """Text encrypted at rest with the app's secret keys; the newest writes, all of them read.
+
+    A value no key can read (SECRET_KEY was replaced) comes out as None: the sign-in it belonged
+    to has ended, which is a page, not a crash.
+    """
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> bytes | None:
+        return None if value is None else _fernet(settings.secret_key).encrypt(value.encode())
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> str | None:
+        if value is None:
+            return None
+        try:
+            return _fernet(settings.secret_key).decrypt(value).decode()
+        except InvalidToken:
+            return None
+
+
+@lru_cache
+def _fernet(secret_keys: tuple[str, ...]) -> MultiFernet:
+    def derive(key: str) -> Fernet:
+        hkdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"team-sms tokens at rest")
+        return Fernet(base64.urlsafe_b64encode(hkdf.derive(key.encode())))
+
+    return MultiFernet([derive(key) for key in secret_keys])

@@ -1,0 +1,117 @@
+"""Language and the shape of dates, distances and numbers on pages.
+
+Times are shown in the zone a message was planned in, else the deployment's, always with the zone's
+name, so that nobody has to guess whose eight o'clock is meant.
+"""
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import cast
+from zoneinfo import ZoneInfo
+
+from babel.dates import format_datetime, format_timedelta, get_timezone_name
+from babel.numbers import format_currency
+from flask import Flask, current_app, has_request_context, request, session
+from flask.json.provider import DefaultJSONProvider
+from flask_babel import Babel, get_locale, gettext
+
+from webapp.rules.numbers import phone
+from webapp.rules.outcomes import MAX_COUNT
+from webapp.rules.times import now, zone_names
+
+babel = Babel()
+
+LOCALES = ("en", "de")
+
+# What a browser's self-description contains, the telling word first: Edge also names Chrome, all
+# of them name Safari, and a phone's names the system it descends from.
+BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox": "Firefox", "Chrome": "Chrome"}
+BROWSERS |= {"FxiOS": "Firefox", "CriOS": "Chrome", "Safari": "Safari"}
+SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "CrOS": "ChromeOS"}
+SYSTEMS |= {"Windows": "Windows", "Mac OS": "Mac", "Linux": "Linux"}
+
+
+def setup_i18n(app: Flask) -> None:
+    app.config["BABEL_TRANSLATION_DIRECTORIES"] = "translations"
+    babel.init_app(app, default_locale="en", locale_selector=choose_locale)
+    # Pages are UTF-8: a letter needs no six characters in what they hand to scripts.
+    cast("DefaultJSONProvider", app.json).ensure_ascii = False
+    for shape in (when, distance, phone, sender, money, device, capped):
+        app.add_template_filter(shape)
+    app.context_processor(lambda: {"locale": str(get_locale() or "en")})
+
+
+def keep_locale(locale: str) -> None:
+    """Remember the language chosen in the menu."""
+    session["locale"] = locale
+
+
+def choose_locale() -> str:
+    """Chosen in the menu, else what the browser asks for, else English (so the command line)."""
+    if not has_request_context():
+        return "en"
+    chosen = session.get("locale")
+    if chosen in LOCALES:
+        return str(chosen)
+    # In the browser's order: `best_match` would prefer a plain `de` to an earlier `en-GB`.
+    asked = (name.partition("-")[0] for name, weight in request.accept_languages if weight)
+    return next((language for language in asked if language in LOCALES), "en")
+
+
+def when(moment: datetime, zone: str = "") -> str:
+    """`Tue 24 Nov 2026, 08:00 CET`; in the given zone, else the deployment's."""
+    name = zone if zone in zone_names() else current_app.config["SETTINGS"].default_time_zone
+    local = moment.astimezone(ZoneInfo(name))
+    pattern = "EEE d MMM y, HH:mm" if str(get_locale()) == "en" else "EEE d. MMM y, HH:mm"
+    return f"{format_datetime(local, pattern, locale=get_locale())} {zone_name(local)}"
+
+
+def zone_name(local: datetime) -> str:
+    """The zone's short name, which tells the two halves of a doubled hour apart: CEST, CET.
+
+    In the page's language where that has one (MESZ, MEZ); where nobody has, `UTC+03`.
+    """
+    translated = get_timezone_name(local, "short", locale=get_locale())
+    name = translated if translated.isalpha() else local.tzname() or "UTC"
+    return name if name.isalpha() else f"UTC{name}"
+
+
+def distance(moment: datetime) -> str:
+    """`in 22 hours`, `3 minutes ago`."""
+    delta = moment - now()
+    if abs(delta) < timedelta(seconds=45):
+        return gettext("just now")
+    return format_timedelta(delta, add_direction=True, locale=get_locale())
+
+
+def sender(caller_id: str) -> str:
+    """What recipients see: a number spaced, a text as it is."""
+    digits = caller_id.removeprefix("+")
+    if digits.isascii() and digits.isdigit() and len(digits) > 5:
+        return phone(f"+{digits.removeprefix('00')}")
+    return caller_id or gettext("unknown")
+
+
+def money(amount: Decimal, currency: str = "EUR") -> str:
+    """`€0.14`, `0,14 €`."""
+    text: str = format_currency(amount, currency, locale=get_locale())
+    return text
+
+
+def capped(count: int) -> str:
+    return f"{MAX_COUNT - 1}+" if count >= MAX_COUNT else str(count)
+
+
+def country_name(code: str) -> str:
+    """`DE` as Germany or Deutschland."""
+    locale = get_locale()
+    return (locale and locale.territories.get(code)) or gettext("The recipient's country")
+
+
+def device(user_agent: str) -> str:
+    """A browser's self-description as people know it: `Firefox on Windows`."""
+    browser = next((name for sign, name in BROWSERS.items() if sign in user_agent), "")
+    system = next((name for sign, name in SYSTEMS.items() if sign in user_agent), "")
+    if browser and system:
+        return gettext("%(browser)s on %(system)s", browser=browser, system=system)
+    return browser or system or gettext("A browser that does not say which")

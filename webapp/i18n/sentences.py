@@ -1,0 +1,415 @@
+"""The one table from codes to sentences: problems of a form, outcomes, reasons, sign-ins.
+
+A sentence says what happened, what did not, and what to do next. Never "delivered"; "sent" only
+where it is certain.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from flask import Flask
+from flask_babel import LazyString, gettext
+from flask_babel import lazy_gettext as _
+
+from webapp.account.cache import Trouble
+from webapp.config import settings
+from webapp.database.audit import AlarmKind, Did
+from webapp.database.models import Batch, Message
+from webapp.i18n.formats import when
+from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
+from webapp.messages.wishes import Wish
+from webapp.rules.numbers import RecipientProblem, RecipientRefused
+from webapp.rules.outcomes import STUCK, Outcome, Reason
+from webapp.rules.text import TextProblem, TextRefused
+from webapp.rules.times import TimeProblem, TimeRefused
+from webapp.signin.flow import SignInProblem
+
+MAX_QUOTED_CHARACTERS = 40
+LATE = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeWords:
+    """How an outcome looks: one word, and a tone that the pages give a colour and a shape."""
+
+    word: LazyString
+    tone: str
+
+
+OUTCOMES = {
+    Outcome.HELD: OutcomeWords(_("Planned"), "wait"),
+    Outcome.QUEUED: OutcomeWords(_("Waiting"), "wait"),
+    Outcome.PAUSED: OutcomeWords(_("Paused"), "stuck"),
+    Outcome.SENDING: OutcomeWords(_("Being sent"), "wait"),
+    Outcome.ACCEPTED: OutcomeWords(_("Accepted"), "good"),
+    Outcome.SCHEDULED: OutcomeWords(_("Scheduled"), "later"),
+    Outcome.REFUSED: OutcomeWords(_("Refused"), "bad"),
+    Outcome.NOT_SENT: OutcomeWords(_("Not sent"), "bad"),
+    Outcome.UNKNOWN: OutcomeWords(_("Unknown"), "unknown"),
+    Outcome.CANCELLED: OutcomeWords(_("Withdrawn"), "quiet"),
+    Outcome.MISSED: OutcomeWords(_("Missed"), "stuck"),
+}
+
+WAITING = _("Waiting or planned")
+NEEDS_ATTENTION = _("Needs attention")
+
+REASONS = {
+    Reason.REJECTED: _("sipgate did not accept the number or the time. Nothing was sent."),
+    Reason.SIGN_IN_ENDED: _(
+        "Your sign-in had ended. Nothing was sent. Sign in again: your text is kept."
+    ),
+    Reason.BALANCE: _(
+        "The account's balance is too low. Nothing was sent. Top up at sipgate, then send again."
+    ),
+    Reason.NOT_ALLOWED: _(
+        "You may not send with this extension. Nothing was sent. Possible reasons: Web SMS is not "
+        "booked (Feature Store) or not enabled for you; the extension is not yours; your sipgate "
+        "password must be renewed in the web app; this app lacks a permission (its operator can "
+        "add sessions:write to the setting SIPGATE_OPTIONAL_SCOPES)."
+    ),
+    Reason.MISUNDERSTOOD: _(
+        "This app and sipgate do not understand each other; the operator can help. "
+        "Nothing was sent."
+    ),
+    Reason.REFUSED: _("sipgate refused the message. Nothing was sent."),
+    Reason.UNREACHABLE: _("sipgate could not be reached. Nothing was sent. You can send it again."),
+    Reason.UNTRUSTED: _(
+        "The connection to sipgate could not be trusted, so nothing was sent. "
+        "The operator can help."
+    ),
+    Reason.LOGIN_AWAY: _(
+        "sipgate's sign-in service could not be reached, so nothing was sent. "
+        "You can send it again."
+    ),
+    Reason.DATABASE_AWAY: _(
+        "This app's database failed for a moment, so nothing was sent. You can send it again."
+    ),
+    Reason.NOT_IN_TIME: _(
+        "The message could not be handed to sipgate in time, so nothing was sent. "
+        "You can send it again."
+    ),
+    Reason.NO_ANSWER: _("sipgate gave no answer in time."),
+    Reason.SERVER_ERROR: _("sipgate reported a fault of its own."),
+    Reason.ODD_ANSWER: _("Something other than sipgate's interface gave the answer."),
+    Reason.REDIRECTED: _("The answer pointed to another address, which this app never follows."),
+    Reason.INTERRUPTED: _("This app was interrupted while the message was on its way to sipgate."),
+    Reason.SIGNED_OUT: _("It waits: you signed out and chose to pause it. Nothing was sent."),
+    Reason.STOPPED: _("It waits: the batch was stopped before its turn. Nothing was sent."),
+    Reason.UNKNOWNS: _(
+        "It waits: three messages in a row had an unknown outcome, so the batch was stopped before "
+        "its turn. Nothing was sent."
+    ),
+}
+
+# What a waiting message says where the same reason has refused or stopped another one.
+PAUSED_REASONS = {
+    Reason.SIGN_IN_ENDED: _("It waits: your sign-in had ended. Nothing was sent."),
+    Reason.BALANCE: _("It waits: the account's balance was too low. Nothing was sent."),
+    Reason.NOT_ALLOWED: _("It waits: sipgate did not allow the sending. Nothing was sent."),
+}
+
+WISHES = {
+    Wish.CANCEL: _("Being sent. If sipgate does not take it, sending is cancelled."),
+    Wish.PAUSE: _("Being sent. If sipgate does not take it, sending is paused."),
+}
+
+PLAIN_SENTENCES = {
+    Outcome.SENDING: _("The message is on its way to sipgate."),
+    Outcome.QUEUED: _("It waits for its turn and has not been sent yet."),
+    Outcome.CANCELLED: _("It was withdrawn before it left. Nothing was sent."),
+    Outcome.MISSED: _(
+        "Its time passed before it could be sent, so it was not sent. Choose what to do with it."
+    ),
+}
+
+BATCH_STOPS = {
+    Reason.STOPPED: _("The batch was stopped. What is paused has not been sent."),
+    Reason.SIGNED_OUT: _("The batch is paused: you signed out. What is paused was not sent."),
+    Reason.SIGN_IN_ENDED: _(
+        "The batch is paused: the sign-in that sent it has ended. What is paused was not sent."
+    ),
+    Reason.BALANCE: _(
+        "The batch stopped: the balance is too low. Top up at sipgate, then go on. "
+        "What is paused was not sent."
+    ),
+    Reason.NOT_ALLOWED: _(
+        "The batch stopped: sipgate does not allow sending with this extension. "
+        "What is paused was not sent."
+    ),
+    Reason.UNKNOWNS: _(
+        "The batch stopped by itself: three messages in a row had an unknown outcome. "
+        "Look in sipgate's event list before you go on. What is paused was not sent."
+    ),
+}
+
+ALARMS = {
+    AlarmKind.UNTRUSTED: _(
+        "The connection to sipgate could not be trusted (certificate). Check SIPGATE_API_URL and "
+        "this machine's clock and certificates."
+    ),
+    AlarmKind.REDIRECTED: _("sipgate's API answered with a redirect. Check SIPGATE_API_URL."),
+}
+
+UNKNOWN_ADVICE = _(
+    "We cannot tell whether it was sent. Look in sipgate's event list before you send it again."
+)
+
+RECIPIENT_PROBLEMS = {
+    RecipientProblem.EMPTY: _("Enter a mobile number, such as 0151 23456789."),
+    RecipientProblem.LETTERS: _("Enter digits only: “%(typed)s” has letters in it."),
+    RecipientProblem.STRANGE_CHARACTER: _(
+        "Enter digits only: “%(typed)s” has a character that belongs to no number."
+    ),
+    RecipientProblem.PLUS_INSIDE: _("Put the plus sign first, or leave it out: “%(typed)s”."),
+    RecipientProblem.SEVERAL: _("Put each number on its own line: “%(typed)s” holds several."),
+    RecipientProblem.EXTENSION: _("Leave out the extension after the number: “%(typed)s”."),
+    RecipientProblem.TOO_SHORT: _("Add the missing digits: “%(typed)s” is too short."),
+    RecipientProblem.TOO_LONG: _("Check the number: “%(typed)s” is too long."),
+    RecipientProblem.UNKNOWN_COUNTRY: _(
+        "Check the country code: no country has the one in “%(typed)s”."
+    ),
+    RecipientProblem.NOT_A_NUMBER: _("Check the number: nobody can have “%(typed)s”."),
+    RecipientProblem.EMERGENCY: _(
+        "Call emergency services by phone: a text to “%(typed)s” would not reach them."
+    ),
+    RecipientProblem.SHORT_CODE: _(
+        "Enter a full number: short codes such as “%(typed)s” cannot be reached from sipgate."
+    ),
+    RecipientProblem.PREMIUM: _("Enter another number: “%(typed)s” is charged at a premium rate."),
+    RecipientProblem.MASS_CALL: _(
+        "Enter another number: “%(typed)s” is a line for votes and contests."
+    ),
+    RecipientProblem.SHARED_COST: _(
+        "Enter another number: “%(typed)s” is a service line that charges extra."
+    ),
+    RecipientProblem.COMPANY_WIDE: _(
+        "Enter another number: “%(typed)s” is a company's central line, not a phone."
+    ),
+    RecipientProblem.PAGER: _("Enter another number: “%(typed)s” belongs to a pager."),
+    RecipientProblem.VOICEMAIL: _("Enter another number: “%(typed)s” belongs to a mailbox."),
+}
+
+TEXT_PROBLEMS = {
+    TextProblem.EMPTY: _("Write a text."),
+    TextProblem.TOO_LONG: _("Shorten the text: it has %(detail)s segments, and 10 can be sent."),
+    TextProblem.CONTROL_CHARACTER: _(
+        "Remove a character that no phone can show (%(detail)s); it may have come along when "
+        "the text was copied."
+    ),
+    TextProblem.LONE_SURROGATE: _("Remove a broken character (%(detail)s) from the text."),
+}
+
+TIME_PROBLEMS = {
+    TimeProblem.UNREADABLE: _("Enter a day and a time, such as 2026-12-24 08:00."),
+    TimeProblem.UNKNOWN_ZONE: _("Choose the time zone in which the time is meant."),
+    TimeProblem.DOES_NOT_EXIST: _(
+        "Choose another time: the clocks go forward that night, and this time does not exist."
+    ),
+    TimeProblem.EXISTS_TWICE: _(
+        "Choose which of the two: the clocks go back that night, and this time comes twice."
+    ),
+    TimeProblem.TOO_SOON: _(
+        "Choose a time at least 2 minutes from now, or leave it empty to send now."
+    ),
+    TimeProblem.TOO_FAR: _("Choose a time within the next 30 days: sipgate takes none later."),
+}
+
+SIGN_IN_PROBLEMS = {
+    SignInProblem.DECLINED: _("You did not allow access at sipgate, so you are not signed in."),
+    SignInProblem.NOT_OURS: _(
+        "This sign-in was used already, took longer than ten minutes, or began in another browser."
+    ),
+    SignInProblem.LOGIN_AWAY: _("sipgate's sign-in service could not be reached."),
+    SignInProblem.LOGIN_ODD: _("sipgate's sign-in service reported a problem."),
+    SignInProblem.CODE_REFUSED: _("sipgate did not confirm the sign-in."),
+    SignInProblem.IDENTITY_UNKNOWN: _("sipgate did not say who you are."),
+}
+
+EXTENSION_TROUBLES = {
+    Trouble.AWAY: _(
+        "sipgate could not be asked for your extensions just now; what is shown may be old."
+    ),
+    Trouble.NOT_ALLOWED: _(
+        "sipgate does not give this app any Web SMS extension of yours: none is enabled for you, "
+        "the feature is not booked, or this kind of account does not offer it."
+    ),
+}
+
+TEMPLATE_CHANGES = {
+    Did.TEMPLATE_MADE: _("made"),
+    Did.TEMPLATE_CHANGED: _("changed"),
+    Did.TEMPLATE_DELETED: _("deleted"),
+    Did.TEMPLATE_RESTORED: _("brought back"),
+}
+
+SCOPES = {
+    "sessions:sms:write": _("to send text messages for you"),
+    "sms:read": _("to list your Web SMS extensions and their senders"),
+    "users:read": _("to show your name"),
+    "history:read": _("to look up whether an uncertain message was sent"),
+    "contacts:read": _("to suggest your contacts as recipients"),
+    "sms:callerid:read": _("to list the sender numbers of your extensions"),
+    "sms:callerid:write": _("to add, choose and remove sender numbers"),
+    "balance:read": _("to show the account's balance"),
+}
+
+
+def outcome_word(outcome: Outcome) -> str:
+    return str(OUTCOMES[outcome].word)
+
+
+def outcome_tone(outcome: Outcome) -> str:
+    return OUTCOMES[outcome].tone
+
+
+def message_sentence(message: Message) -> str:
+    """What happened, in the first sentence of a message's page."""
+    if message.outcome == Outcome.SENDING and message.wish:
+        return str(WISHES[Wish(message.wish)])
+    if message.outcome in PLAIN_SENTENCES:
+        return str(PLAIN_SENTENCES[message.outcome])
+    if message.outcome == Outcome.PAUSED and message.reason in PAUSED_REASONS:
+        return str(PAUSED_REASONS[Reason(message.reason)])
+    at = when(message.settled_at or message.created_at)
+    if message.settled_how == BY_HISTORY:
+        return gettext("Accepted: found in sipgate's history, looked up on %(at)s.", at=at)
+    if message.settled_how == BY_PERSON:
+        return _persons_word(message, at)
+    return _timed_sentence(message, at) or _reason_sentence(message)
+
+
+def _timed_sentence(message: Message, at: str) -> str:
+    if message.outcome == Outcome.ACCEPTED:
+        return gettext(
+            "Accepted by sipgate on %(at)s. We cannot see whether it reached the phone.", at=at
+        )
+    if message.reason == Reason.RATE_LIMITED and message.retry_at:
+        return gettext(
+            "sipgate asks to slow down; you can send again at %(at)s. Nothing was sent.",
+            at=when(message.retry_at),
+        )
+    if message.send_at is None:
+        return ""
+    planned = when(message.send_at, message.time_zone)
+    if message.outcome == Outcome.SCHEDULED:
+        return gettext("sipgate has it and will send it on %(at)s.", at=planned)
+    if message.outcome == Outcome.HELD:
+        return gettext(
+            "Planned for %(at)s. It is still here and can be changed or withdrawn.", at=planned
+        )
+    return ""
+
+
+def _reason_sentence(message: Message) -> str:
+    sentence = REASONS.get(Reason(message.reason)) if message.reason else None
+    return str(sentence or OUTCOMES[message.outcome].word)
+
+
+def _persons_word(message: Message, at: str) -> str:
+    name = message.settled_by.name if message.settled_by else ""
+    if message.outcome == Outcome.NOT_SENT:
+        return gettext("%(name)s marked it as not sent on %(at)s.", name=name, at=at)
+    return gettext("%(name)s marked it as accepted on %(at)s.", name=name, at=at)
+
+
+def message_advice(message: Message) -> str:
+    """What to do next, where the first sentence does not say it; else empty."""
+    late_by = (message.settled_at or message.created_at) - (message.send_at or message.created_at)
+    if message.outcome == Outcome.ACCEPTED and message.send_at and late_by > LATE:
+        return gettext("It went out late: planned for %(at)s.", at=when(message.send_at))
+    if message.outcome == Outcome.UNKNOWN:
+        return str(UNKNOWN_ADVICE)
+    if message.outcome == Outcome.SCHEDULED:
+        return gettext("It can no longer be recalled.")
+    return ""
+
+
+def recipient_problem(refused: RecipientRefused) -> str:
+    """Why a recipient was refused, with what was typed, cut."""
+    quoted = refused.typed.strip()[:MAX_QUOTED_CHARACTERS]
+    return str(RECIPIENT_PROBLEMS[refused.problem]) % {"typed": quoted}
+
+
+def text_problem(refused: TextRefused) -> str:
+    return str(TEXT_PROBLEMS[refused.problem]) % {"detail": refused.detail}
+
+
+def time_problem(refused: TimeRefused) -> str:
+    return str(TIME_PROBLEMS[refused.problem])
+
+
+def local_time_fields(moment: datetime, zone: str) -> dict[str, str]:
+    """A moment as the form's fields `send_at`, `time_zone` and `fold`."""
+    local = moment.astimezone(ZoneInfo(zone or settings.default_time_zone))
+    return {
+        "send_at": f"{local:%Y-%m-%dT%H:%M}",
+        "time_zone": zone or settings.default_time_zone,
+        "fold": str(local.fold),
+    }
+
+
+def scope_words(scope: str) -> str:
+    return str(SCOPES.get(scope, scope))
+
+
+def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
+    """How a batch stands, in one sentence."""
+    if batch.stop_reason:
+        return str(BATCH_STOPS.get(Reason(batch.stop_reason), BATCH_STOPS[Reason.STOPPED]))
+    if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
+        return gettext("The messages are on their way to sipgate, one after the other.")
+    if counts.get(Outcome.HELD):
+        return gettext("The messages are planned and can still be withdrawn.")
+    if counts.get(Outcome.PAUSED) or counts.get(Outcome.MISSED):
+        return gettext("Some of the messages wait for your decision.")
+    if counts.get(Outcome.UNKNOWN):
+        return gettext(
+            "Done, but of some we cannot tell whether they were sent. Look in sipgate's event list "
+            "before you send them again."
+        )
+    return gettext("All done. The list says what became of each message.")
+
+
+def too_late(message: Message) -> str:
+    """Why a click comes too late. That a message has left is said only where it is known."""
+    if message.outcome == Outcome.SENDING:
+        return gettext("The message is being sent at this moment and cannot be changed.")
+    if message.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED):
+        return gettext("Too late: the message has already left. This is what became of it.")
+    return gettext("The message has changed meanwhile. This is what became of it.")
+
+
+def alarm_words(kind: AlarmKind) -> str:
+    return str(ALARMS[kind])
+
+
+def on_hold() -> str:
+    return gettext(
+        "Sending is on hold, and nothing is sent until the operator releases it "
+        "(flask --app webapp release)."
+    )
+
+
+def daily_limit() -> str:
+    return gettext(
+        "You have reached today's limit of %(limit)s messages. Nothing was sent. "
+        "Tomorrow you can send again; the operator can raise DAILY_LIMIT.",
+        limit=settings.daily_limit,
+    )
+
+
+def still_possible(message: Message) -> str:
+    """What can still be done about a message that has not reached anybody."""
+    if message.outcome == Outcome.SCHEDULED:
+        return gettext("At sipgate, can no longer be recalled.")
+    if message.outcome in STUCK:
+        return gettext("Waits for your decision.")
+    if message.outcome == Outcome.HELD and message.due_at and message.batch_id is None:
+        return gettext("Can be changed until %(at)s.", at=when(message.due_at, message.time_zone))
+    return gettext("Can still be withdrawn.")
+
+
+def setup_words(app: Flask) -> None:
+    for words in (outcome_word, outcome_tone, message_sentence, message_advice, still_possible):
+        app.add_template_global(words)

@@ -1,0 +1,86 @@
+"""Whether a worker is alive: it writes a sign of life every few seconds."""
+
+import logging
+import secrets
+import threading
+from datetime import timedelta
+
+import sqlalchemy as sa
+from flask import Flask
+from huey.consumer import Consumer
+
+from webapp.database import db, put, transaction
+from webapp.database.models import Worker
+from webapp.rules.times import now
+
+log = logging.getLogger(__name__)
+
+
+BEAT_EVERY_S = 10
+STOPPED_AFTER = timedelta(seconds=45)
+"""A worker unheard of for this long counts as dead; pages say so within a minute."""
+FORGET_WORKER_AFTER = timedelta(days=1)
+_LAST_BEAT = sa.select(sa.func.max(Worker.beat_at))
+
+
+def new_worker_id() -> str:
+    return secrets.token_hex(8)
+
+
+def beat(worker_id: str) -> None:
+    """A worker's sign of life."""
+    with transaction() as rows:
+        put(rows, Worker, {"id": worker_id}, {"beat_at": now()})
+        rows.execute(sa.delete(Worker).where(Worker.beat_at < now() - FORGET_WORKER_AFTER))
+
+
+def sign_off(worker_id: str) -> None:
+    with transaction() as rows:
+        rows.execute(sa.delete(Worker).where(Worker.id == worker_id))
+
+
+def has_worker() -> bool:
+    """Whether any worker was alive a moment ago."""
+    last = db.session.scalar(_LAST_BEAT)
+    return last is not None and last > now() - STOPPED_AFTER
+
+
+class Heart:
+    """Writes a sign of life now and every few seconds, so that pages can tell when it stops."""
+
+    def __init__(self, app: Flask, consumer: Consumer) -> None:
+        self._app = app
+        self._consumer = consumer
+        self._id = new_worker_id()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(timeout=5)
+
+    def _beat(self) -> None:
+        self._give_sign()
+        while not self._stopped.wait(BEAT_EVERY_S):
+            # Not before the first wait: threads that are only being started look like dead ones,
+            # and would be started twice.
+            self._replace_dead_threads()
+            self._give_sign()
+        with self._app.app_context():
+            sign_off(self._id)
+
+    def _replace_dead_threads(self) -> None:
+        try:
+            self._consumer.check_worker_health()
+        except Exception:  # no thread can be had at the moment; the next beat tries again
+            log.exception("the worker's threads could not be looked after")
+
+    def _give_sign(self) -> None:
+        try:
+            with self._app.app_context():
+                beat(self._id)
+        except Exception:  # the database is away for a moment; the next beat tells
+            log.exception("no sign of life could be written")

@@ -1,0 +1,120 @@
+"""What must end: sign-ins that were left, rows past their time, the traces of a number."""
+
+import logging
+from datetime import timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.config import settings
+from webapp.database import rows_changed, transaction
+from webapp.database.audit import Did, note
+from webapp.database.idempotency import GOOD_FOR, USED_ID_KEPT_FOR
+from webapp.database.models import (
+    CODE_ASKED_FOR,
+    GUESSES,
+    Batch,
+    BrowserSession,
+    Contact,
+    Draft,
+    Event,
+    KeptAnswer,
+    Member,
+    Message,
+    SignIn,
+    Slowdown,
+    Submission,
+    TokenSet,
+)
+from webapp.messages import message_templates, wishes
+from webapp.rules.outcomes import STUCK, WAITING, Outcome
+from webapp.rules.times import now
+from webapp.signin import tokens
+from webapp.signin.flow import SIGN_IN_LIFETIME
+from webapp.signin.sessions import ABSOLUTE_LIMIT
+from webapp.sipgate import login
+
+log = logging.getLogger(__name__)
+
+DRAFT_LIFETIME = timedelta(days=7)
+ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
+GUESSES_LIFETIME = timedelta(days=365)
+CONTACTS_LIFETIME = timedelta(days=30)
+
+
+def end_left_sign_ins() -> None:
+    """End the sign-ins whose member has gone and whose messages have left."""
+    for token_set_id in tokens.left_with_nothing_to_do():
+        login.revoke(tokens.take_for_ending(token_set_id))
+
+
+def prune() -> int:
+    """Erase what is past its time; returns how many messages. What waits is never erased."""
+    old = now() - timedelta(days=settings.retention_days)
+    settled = Message.outcome.not_in((*WAITING, *STUCK, Outcome.SENDING))
+    with transaction() as rows:
+        count = _erase(rows, sa.and_(Message.created_at < old, settled))
+        rows.execute(sa.delete(Event).where(Event.at < old))
+        rows.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
+        rows.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
+        # What is known of a form is needed no more when the form is too old to be taken.
+        used = Submission.erased_at < now() - USED_ID_KEPT_FOR
+        rows.execute(sa.delete(Submission).where(used))
+        for kind, lifetime in ((CODE_ASKED_FOR, GOOD_FOR), (GUESSES, GUESSES_LIFETIME)):
+            left = (KeptAnswer.kind.startswith(kind), KeptAnswer.asked_at < now() - lifetime)
+            rows.execute(sa.delete(KeptAnswer).where(*left))
+        rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
+        gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
+        rows.execute(sa.delete(BrowserSession).where(gone))
+        _delete_ended_token_sets(rows)
+        _delete_left_contacts(rows)
+        message_templates.erase_deleted(rows)
+    log.info("%d messages were erased after %d days", count, settings.retention_days)
+    return count
+
+
+def forget_number(number: str) -> int:
+    """Withdraw what waits for a number and erase every message to it; returns how many."""
+    with transaction() as rows:
+        waits = (Message.recipient == number, wishes.CAN_WITHDRAW)
+        rows_changed(rows, sa.update(Message).where(*waits).values(wishes.withdrawn()))
+        count = _erase(
+            rows, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
+        )
+        rows.execute(sa.delete(Contact).where(Contact.number == number))
+        rows.execute(sa.update(Member).where(Member.own_number == number).values(own_number=""))
+        note(rows, Did.ERASED, detail=str(count))
+    return count
+
+
+def _erase(rows: Session, which: sa.ColumnElement[bool]) -> int:
+    ids = sa.select(Message.id).where(which)
+    _empty_submissions(rows, Submission.message_id.in_(ids))
+    rows_changed(
+        rows, sa.update(Message).where(Message.previous_id.in_(ids)).values(previous_id=None)
+    )
+    count = rows_changed(rows, sa.delete(Message).where(which))
+    empty = sa.select(Batch.id).where(~sa.exists().where(Message.batch_id == Batch.id))
+    _empty_submissions(rows, Submission.batch_id.in_(empty))
+    rows_changed(rows, sa.delete(Batch).where(Batch.id.in_(empty)))
+    return count
+
+
+def _empty_submissions(rows: Session, which: sa.ColumnElement[bool]) -> None:
+    """The ids stay for a while, or the same forms could be sent again (F71)."""
+    nothing = {"message_id": None, "batch_id": None, "content_hash": "", "erased_at": now()}
+    rows_changed(rows, sa.update(Submission).where(which).values(nothing))
+
+
+def _delete_ended_token_sets(rows: Session) -> None:
+    ended = sa.select(TokenSet.id).where(TokenSet.ended_at < now() - ENDED_TOKEN_SET_LIFETIME)
+    rows.execute(sa.delete(BrowserSession).where(BrowserSession.token_set_id.in_(ended)))
+    rows_changed(rows, sa.delete(TokenSet).where(TokenSet.id.in_(ended)))
+
+
+def _delete_left_contacts(rows: Session) -> None:
+    """Contacts of members who no longer come: they are read anew when one signs in again."""
+    old = KeptAnswer.kind == "contacts", KeptAnswer.asked_at < now() - CONTACTS_LIFETIME
+    left = sa.select(KeptAnswer.member_id).where(*old)
+    rows.execute(sa.delete(Contact).where(Contact.member_id.in_(left)))
+    rows_changed(rows, sa.delete(KeptAnswer).where(*old))

@@ -1,0 +1,1 @@
+"""A message's whole life, from the form to its outcome."""

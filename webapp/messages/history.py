@@ -1,0 +1,164 @@
+"""Finding messages: filters, pages by keyset, counts that are links, everything for the export.
+
+Only reads. What a member may see is `members.visible_messages`; each question here begins with it,
+and each is answered from an index, so that a page costs the same with a million messages behind it
+(a search by words apart, which reads on until a page is full).
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from webapp.account import contacts
+from webapp.database import db, release
+from webapp.database.models import Member, Message
+from webapp.messages import attention, visibility
+from webapp.rules.outcomes import MAX_COUNT, STUCK, WAITING, Outcome
+from webapp.rules.times import now
+
+COUNTED_DAYS = 7
+AHEAD_LIMIT = 20
+MAX_AHEAD = timedelta(days=31)
+EXPORT_CHUNK = 500
+STILL_HERE = (*WAITING, *STUCK)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Which:
+    """A choice of messages. Empty fields choose nothing away."""
+
+    outcomes: tuple[Outcome, ...] = ()
+    by: str = ""
+    """The `sub` (`w0`) of the account's member who wrote it."""
+    words: str = ""
+    """In the text, the number, a contact's or a member's name."""
+    number: str = ""
+    """The one recipient, in E.164."""
+    needs_attention: bool = False
+
+    @property
+    def is_all(self) -> bool:
+        return self == Which()
+
+
+def page(which: Which, member: Member, *, before: Message | None, limit: int) -> list[Message]:
+    """The newest of the chosen messages, or those older than `before`."""
+    if len(which.outcomes) > 1:
+        # One question for each outcome: an index has the newest of one, not of several.
+        parts = [replace(which, outcomes=(one,)) for one in which.outcomes]
+        found = [one for part in parts for one in page(part, member, before=before, limit=limit)]
+        return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[:limit]
+    query = _query(which, member)
+    if before is not None:
+        query = query.where(
+            sa.tuple_(Message.created_at, Message.id) < sa.tuple_(before.created_at, before.id)
+        )
+    return list(db.session.scalars(query.limit(limit)))
+
+
+def every(which: Which, member: Member) -> Iterator[list[Message]]:
+    """All chosen messages, newest first, in chunks: no transaction is open between two."""
+    last: Message | None = None
+    while True:
+        found = page(which, member, before=last, limit=EXPORT_CHUNK)
+        yield found
+        release()
+        if len(found) < EXPORT_CHUNK:
+            return
+        last = found[-1]
+        db.session.expunge_all()
+
+
+def ahead(member: Member, number: str = "") -> list[Message]:
+    """What has not gone yet or is planned at sipgate, the next one first; at most 20."""
+    at = now()
+    still = Message.outcome.in_(STILL_HERE)
+    planned = sa.and_(
+        Message.outcome == Outcome.SCHEDULED,
+        # sipgate plans no further ahead, so that older rows need not be looked at.
+        Message.created_at > at - MAX_AHEAD,
+        Message.send_at > at,
+    )
+    time = sa.func.coalesce(Message.send_at, Message.created_at)
+    found: list[Message] = []
+    # Two questions, each with an index of its own; together they would have none.
+    for either in (still, planned):
+        query = sa.select(Message).where(visibility.visible_messages(member), either)
+        if number:
+            query = query.where(
+                Message.account_id == member.account_id, Message.recipient == number
+            )
+        found += db.session.scalars(query.order_by(time, Message.id).limit(AHEAD_LIMIT))
+    return sorted(found, key=lambda one: one.send_at or one.created_at)[:AHEAD_LIMIT]
+
+
+def counts(member: Member) -> Mapping[Outcome, int]:
+    """How many of each outcome: all that wait, and the rest of the last 7 days; 1,000 at most."""
+    since = now() - timedelta(days=COUNTED_DAYS)
+
+    def count(outcome: Outcome) -> sa.ScalarSelect[Any]:
+        rows = sa.select(sa.literal(1)).where(
+            visibility.visible_messages(member), Message.outcome == outcome
+        )
+        if outcome not in STILL_HERE:
+            rows = rows.where(Message.created_at > since)
+        capped = rows.limit(MAX_COUNT).subquery()
+        return sa.select(sa.func.count()).select_from(capped).scalar_subquery()
+
+    found = db.session.execute(sa.select(*(count(outcome) for outcome in Outcome))).one()
+    return dict(zip(Outcome, found, strict=True))
+
+
+def writers(member: Member) -> list[Member]:
+    """The members whose messages this one may filter by; empty where there is nothing to choose."""
+    if not visibility.sees_account(member):
+        return []
+    query = sa.select(Member).where(Member.account_id == member.account_id)
+    found = list(db.session.scalars(query.order_by(Member.name)))
+    return found if len(found) > 1 else []
+
+
+def _query(which: Which, member: Member) -> sa.Select[Message]:
+    query = sa.select(Message).where(visibility.visible_messages(member))
+    if which.needs_attention:
+        query = query.where(attention.of(member))
+    if which.outcomes:
+        query = query.where(Message.outcome.in_(which.outcomes))
+    if which.number:
+        # Named with its account, as the index has it.
+        query = query.where(
+            Message.account_id == member.account_id, Message.recipient == which.number
+        )
+    if which.by:
+        query = query.where(Message.member_id.in_(_members_of(member, Member.sub == which.by)))
+    if which.words:
+        query = query.where(_mentions(which.words, member))
+    return query.order_by(Message.created_at.desc(), Message.id.desc())
+
+
+def _mentions(words: str, member: Member) -> sa.ColumnElement[bool]:
+    found = [
+        _has(Message.text, words),
+        Message.member_id.in_(_members_of(member, Member.name.icontains(words, autoescape=True))),
+    ]
+    if digits := contacts.digits_of(words):
+        found.append(Message.recipient.contains(digits))
+    if numbers := contacts.numbers_called(member, words):
+        found.append(Message.recipient.in_(numbers))
+    return sa.or_(*found)
+
+
+def _has(column: Any, words: str) -> sa.ColumnElement[bool]:
+    """Whether a text has the words in it, in letters large or small."""
+    # SQLite's own LIKE does so with ASCII, and much faster than by our `lower`.
+    is_plain = words.isascii() and db.engine.dialect.name == "sqlite"
+    contains = column.contains if is_plain else column.icontains
+    found: sa.ColumnElement[bool] = contains(words, autoescape=True)
+    return found
+
+
+def _members_of(member: Member, which: sa.ColumnElement[bool]) -> sa.Select[int]:
+    return sa.select(Member.id).where(Member.account_id == member.account_id, which)

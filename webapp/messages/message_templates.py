@@ -1,0 +1,157 @@
+"""The account's message templates: texts to start from, with placeholders such as `((first name))`.
+
+Every member may change them; who did, and when, is in the record. A change is made to the version
+that its page showed, or not at all. What was deleted can be brought back for 30 days.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.database import db, rows_changed, transaction
+from webapp.database.audit import Did, note
+from webapp.database.models import Event, Member, MessageTemplate
+from webapp.rules.times import now
+
+KEPT_AFTER_DELETION = timedelta(days=30)
+MAX_NAME_CHARACTERS = 80
+MAX_TEMPLATES = 500
+MAX_DELETED = 100
+"""That can be brought back; the one deleted first goes."""
+SHOWN_CHANGES = 10
+CHANGES = (Did.TEMPLATE_MADE, Did.TEMPLATE_CHANGED, Did.TEMPLATE_DELETED, Did.TEMPLATE_RESTORED)
+
+
+class TooMany(Exception):
+    """The account has as many templates as it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A line of a template's history."""
+
+    did: Did
+    by: str
+    at: datetime
+
+
+def living(member: Member) -> list[MessageTemplate]:
+    """The account's templates by name."""
+    return _of(member, MessageTemplate.deleted_at.is_(None))
+
+
+def deleted(member: Member) -> list[MessageTemplate]:
+    """Those that can still be brought back."""
+    return _of(member, MessageTemplate.deleted_at > now() - KEPT_AFTER_DELETION)
+
+
+def find(member: Member, id_: str) -> MessageTemplate | None:
+    """One of the member's account, deleted or not."""
+    found = db.session.get(MessageTemplate, id_, populate_existing=True) if id_ else None
+    return found if found and found.account_id == member.account_id else None
+
+
+def make(member: Member, *, name: str, text: str) -> MessageTemplate:
+    """Raises `TooMany`."""
+    template = MessageTemplate(
+        account_id=member.account_id, name=name, text=text, changed_by_id=member.id
+    )
+    with transaction() as rows:
+        _require_room(rows, member)
+        rows.add(template)
+        rows.flush()
+        _note(rows, Did.TEMPLATE_MADE, member, template)
+    return template
+
+
+def change(
+    template: MessageTemplate, member: Member, *, name: str, text: str, version: int
+) -> bool:
+    """Whether it was this version that was changed; else somebody was faster."""
+    values: dict[str, object] = {"name": name, "text": text}
+    return _write(template, member, Did.TEMPLATE_CHANGED, values, version)
+
+
+def delete(template: MessageTemplate, member: Member) -> None:
+    """It can be brought back for a while; of those that can, no more are kept than may live."""
+    _write(template, member, Did.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
+    with transaction() as rows:
+        kept = _deleted_of(member).order_by(MessageTemplate.deleted_at.desc(), MessageTemplate.id)
+        too_old = list(rows.scalars(kept.offset(MAX_DELETED)))
+        rows_changed(rows, sa.delete(MessageTemplate).where(MessageTemplate.id.in_(too_old)))
+
+
+def restore(template: MessageTemplate, member: Member) -> None:
+    """Raises `TooMany`."""
+    with transaction() as rows:
+        _require_room(rows, member)
+    _write(template, member, Did.TEMPLATE_RESTORED, {"deleted_at": None}, template.version)
+
+
+def changes(template: MessageTemplate) -> list[Change]:
+    """Who did what with it, the latest first."""
+    query = (
+        sa.select(Event.kind, Member.name, Event.at)
+        .join(Member, Member.id == Event.member_id)
+        .where(
+            Event.account_id == template.account_id,
+            Event.kind.in_(CHANGES),
+            Event.note == template.id,
+        )
+        .order_by(Event.at.desc(), Event.id.desc())
+    )
+    found = db.session.execute(query.limit(SHOWN_CHANGES))
+    return [Change(Did(kind), name, at) for kind, name, at in found]
+
+
+def erase_deleted(rows: Session) -> None:
+    """For the nightly pruning."""
+    gone = MessageTemplate.deleted_at < now() - KEPT_AFTER_DELETION
+    rows_changed(rows, sa.delete(MessageTemplate).where(gone))
+
+
+def _require_room(rows: Session, member: Member) -> None:
+    """Raises `TooMany`. What was deleted takes no room."""
+    mine = (MessageTemplate.account_id == member.account_id, MessageTemplate.deleted_at.is_(None))
+    count = rows.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(*mine))
+    if (count or 0) >= MAX_TEMPLATES:
+        raise TooMany
+
+
+def _deleted_of(member: Member) -> sa.Select[str]:
+    mine = (
+        MessageTemplate.account_id == member.account_id,
+        MessageTemplate.deleted_at.is_not(None),
+    )
+    return sa.select(MessageTemplate.id).where(*mine)
+
+
+def _of(member: Member, which: sa.ColumnElement[bool]) -> list[MessageTemplate]:
+    query = sa.select(MessageTemplate).where(MessageTemplate.account_id == member.account_id, which)
+    return list(db.session.scalars(query.order_by(MessageTemplate.name, MessageTemplate.id)))
+
+
+def _write(
+    template: MessageTemplate, member: Member, did: Did, values: dict[str, object], version: int
+) -> bool:
+    with transaction() as rows:
+        this = (MessageTemplate.id == template.id, MessageTemplate.version == version)
+        statement = sa.update(MessageTemplate).where(*this)
+        changed = rows_changed(
+            rows,
+            statement.values(
+                **values,
+                version=MessageTemplate.version + 1,
+                changed_at=now(),
+                changed_by_id=member.id,
+            ),
+        )
+        if changed:
+            _note(rows, did, member, template)
+    return changed == 1
+
+
+def _note(rows: Session, did: Did, member: Member, template: MessageTemplate) -> None:
+    note(rows, did, member, detail=template.id)

@@ -1,0 +1,157 @@
+"""Unknown outcomes, settled: by a unique find in sipgate's history, or by a person's word.
+
+Absence from the history proves nothing, and two equal texts cannot be told apart. So it settles by
+itself only if exactly one entry fits and no other message of ours could own it; otherwise the page
+shows what fits and a person decides.
+"""
+
+import logging
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from webapp.database import db, rows_changed, transaction
+from webapp.database.audit import Did, note
+from webapp.database.models import Member, Message
+from webapp.rules.outcomes import Outcome
+from webapp.rules.text import normalise_text
+from webapp.rules.times import now
+from webapp.signin import calls, tokens
+from webapp.signin.calls import SignInEnded
+from webapp.sipgate import client
+from webapp.sipgate.login import LoginAway
+from webapp.sipgate.records import HistoryEntry
+from webapp.sipgate.responses import SipgateError
+
+log = logging.getLogger(__name__)
+
+SPAN = timedelta(minutes=10)
+"""How far an entry's time may be from ours: sending takes a while, and clocks differ."""
+NEXT_LOOKS = (timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=60))
+SCOPE = "history:read"
+BY_HISTORY, BY_PERSON = "history", "person"
+COULD_OWN = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
+A_PERSON_MAY_SAY = (Outcome.ACCEPTED, Outcome.NOT_SENT)
+
+
+def may_look(member: Member) -> bool:
+    """Whether this member granted us to read the history."""
+    return tokens.newest_with_scope(member.id, SCOPE) is not None
+
+
+def may_answer(message: Message, by: Member) -> bool:
+    """Whose word counts: its owner knows best; an admin answers for an owner who is gone."""
+    if message.member_id == by.id:
+        return True
+    return by.is_admin and tokens.newest_for(message.member_id) is None
+
+
+def look(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]:
+    """Look in sipgate's history and settle what is certain; returns the entries that fit.
+
+    With the sign-in of its member, or of who asks in their place. Without the permission, or with
+    sipgate away, nothing fits and nothing changes.
+    """
+    if message.outcome != Outcome.UNKNOWN:
+        return ()
+    fitting = _fitting_entries(message, by.id if by else message.member_id)
+    if len(fitting) == 1 and not _has_rival(message):
+        _settle(message, Outcome.SCHEDULED if message.send_at else Outcome.ACCEPTED)
+    else:
+        _plan_next_look(message)
+    return fitting
+
+
+def say(message: Message, outcome: Outcome, by: Member) -> bool:
+    """A person's word on an unknown message; False if it is not unknown any more."""
+    if outcome not in A_PERSON_MAY_SAY:
+        raise ValueError("only a final outcome can be said")
+    return _settle(message, outcome, by)
+
+
+def _fitting_entries(message: Message, asks_id: int) -> tuple[HistoryEntry, ...]:
+    credentials = tokens.newest_with_scope(asks_id, SCOPE)
+    sent_at = message.sending_since or message.created_at
+    if credentials is None:
+        return ()
+    try:
+        entries = calls.with_one_refresh(
+            credentials,
+            lambda auth: client.client().sent_texts(
+                auth,
+                extension_id=message.extension_id,
+                since=sent_at - SPAN,
+                until=sent_at + SPAN,
+            ),
+        )
+    except (SipgateError, SignInEnded, LoginAway) as error:
+        log.info("message %s: no look into the history: %s", message.id, type(error).__name__)
+        return ()
+    return tuple(entry for entry in entries if _fits(message, entry))
+
+
+def _fits(message: Message, entry: HistoryEntry) -> bool:
+    sent_at = message.sending_since or message.created_at
+    return (
+        message.extension_id in entry.extension_ids
+        and _digits(entry.target) == _digits(message.recipient)
+        and normalise_text(entry.text) == message.text
+        and abs(entry.created_at - sent_at) <= SPAN
+    )
+
+
+def _digits(number: str) -> str:
+    """sipgate writes numbers as `+49…`, `49…`, `0049…`: compare what they have in common."""
+    return "".join(c for c in number if c.isascii() and c.isdigit()).removeprefix("00")
+
+
+def _has_rival(message: Message) -> bool:
+    """Whether another message of ours could own the same entry."""
+    sent_at = message.sending_since or message.created_at
+    rival = db.session.scalar(
+        sa.select(Message.id)
+        .where(
+            Message.id != message.id,
+            Message.account_id == message.account_id,
+            Message.extension_id == message.extension_id,
+            Message.recipient == message.recipient,
+            Message.text == message.text,
+            Message.outcome.in_((*COULD_OWN, Outcome.SENDING)),
+            Message.sending_since > sent_at - 2 * SPAN,
+            Message.sending_since < sent_at + 2 * SPAN,
+        )
+        .limit(1)
+    )
+    return rival is not None
+
+
+def _settle(message: Message, outcome: Outcome, by: Member | None = None) -> bool:
+    values = {
+        "outcome": outcome,
+        "settled_at": now(),
+        "settled_how": BY_PERSON if by else BY_HISTORY,
+        "settled_by_id": by.id if by else None,
+        "look_at": None,
+    }
+    if by:
+        values |= {"done_at": now(), "done_by_id": by.id}
+    unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
+    with transaction() as rows:
+        done = rows_changed(rows, sa.update(Message).where(*unknown).values(**values)) == 1
+        if done:
+            note(rows, Did.SETTLED, by, message=message, detail=outcome)
+    return done
+
+
+def _plan_next_look(message: Message) -> None:
+    """After 1, 5, 15 and 60 minutes; then only when somebody asks."""
+    sent_at = message.sending_since or message.created_at
+    later = (sent_at + wait for wait in NEXT_LOOKS if sent_at + wait > now())
+    unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
+    with transaction() as rows:
+        rows_changed(
+            rows,
+            sa.update(Message)
+            .where(*unknown)
+            .values(look_at=next(later, None), looks=Message.looks + 1),
+        )

@@ -1,0 +1,351 @@
+"""Sending: handing a message to sipgate, and writing down what became of it.
+
+With `outbox.py`, `waiting.py` and `settling.py` the only writer of outcomes. The rules of the
+house, each of which a fault has taught somebody:
+- a message is committed as `sending` before the first byte leaves; that is its claim;
+- there is no second POST, except one after a 401 and its refresh;
+- whatever is no clear answer makes the outcome `unknown`, which is never sent again by itself;
+- a `sending` row whose process has died becomes `unknown`, never waiting again.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import lru_cache, partial
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.database import AWAY, detached, forget, put, table, transaction
+from webapp.database.audit import alarm
+from webapp.database.models import Message, Slowdown
+from webapp.messages import wishes
+from webapp.messages.batches import after_attempt, lock_batch_of
+from webapp.messages.claims import Claim
+from webapp.rules.numbers import mask
+from webapp.rules.outcomes import Outcome, Reason
+from webapp.rules.times import now
+from webapp.signin import tokens
+from webapp.signin.calls import ALARMS, Credentials, Result, SignInEnded
+from webapp.sipgate import client, transport
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.login import LoginAway
+from webapp.sipgate.responses import OutcomeUnknown, Refused, Unauthorized, Unreachable
+from webapp.telemetry import logs, metrics
+
+log = logging.getLogger(__name__)
+
+BEGIN_WITHIN_S = client.SEND_DEADLINE_S
+"""Of its claim: a request that would begin later (the process was frozen) does not begin, for its
+claim may be given up by then."""
+AGAIN_WITHIN_S = 2 * client.SEND_DEADLINE_S
+"""The same for a request after a 401, whose answer alone may have taken that long."""
+SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
+DEFAULT_RETRY_AFTER_S = 60
+FIRST_LOOK = timedelta(minutes=1)
+
+
+Step = Callable[[Session], object]
+"""Something to do inside the transaction that changes a claimed message."""
+
+
+def deliver(claim: Claim, credentials: Credentials) -> None:
+    """Hand a claimed message to sipgate and write down what became of it, finally."""
+    message = detached(claim.message)
+    result = attempt(claim, credentials, BEGIN_WITHIN_S)
+    tell(message, result, settle(message, result))
+
+
+def attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
+    """Try to hand it over: one request, or two after a 401. `within_s` of the claim it must begin.
+
+    Our own database failing on the way is proof that nothing was sent: it is used before a request
+    only, or after a 401.
+    """
+    with logs.about(claim.message.id):
+        try:
+            return _attempt(claim, credentials, within_s)
+        except AWAY:
+            forget()
+            return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
+
+
+def _attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
+    try:
+        authorization = credentials.current()
+    except SignInEnded:
+        return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
+    except LoginAway:
+        return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
+    try:
+        return _post(claim, authorization, within_s)
+    except Unauthorized:
+        return _second_post(claim, credentials, authorization)
+
+
+def tell(message: Message, result: Result, became: Outcome | None) -> None:
+    """Log how it ended, and alarm the admins where the set-up is to blame.
+
+    Only after the outcome is written: whatever fails here changes nothing of it.
+    """
+    to = mask(message.recipient)
+    how = (message.id, to, became or result.outcome, result.reason or "")
+    logs.say(log, "message %s to %s: %s %s", *how, message_id=message.id)
+    if result.reason in ALARMS:
+        try:
+            alarm(ALARMS[result.reason])
+        except AWAY:
+            log.exception("an alarm was not kept: %s", result.reason)
+
+
+def settle(
+    message: Message, result: Result, *, first: Step | None = None, more: Step | None = None
+) -> Outcome | None:
+    """Write the outcome down and return it, or what was wished instead; `first` and `more` as in
+    `write`.
+
+    A database in trouble is tried again for a while; if it stays away, the row stays `sending` and
+    becomes `unknown`, which is what we then know.
+    """
+    values = {
+        "outcome": result.outcome,
+        "reason": result.reason or "",
+        "detail": result.detail or None,
+        "retry_at": result.retry_at,
+        "settled_at": now(),
+        "look_at": now() + FIRST_LOOK if result.outcome == Outcome.UNKNOWN else None,
+    }
+    change = _wished_change_of if result.took_nothing else _change_of
+    became = _write(message, change(frozenset(values)), values, first, more)
+    if became in (None, result.outcome):
+        metrics.count_message(result.outcome)
+    return became
+
+
+def put_back(
+    message: Message, *, first: Step | None = None, more: Step | None = None, **values: object
+) -> Outcome | None:
+    """sipgate took nothing: the message waits as `values` say, unless something was wished
+    meanwhile. Returns what became of it."""
+    values = {"reason": "", "settled_at": None, "attempt": None, **values}
+    return _write(message, _wished_change_of(frozenset(values)), values, first, more)
+
+
+def _write(
+    message: Message,
+    change: sa.Update,
+    values: Mapping[str, object],
+    first: Step | None,
+    more: Step | None,
+) -> Outcome | None:
+    """Change a claimed message, as its claimant only; None if that was not possible.
+
+    `first`: what the same transaction locks before the message. `more`: what follows the change.
+    """
+    said = {f"new_{name}": value for name, value in values.items()}
+    said |= {"claimed": message.id, "claimed_as": message.attempt, "wished_at": now()}
+    change_once = partial(_change_once, message, change, said, first, more)
+    for wait_s in (*SAVE_AGAIN_AFTER_S, None):
+        try:
+            with transaction() as rows:
+                return change_once(rows)
+        except AWAY:
+            if wait_s is None:
+                log.exception("message %s: %s was not saved", message.id, values["outcome"])
+                return None
+            time.sleep(wait_s)
+    return None
+
+
+def _change_once(
+    message: Message,
+    change: sa.Update,
+    said: Mapping[str, object],
+    first: Step | None,
+    more: Step | None,
+    rows: Session,
+) -> Outcome | None:
+    if first:
+        first(rows)
+    became: Outcome | None = rows.scalar(change, said)
+    if became is not None:
+        if more:
+            more(rows)
+        return became
+    # An earlier try may have been kept, whose answer was lost.
+    found = rows.scalar(sa.select(Message.outcome).where(Message.id == message.id))
+    if found == said["new_outcome"] or found in (Outcome.CANCELLED, Outcome.PAUSED):
+        return found
+    log.error("message %s was settled by somebody else before", message.id)
+    return None
+
+
+@lru_cache
+def _change_of(names: frozenset[str]) -> sa.Update:
+    """A change of these columns, by the claimant: the columns' values come as `new_outcome`…"""
+    said: dict[str, object] = {name: sa.bindparam(f"new_{name}") for name in names}
+    return _claimants().values({**said, "wish": ""})
+
+
+@lru_cache
+def _wished_change_of(names: frozenset[str]) -> sa.Update:
+    """The same where sipgate took nothing: what was wished meanwhile comes first."""
+    return _claimants().values(wishes.granted(names))
+
+
+def _claimants() -> sa.Update:
+    mine = table(Message).c
+    return (
+        sa.update(table(Message))
+        .where(
+            mine.id == sa.bindparam("claimed"),
+            mine.outcome == Outcome.SENDING,
+            mine.attempt == sa.bindparam("claimed_as"),
+        )
+        .returning(mine.outcome)
+    )
+
+
+def _second_post(claim: Claim, credentials: Credentials, refused: Authorization) -> Result:
+    """sipgate answered 401, so nothing was sent: the one case for another try."""
+    try:
+        return _post(claim, credentials.renewed(refused), AGAIN_WITHIN_S)
+    except SignInEnded:
+        return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
+    except LoginAway:
+        return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
+    except Unauthorized:
+        with suppress(*AWAY):  # the next call finds it out again; what this one learnt is kept
+            credentials.end()
+        return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
+
+
+def _post(claim: Claim, authorization: Authorization, within_s: float) -> Result:
+    """One request to sipgate; `Unauthorized` is the caller's."""
+    message = claim.message
+    # Late, but within the tolerance: it goes now, and its page says that it was late.
+    is_ahead = message.send_at is not None and message.send_at > now()
+    try:
+        with transport.must_begin_by(claim.at + within_s):
+            client.client().send_sms(
+                authorization,
+                extension_id=message.extension_id,
+                recipient=message.recipient,
+                text=message.text,
+                send_at=message.send_at if is_ahead else None,
+            )
+    except Refused as refused:
+        return Result(Outcome.REFUSED, refused.reason, refused.detail, _retry_at(refused))
+    except Unreachable as error:
+        return Result(Outcome.NOT_SENT, error.reason)
+    except OutcomeUnknown as error:
+        return Result(Outcome.UNKNOWN, error.reason)
+    return Result(Outcome.SCHEDULED if is_ahead else Outcome.ACCEPTED)
+
+
+def _retry_at(refused: Refused) -> datetime | None:
+    if refused.reason != Reason.RATE_LIMITED:
+        return None
+    wait_s = refused.retry_after_s
+    return now() + timedelta(seconds=DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s)
+
+
+RETRY_FOR = timedelta(minutes=15)
+"""What is queued. What is planned is tried until it is missed."""
+FIRST_RETRY_S = 5
+MAX_RETRY_S = 120
+
+
+# --- The worker's side ----------------------------------------------------------------------------
+
+
+def deliver_claimed(claim: Claim) -> bool:
+    """Send a claimed message with a living sign-in of its member.
+
+    Proof that nothing was sent puts it back, for a while; when the last sign-in has ended it is
+    paused; what was wished meanwhile comes before either. Returns whether this was its batch's
+    first clear answer: now more of it may go at the same time.
+    """
+    opened = False
+    message = detached(claim.message)
+
+    def tell_batch(rows: Session) -> None:
+        nonlocal opened
+        opened = after_attempt(rows, message, result)
+
+    result = _attempt_with_each_sign_in(claim)
+    if result.reason == Reason.SIGN_IN_ENDED:
+        became = _pause_all_of(message)
+    elif result.reason == Reason.RATE_LIMITED:
+        became = _wait_until(message, result)
+    elif result.outcome == Outcome.NOT_SENT and _may_retry(message):
+        became = _put_back(message, now() + _backoff(message))
+    else:
+        first = partial(lock_batch_of, message)
+        became = settle(message, result, first=first, more=tell_batch)
+    tell(message, result, became)
+    return opened
+
+
+def _attempt_with_each_sign_in(claim: Claim) -> Result:
+    """With the newest living sign-in of its member; where that has ended, with the next."""
+    result = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
+    tried: list[int] = []
+    while result.reason == Reason.SIGN_IN_ENDED:
+        try:
+            credentials = tokens.newest_for(claim.message.member_id, tried=tried)
+        except AWAY:
+            forget()
+            return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
+        if credentials is None:
+            break
+        within_s = AGAIN_WITHIN_S if tried else BEGIN_WITHIN_S
+        result = attempt(claim, credentials, within_s)
+        tried.append(credentials.token_set_id)
+    return result
+
+
+def _is_planned(message: Message) -> bool:
+    """Whether it has its time still; what was paused and is due at once has another."""
+    return message.send_at is not None and message.send_at == message.expected_at
+
+
+def _may_retry(message: Message) -> bool:
+    """A planned one always: past its time and the tolerance it is missed, and asked about."""
+    return _is_planned(message) or (message.first_tried_at or now()) > now() - RETRY_FOR
+
+
+def _backoff(message: Message) -> timedelta:
+    return timedelta(seconds=min(FIRST_RETRY_S * 2 ** max(0, message.tries - 1), MAX_RETRY_S))
+
+
+def _put_back(message: Message, due_at: datetime, more: Step | None = None) -> Outcome | None:
+    outcome = Outcome.HELD if _is_planned(message) else Outcome.QUEUED
+    first = partial(lock_batch_of, message)
+    return put_back(message, first=first, more=more, outcome=outcome, due_at=due_at)
+
+
+def _wait_until(message: Message, result: Result) -> Outcome | None:
+    """429: this one waits, and so does everything else of its account."""
+    until = result.retry_at or now()
+
+    def slow_down(rows: Session) -> None:
+        put(rows, Slowdown, {"account_id": message.account_id}, {"until": until})
+
+    return _put_back(message, until, slow_down)
+
+
+def _pause_all_of(message: Message) -> Outcome | None:
+    """The sign-in has ended: pause this one, and if no other sign-in lives, all that waits."""
+
+    def pause_rest(rows: Session) -> None:
+        if tokens.newest_for(message.member_id, rows) is None:
+            wishes.pause(rows, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
+        elif message.batch_id:
+            wishes.pause(rows, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
+
+    first = partial(wishes.lock_all_of, message.member_id)
+    how = {"outcome": Outcome.PAUSED, "reason": Reason.SIGN_IN_ENDED}
+    return put_back(message, first=first, more=pause_rest, **how)

@@ -1,0 +1,259 @@
+"""Taking a form: exactly once, however often and however parallel it arrives.
+
+Its messages and its one-time id are kept in one transaction. A message for now is kept as
+`sending`, which is its claim, and sent at once; others wait. "Send again" is a new message, linked
+to the old one.
+"""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.orm import Session
+
+from webapp.config import settings
+from webapp.database import db, insert, installation, rows_changed, table
+from webapp.database.audit import Did, note
+from webapp.database.idempotency import (
+    ContentChanged,
+    GrownOld,
+    MessageErased,
+    OnHold,
+    SubmissionId,
+)
+from webapp.database.models import (
+    CODE_ASKED_FOR,
+    Batch,
+    Draft,
+    KeptAnswer,
+    Member,
+    Message,
+    Submission,
+)
+from webapp.messages import attention, sending
+from webapp.messages.claims import Claim, surely
+from webapp.rules.outcomes import Outcome
+from webapp.rules.text import segment
+from webapp.rules.times import now
+from webapp.signin.calls import Credentials
+from webapp.sipgate import transport
+from webapp.sipgate.records import Extension
+from webapp.telemetry import logs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A checked message: recipient in E.164, text normalised, `send_at` aware or None for now."""
+
+    extension: Extension
+    recipient: str
+    text: str
+    send_at: datetime | None
+    time_zone: str
+
+    @property
+    def is_for_later(self) -> bool:
+        """Whether we keep it: closer than the hand-over time it goes to sipgate at once."""
+        return self.send_at is not None and self.send_at > now() + handover_lead()
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What a form became: one message, or a batch."""
+
+    message_id: str | None
+    batch_id: str | None = None
+
+
+class DailyLimitReached(Exception):
+    """The member may send no more today. Nothing was sent."""
+
+
+def handover_lead() -> timedelta:
+    return timedelta(minutes=settings.schedule_handover_minutes)
+
+
+def find_submission(submission: SubmissionId, content_hash: str) -> Submitted | None:
+    """What this form already became, if it did; raises `FormSpent` where it is for nothing more."""
+    used = db.session.execute(_USED, {"form": submission.id}).first()
+    if used is None:
+        if submission.is_too_old:
+            raise GrownOld
+        return None
+    if used.erased_at is not None:
+        raise MessageErased(used.created_at)
+    if (used.content_hash, used.member_id) != (content_hash, submission.member_id):
+        raise ContentChanged
+    return Submitted(used.message_id, used.batch_id)
+
+
+def submit(
+    new: Sequence[NewMessage],
+    *,
+    member: Member,
+    submission: SubmissionId,
+    content_hash: str,
+    credentials: Credentials,
+) -> Submitted:
+    """Take a form exactly once: send its one message now, or keep what is for later or for many.
+
+    However often and however parallel the same form arrives, one call does it; the others return
+    the same. Raises `FormSpent`, `DailyLimitReached` or `OnHold`; nothing is sent then.
+    """
+    at = transport.steady_s()
+    batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
+    messages = [_message(one, member, batch, place) for place, one in enumerate(new)]
+    messages[0].previous_id = submission.previous or None
+    used = Submission(
+        id=submission.id,
+        member_id=member.id,
+        content_hash=content_hash,
+        message_id=None if batch else messages[0].id,
+        batch_id=batch.id if batch else None,
+    )
+    try:
+        _insert(member, batch, messages, used)
+    except (IntegrityError, DailyLimitReached):
+        # The same form may have come before, and have taken the last place of the day.
+        earlier = find_submission(submission, content_hash)
+        if earlier is None:
+            raise
+        return earlier
+    for one in messages:
+        logs.say(log, "message %s was taken as %s", one.id, one.outcome, message_id=one.id)
+    if messages[0].outcome == Outcome.SENDING:
+        sending.deliver(Claim(messages[0], at), credentials)
+    return Submitted(used.message_id, used.batch_id)
+
+
+def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Credentials) -> str:
+    """Send a message that no form asked for, and return its id. It goes to sipgate at once."""
+    at = transport.steady_s()
+    message = _message(new, member, None, 0, at_once=True)
+    _insert(member, None, [message], None)
+    sending.deliver(Claim(message, at), credentials)
+    return message.id
+
+
+def _insert(
+    member: Member, batch: Batch | None, messages: list[Message], used: Submission | None
+) -> None:
+    def keep(rows: Session) -> bool:
+        if installation.is_on_hold(rows) and messages[0].outcome == Outcome.SENDING:
+            raise OnHold
+        # First of all, for it locks the member's row: one form of a member at a time, or two at
+        # once would both find room below the limit.
+        chosen = {"of": member.id, "extension": messages[0].extension_id}
+        rows_changed(rows, _LAST_EXTENSION, chosen)
+        require_room(rows, member, len(messages))
+        if messages[0].previous_id and not _is_there(rows, messages[0].previous_id):
+            messages[0].previous_id = None  # it was erased since the form was opened
+        if batch:
+            insert(rows, batch)
+        insert(rows, *messages)
+        if used:
+            insert(rows, used)
+            rows_changed(rows, _DRAFT_GONE, {"form": used.id})
+        if messages[0].previous_id:
+            attention.sent_again(rows, messages[0].previous_id, member)
+        done = Did.SENT if messages[0].send_at is None else Did.PLANNED
+        note(rows, done, member, message=messages[0], batch_id=batch.id if batch else None)
+        return True
+
+    kept = surely(keep, lambda: _is_kept(messages[0]))
+    if not kept:
+        raise OperationalError("insert", {}, ConnectionError("the form was not kept"))
+
+
+def _is_kept(message: Message) -> bool:
+    return db.session.scalar(sa.select(Message.id).where(Message.id == message.id)) is not None
+
+
+def _is_there(rows: Session, id_: str) -> bool:
+    """Whether there is such a message; nobody erases it before this transaction ends."""
+    query = sa.select(Message.id).where(Message.id == id_)
+    return rows.scalar(query.with_for_update(read=True, key_share=True)) is not None
+
+
+def require_room(rows: Session, member: Member, count: int) -> None:
+    """Raise `DailyLimitReached` where so many texts more are too many for the member's day.
+
+    Codes for own numbers are texts, too. The member's row must be locked.
+    """
+    zone = ZoneInfo(settings.default_time_zone)
+    day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    if (
+        rows.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
+    ) + count > settings.daily_limit:
+        raise DailyLimitReached
+
+
+# For every message; built once, as in `claims.py`.
+_USED = sa.select(
+    Submission.content_hash,
+    Submission.member_id,
+    Submission.message_id,
+    Submission.batch_id,
+    Submission.created_at,
+    Submission.erased_at,
+).where(Submission.id == sa.bindparam("form"))
+_LAST_EXTENSION = (
+    sa.update(table(Member))
+    .where(table(Member).c.id == sa.bindparam("of"))
+    .values(last_extension_id=sa.bindparam("extension"))
+)
+_DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bindparam("form"))
+_SENT_SINCE = sa.select(
+    sa.select(sa.func.count())
+    .select_from(Message)
+    .where(Message.member_id == sa.bindparam("of"), Message.created_at >= sa.bindparam("day"))
+    .scalar_subquery()
+    + sa.select(sa.func.count())
+    .select_from(KeptAnswer)
+    .where(
+        KeptAnswer.member_id == sa.bindparam("of"),
+        KeptAnswer.kind.startswith(CODE_ASKED_FOR),
+        KeptAnswer.asked_at >= sa.bindparam("day"),
+    )
+    .scalar_subquery()
+)
+
+
+def _message(
+    new: NewMessage, member: Member, batch: Batch | None, place: int, *, at_once: bool = False
+) -> Message:
+    """A message for now is born as `sending`: inserting it is its claim. Others wait."""
+    message = Message(
+        member_id=member.id,
+        account_id=member.account_id,
+        batch_id=batch.id if batch else None,
+        position=place,
+        extension_id=new.extension.id,
+        extension_alias=new.extension.alias,
+        caller_id=new.extension.caller_id,
+        recipient=new.recipient,
+        text=new.text,
+        segment_count=segment(new.text).segment_count,
+        send_at=new.send_at,
+        time_zone=new.time_zone,
+        outcome=Outcome.SENDING,
+    )
+    if new.is_for_later and new.send_at and not at_once:
+        message.outcome = Outcome.HELD
+        message.due_at = new.send_at - handover_lead()
+        message.expected_at = new.send_at
+    elif batch:
+        message.outcome = Outcome.HELD if new.send_at else Outcome.QUEUED
+        message.due_at = now()
+        message.expected_at = new.send_at or now()
+    else:
+        message.attempt = secrets.token_hex(16)
+        message.sending_since = now()
+    return message

@@ -1,0 +1,160 @@
+"""Every minute: what is due, late, stale, or must go before a sign-in ends."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from webapp.database import db, rows_changed, transaction
+from webapp.database.models import Batch, Message, Slowdown, TokenSet
+from webapp.messages import wishes
+from webapp.messages.changes import TOKEN_SET_RESERVE
+from webapp.messages.claims import MAX_SLOWDOWN, tolerance
+from webapp.messages.submit import handover_lead
+from webapp.rules.outcomes import WAITING, Outcome, Reason
+from webapp.rules.times import now
+from webapp.signin import tokens
+from webapp.telemetry import metrics
+
+log = logging.getLogger(__name__)
+IDLE_BATCH = timedelta(seconds=20)
+SWEEP_LIMIT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a sweep found to do: ids only."""
+
+    message_ids: list[str]
+    batch_ids: list[str]
+    look_ids: list[str]
+
+
+def sweep() -> Due:
+    """Find what is due, stuck or forgotten. Idempotent: several may run at once."""
+    settle_stale()
+    mark_missed()
+    _hand_over_before_tokens_end()
+    _pause_without_sign_in()
+    _end_what_is_put_off_too_far()
+    at = now()
+    due = (Message.outcome.in_(WAITING), Message.due_at <= at)
+    is_held = Message.outcome == Outcome.HELD
+    # In a stopped batch, what waits was released by itself.
+    alone = sa.or_(Message.batch_id.is_(None), Batch.stop_reason != "")
+    singles = sa.select(Message.id).outerjoin(Batch, Batch.id == Message.batch_id)
+    singles = singles.where(*due, alone)
+    batches = (
+        sa.select(Message.batch_id)
+        .join(Batch, Batch.id == Message.batch_id)
+        .where(*due, Batch.stop_reason == "")
+        .where(sa.or_(~Batch.active_at.between(at - IDLE_BATCH, at + IDLE_BATCH), is_held))
+        .distinct()
+    )
+    looks = sa.select(Message.id).where(Message.outcome == Outcome.UNKNOWN, Message.look_at <= at)
+    return Due(
+        list(db.session.scalars(singles.order_by(Message.due_at).limit(SWEEP_LIMIT))),
+        [id_ for id_ in db.session.scalars(batches.limit(SWEEP_LIMIT)) if id_],
+        list(db.session.scalars(looks.limit(SWEEP_LIMIT))),
+    )
+
+
+def mark_missed() -> None:
+    """What is later than the tolerance is not sent any more by itself, but asked about."""
+    limit = now() - tolerance()
+    stalled = sa.select(Batch.id).where(Batch.active_at < limit)
+    late = sa.or_(
+        sa.and_(
+            Message.expected_at < limit,
+            sa.or_(Message.batch_id.is_(None), Message.outcome == Outcome.HELD),
+        ),
+        sa.and_(Message.outcome == Outcome.QUEUED, Message.batch_id.in_(stalled)),
+    )
+    waiting = (Message.outcome.in_((*WAITING, Outcome.PAUSED)), late)
+    if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is None:
+        return
+    with transaction() as rows:
+        count = rows_changed(
+            rows, sa.update(Message).where(*waiting).values(outcome=Outcome.MISSED)
+        )
+    log.warning("%d messages were missed: their time passed before they left", count)
+
+
+def _pause_without_sign_in() -> None:
+    """Nobody can send for a member whose sign-ins have all ended: that waits for the member."""
+    living = sa.select(TokenSet.member_id).where(TokenSet.ended_at.is_(None))
+    waiting = (Message.member_id.not_in(living), Message.outcome.in_(WAITING))
+    lost = sa.select(Message.member_id).where(*waiting).distinct()
+    for member_id in db.session.scalars(lost).all():
+        with transaction() as rows:
+            wishes.lock_all_of(member_id, rows)
+            if tokens.newest_for(member_id, rows) is None:
+                wishes.pause(rows, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
+
+
+def _end_what_is_put_off_too_far() -> None:
+    """What is queued, or was tried, is put off for so long only by a clock that was ahead."""
+    at = now()
+    over = Slowdown.until > at + MAX_SLOWDOWN
+    if db.session.scalar(sa.select(Slowdown.account_id).where(over).limit(1)) is not None:
+        with transaction() as rows:
+            rows_changed(rows, sa.delete(Slowdown).where(over))
+    is_tried = sa.and_(Message.outcome == Outcome.HELD, Message.tries > 0)
+    is_so = sa.or_(Message.outcome == Outcome.QUEUED, is_tried)
+    far = (is_so, Message.due_at > at + MAX_SLOWDOWN)
+    for message in db.session.scalars(sa.select(Message).where(*far).limit(SWEEP_LIMIT)).all():
+        planned = message.send_at - handover_lead() if message.send_at else at
+        due_at = max(at, planned) if message.outcome == Outcome.HELD else at
+        same = (Message.id == message.id, Message.due_at == message.due_at, is_so)
+        with transaction() as rows:
+            rows_changed(rows, sa.update(Message).where(*same).values(due_at=due_at, tries=0))
+
+
+def _hand_over_before_tokens_end() -> None:
+    """What could outlive the last sign-in that can send it goes to sipgate early."""
+    newest = (
+        sa.select(TokenSet.member_id)
+        .where(TokenSet.ended_at.is_(None))
+        .group_by(TokenSet.member_id)
+        .having(sa.func.max(TokenSet.refresh_expires_at) < now() + TOKEN_SET_RESERVE)
+    )
+    endless = sa.select(TokenSet.member_id).where(
+        TokenSet.ended_at.is_(None), TokenSet.refresh_expires_at.is_(None)
+    )
+    early = (
+        Message.outcome == Outcome.HELD,
+        Message.due_at > now(),
+        Message.member_id.in_(newest),
+        Message.member_id.not_in(endless),
+    )
+    if db.session.scalar(sa.select(Message.id).where(*early).limit(1)) is not None:
+        with transaction() as rows:
+            rows_changed(rows, sa.update(Message).where(*early).values(due_at=now()))
+
+
+STALE_AFTER = timedelta(seconds=80)
+"""Longer than any send can take: 40 s until the last request begins, 20 s for it, and saving it."""
+
+
+def settle_stale() -> None:
+    """Rows whose process died while sending become unknown: most of them were really sent."""
+    stale = (Message.outcome == Outcome.SENDING, Message.sending_since < now() - STALE_AFTER)
+    found = db.session.scalar(sa.select(Message.id).where(*stale).limit(1))
+    if found is None:
+        return
+    with transaction() as rows:
+        settled = rows_changed(
+            rows,
+            sa.update(Message)
+            .where(*stale)
+            .values(
+                outcome=Outcome.UNKNOWN,
+                reason=Reason.INTERRUPTED,
+                wish="",
+                settled_at=now(),
+                look_at=now(),
+            ),
+        )
+    log.warning("%d messages were interrupted while sending: unknown", settled)
+    metrics.count_message(Outcome.UNKNOWN, settled)

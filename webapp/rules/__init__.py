@@ -1,0 +1,1 @@
+"""Pure rules: texts, numbers, times, outcomes. No Flask, no SQLAlchemy, no HTTP."""

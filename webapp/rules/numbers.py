@@ -1,0 +1,265 @@
+"""The rules of recipients: from what people type to the one number that is sent to.
+
+Pure functions over strings. Refusals carry a reason and what was typed, which stays out of logs.
+"""
+
+import enum
+import re
+import unicodedata
+
+import phonenumbers
+from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
+
+from webapp.rules.text import is_blank
+
+_E164_MIN_DIGITS = 7
+_E164_MAX_DIGITS = 15
+SENDABLE = re.compile(r"\A\+[1-9][0-9]{6,14}\Z", re.ASCII)
+"""ITU-T E.164 allows 15 digits with the country code; the shortest numbers in use have 7."""
+
+# The longest honest spelling stays far below; a pasted megabyte is not looked at.
+_MAX_TYPED_CHARACTERS = 250
+_GERMANY = 49
+_SEPARATOR_CATEGORIES = frozenset({"Cf", "Pd", "Zs"})
+_SEPARATORS = frozenset("\t./[]\u00b7\u2212")
+_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+# Pandas and spreadsheets write a number column as 491712345678.0; without its dot that would be
+# another person's number.
+_DECIMAL_FRACTION = re.compile(r"\+?[0-9]{7,}\.0+", re.ASCII)
+_EXTENSION = re.compile(r"(?:ext|x|#)[.:=]*[0-9]{1,6}\Z", re.ASCII | re.IGNORECASE)
+_BRACKETED_TRUNK_ZERO = re.compile(r"(?<=[0-9])\(0\)")
+
+
+class RecipientProblem(enum.StrEnum):
+    EMPTY = "empty"
+    LETTERS = "letters"
+    STRANGE_CHARACTER = "strange_character"
+    PLUS_INSIDE = "plus_inside"
+    SEVERAL = "several"
+    EXTENSION = "extension"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    UNKNOWN_COUNTRY = "unknown_country"
+    NOT_A_NUMBER = "not_a_number"
+    EMERGENCY = "emergency"
+    SHORT_CODE = "short_code"
+    PREMIUM = "premium"
+    MASS_CALL = "mass_call"
+    SHARED_COST = "shared_cost"
+    COMPANY_WIDE = "company_wide"
+    PAGER = "pager"
+    VOICEMAIL = "voicemail"
+
+
+_REFUSED_TYPES = {
+    PhoneNumberType.PREMIUM_RATE: RecipientProblem.PREMIUM,
+    PhoneNumberType.SHARED_COST: RecipientProblem.SHARED_COST,
+    PhoneNumberType.UAN: RecipientProblem.COMPANY_WIDE,
+    PhoneNumberType.PAGER: RecipientProblem.PAGER,
+    PhoneNumberType.VOICEMAIL: RecipientProblem.VOICEMAIL,
+}
+# Bundesnetzagentur, number ranges. phonenumbers divides 0137 by tariff, and knows none of them
+# when digits are missing.
+_GERMAN_SERVICES = {
+    "137": RecipientProblem.MASS_CALL,
+    "180": RecipientProblem.SHARED_COST,
+    "900": RecipientProblem.PREMIUM,
+}
+_LENGTH_PROBLEMS = {
+    ValidationResult.TOO_SHORT: RecipientProblem.TOO_SHORT,
+    ValidationResult.TOO_LONG: RecipientProblem.TOO_LONG,
+}
+
+
+class RecipientRefused(ValueError):
+    """`typed` stays out of the exception's text: that may be logged, numbers may not."""
+
+    def __init__(self, problem: RecipientProblem, typed: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.typed = typed
+
+
+class NumberKind(enum.StrEnum):
+    MOBILE = "mobile"
+    LANDLINE = "landline"
+    FREEPHONE = "freephone"
+    OTHER = "other"
+
+
+_KINDS = {
+    PhoneNumberType.MOBILE: NumberKind.MOBILE,
+    # North America does not tell the two apart.
+    PhoneNumberType.FIXED_LINE_OR_MOBILE: NumberKind.MOBILE,
+    PhoneNumberType.FIXED_LINE: NumberKind.LANDLINE,
+    PhoneNumberType.TOLL_FREE: NumberKind.FREEPHONE,
+}
+
+
+def split_recipients(typed: str) -> list[str]:
+    """Return the entries between commas, semicolons and line breaks, in order, without blanks."""
+    return [part.strip() for part in re.split(r"[,;\r\n]", typed) if not is_blank(part)]
+
+
+def parse_recipient(typed: str, region: str) -> str:
+    """Return the E.164 form of one number as people write it, or raise RecipientRefused.
+
+    `region` (such as "DE") gives the country of numbers typed without one. Decimal digits of any
+    script, full-width ones too, become ASCII.
+    """
+    dialled = _dialled(typed)
+    candidates = [
+        number for reading in _readings(dialled, region) if (number := _parsed(reading, region))
+    ]
+    number = next(filter(phonenumbers.is_valid_number, candidates), None)
+    if number is None:
+        raise RecipientRefused(_why_not_valid(dialled, candidates, region), typed)
+    if problem := _service_problem(number):
+        raise RecipientRefused(problem, typed)
+    e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+    if not is_sendable(e164):
+        raise RecipientRefused(RecipientProblem.NOT_A_NUMBER, typed)
+    return e164
+
+
+def is_sendable(number: str) -> bool:
+    """Tell whether `number` has the only form that may reach the wire: the last check before it."""
+    return SENDABLE.match(number) is not None
+
+
+def number_kind(e164: str) -> NumberKind:
+    number = _parsed(e164, None)
+    if number is None:
+        return NumberKind.OTHER
+    return _KINDS.get(phonenumbers.number_type(number), NumberKind.OTHER)
+
+
+def country_of(e164: str) -> str | None:
+    """Return the region code ("DE"), or None for numbers of no single country, such as +800."""
+    number = _parsed(e164, None)
+    region = phonenumbers.region_code_for_number(number) if number else None
+    return None if region == phonenumbers.REGION_CODE_FOR_NON_GEO_ENTITY else region
+
+
+def mask(number: str) -> str:
+    """Return what logs may show of a number."""
+    return "…" + number[-3:]
+
+
+def _dialled(typed: str) -> str:
+    """Return `typed` without separators: digits, an optional "+" before them, and "(0)"."""
+    text = typed.strip()
+    if len(text) > _MAX_TYPED_CHARACTERS:
+        raise RecipientRefused(RecipientProblem.TOO_LONG, typed)
+    plain = "".join(map(_plain_character, text))
+    if plain[:4].lower() == "tel:":
+        plain = plain[4:]
+    if problem := _spelling_problem(text, plain):
+        raise RecipientRefused(problem, typed)
+    return plain
+
+
+def _plain_character(typed: str) -> str:
+    """Return the ASCII spelling of one character, nothing for a separator."""
+    character = typed.translate(_FULL_WIDTH)
+    category = unicodedata.category(character)
+    if category == "Nd":
+        return str(unicodedata.decimal(character))
+    if category in _SEPARATOR_CATEGORIES or character in _SEPARATORS:
+        return ""
+    return character
+
+
+def _spelling_problem(text: str, plain: str) -> RecipientProblem | None:
+    if not plain.strip("()"):
+        return RecipientProblem.EMPTY
+    if _EXTENSION.search(plain):
+        return RecipientProblem.EXTENSION
+    if any(character.isalpha() for character in plain):
+        return RecipientProblem.LETTERS
+    if any(character in ",;\r\n" for character in plain):
+        return RecipientProblem.SEVERAL
+    if _DECIMAL_FRACTION.fullmatch(text) or plain.strip("+()0123456789"):
+        return RecipientProblem.STRANGE_CHARACTER
+    if "+" in plain.lstrip("(")[1:]:
+        return RecipientProblem.PLUS_INSIDE
+    return None
+
+
+def _readings(dialled: str, region: str) -> list[str]:
+    """Return what `dialled` may mean, the first choice first.
+
+    "(0)" stays at first: phonenumbers drops it where it is a trunk prefix (+49), and Italian
+    numbers need it. Where neither holds (+45), it is dropped here.
+    """
+    spellings = dict.fromkeys([dialled, _BRACKETED_TRUNK_ZERO.sub("", dialled)])
+    return [
+        reading
+        for spelling in spellings
+        for reading in _with_country(re.sub(r"[()]", "", spelling), region)
+    ]
+
+
+def _with_country(digits: str, region: str) -> list[str]:
+    if digits.startswith("00"):
+        return ["+" + digits[2:]]
+    country_code = str(phonenumbers.country_code_for_region(region))
+    if digits[0] in "+0" or not digits.startswith(country_code):
+        return [digits]
+    # Without a trunk prefix (Denmark: 45) a national number, too, may begin like this.
+    has_trunk_prefix = phonenumbers.ndd_prefix_for_region(region, True) is not None
+    return ["+" + digits] if has_trunk_prefix else ["+" + digits, digits]
+
+
+def _parsed(number: str, region: str | None) -> PhoneNumber | None:
+    try:
+        return phonenumbers.parse(number, region)
+    except phonenumbers.NumberParseException:
+        return None
+
+
+def _service_problem(number: PhoneNumber) -> RecipientProblem | None:
+    """Return which dear or deaf service a number belongs to, even if it lacks digits."""
+    if number.country_code == _GERMANY:
+        prefix = phonenumbers.national_significant_number(number)[:3]
+        if prefix in _GERMAN_SERVICES:
+            return _GERMAN_SERVICES[prefix]
+    return _REFUSED_TYPES.get(phonenumbers.number_type(number))
+
+
+def _why_not_valid(dialled: str, candidates: list[PhoneNumber], region: str) -> RecipientProblem:
+    digits = re.sub(r"[+()]", "", dialled)
+    if phonenumbers.is_emergency_number(digits, region) or any(map(_is_emergency, candidates)):
+        return RecipientProblem.EMERGENCY
+    if any(map(phonenumbers.is_valid_short_number, candidates)):
+        return RecipientProblem.SHORT_CODE
+    if 3 <= len(digits) <= 6 and dialled[0] not in "+0":
+        return RecipientProblem.SHORT_CODE
+    if candidates:
+        return _service_problem(candidates[0]) or _length_problem(candidates[0])
+    if len(digits) > _E164_MAX_DIGITS:
+        return RecipientProblem.TOO_LONG
+    is_short = len(digits) < _E164_MIN_DIGITS
+    return RecipientProblem.TOO_SHORT if is_short else RecipientProblem.UNKNOWN_COUNTRY
+
+
+def _is_emergency(number: PhoneNumber) -> bool:
+    national = phonenumbers.national_significant_number(number)
+    region = phonenumbers.region_code_for_country_code(number.country_code or 0)
+    return phonenumbers.is_emergency_number(national, region)
+
+
+def _length_problem(number: PhoneNumber) -> RecipientProblem:
+    """Measure against mobile numbers: as a landline, almost any length is possible in Germany."""
+    result = phonenumbers.is_possible_number_for_type_with_reason(number, PhoneNumberType.MOBILE)
+    return _LENGTH_PROBLEMS.get(result, RecipientProblem.NOT_A_NUMBER)
+
+
+def phone(number: str) -> str:
+    """E.164 as people write it, `+49 171 3920000`; anything else unchanged."""
+    try:
+        parsed = phonenumbers.parse(number)
+    except phonenumbers.NumberParseException:
+        return number
+    pretty: str = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
+    return pretty

@@ -1,0 +1,1 @@
+"""Who somebody is, and calls in their name."""

@@ -1,0 +1,152 @@
+"""Browser sessions and members as rows: opened, looked at again every 15 minutes, ended.
+
+Knows no cookie and no request; `web/guard.py` does.
+"""
+
+import logging
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from webapp.config import settings
+from webapp.database import AWAY, db, put, rows_changed, transaction
+from webapp.database.models import BrowserSession, Member, TokenSet
+from webapp.rules.outcomes import Reason
+from webapp.rules.times import now
+from webapp.signin import calls, tokens
+from webapp.signin.calls import SignInEnded
+from webapp.signin.flow import SignInFailed, SignInProblem
+from webapp.sipgate import client, login
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.login import Grant, LoginAway
+from webapp.sipgate.records import Identity, Person
+from webapp.sipgate.responses import Refused, SipgateError
+
+log = logging.getLogger(__name__)
+
+
+IDLE_LIMIT = timedelta(hours=12)
+ABSOLUTE_LIMIT = timedelta(days=7)
+SEEN_EVERY = timedelta(minutes=1)
+LOOK_EVERY = timedelta(minutes=15)
+LOOK_AGAIN_AFTER = timedelta(minutes=1)
+"""When sipgate was away at the look, so that not every page waits for it."""
+MAX_NAME_CHARACTERS = 200
+
+
+def sessions_of(member: Member) -> list[BrowserSession]:
+    """The browsers this member is signed in with, the latest used first."""
+    query = sa.select(BrowserSession).where(BrowserSession.member_id == member.id, *_is_alive())
+    return list(db.session.scalars(query.order_by(BrowserSession.last_seen_at.desc())).unique())
+
+
+def remember(identity: Identity, person: Person) -> Member:
+    """The member that these are, made or brought up to date (for the command line)."""
+    with transaction() as rows:
+        return remember_in(rows, identity, person)
+
+
+# For every request; built once, for making it anew takes longer than running it (measured).
+OPEN_SESSION = (
+    sa.select(BrowserSession)
+    .join(TokenSet, TokenSet.id == BrowserSession.token_set_id)
+    .where(
+        BrowserSession.id_hash == sa.bindparam("hash"),
+        BrowserSession.last_seen_at > sa.bindparam("seen"),
+        BrowserSession.created_at > sa.bindparam("begun"),
+        TokenSet.ended_at.is_(None),
+    )
+)
+
+
+def note_use(found: BrowserSession, at: datetime) -> None:
+    """A busy database must not keep anybody from a page that only reads."""
+    try:
+        change_session(found, last_seen_at=at)
+    except AWAY:
+        log.warning("the use of a session could not be noted: the database is busy")
+
+
+def change_session(found: BrowserSession, **values: datetime) -> None:
+    """By a statement of its own: a session that another request has ended stays ended."""
+    with transaction() as rows:
+        mine = BrowserSession.id_hash == found.id_hash
+        rows_changed(rows, sa.update(BrowserSession).where(mine).values(**values))
+
+
+def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
+    at = now()
+    return (
+        BrowserSession.last_seen_at > at - IDLE_LIMIT,
+        BrowserSession.created_at > at - ABSOLUTE_LIMIT,
+    )
+
+
+def revalidate(found: BrowserSession) -> bool:
+    """Look again at who this is. An ended sign-in or a removed account ends all sessions of the
+    member; a sipgate that is away ends nothing."""
+    own = tokens.TokenSetCredentials(found.token_set_id)
+    try:
+        identity = calls.with_one_refresh(own, client.client().identity)
+        person = person_of(own.current(), identity.sub, found.member)
+    except SignInEnded:
+        end_all_sessions(found.member)
+        return False
+    except (SipgateError, LoginAway):
+        change_session(found, checked_at=now() - LOOK_EVERY + LOOK_AGAIN_AFTER)
+        return True
+    if not settings.admits(identity.account_id):
+        end_all_sessions(found.member)
+        return False
+    change_session(found, checked_at=now())
+    remember(identity, person)
+    return True
+
+
+def end_all_sessions(member: Member) -> None:
+    """End every sign-in of a member, here and at sipgate. What waits pauses when it is tried."""
+    query = sa.select(TokenSet.id).where(
+        TokenSet.member_id == member.id, TokenSet.ended_at.is_(None)
+    )
+    taken = [tokens.take_for_ending(one) for one in list(db.session.scalars(query))]
+    with transaction() as rows:
+        rows.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
+    for refresh_token in taken:  # sipgate may be slow; here, all have ended already
+        login.revoke(refresh_token)
+
+
+def person_of(authorization: Authorization, sub: str, known: Member | None = None) -> Person:
+    """Name and role; where sipgate does not say, what is known, else the id and no admin.
+
+    A 403 means that the role which allowed the question is gone.
+    """
+    try:
+        return client.client().person(authorization, sub)
+    except SipgateError as error:
+        is_refused = isinstance(error, Refused) and error.reason == Reason.NOT_ALLOWED
+        was_admin = known is not None and known.is_admin
+        return Person(known.name if known else sub, was_admin and not is_refused)
+
+
+def who_is(grant: Grant) -> tuple[Identity, Person]:
+    """Ask sipgate whose grant this is. Without a name, the id is the name."""
+    authorization = Authorization.bearer(grant.access_token)
+    try:
+        identity = client.client().identity(authorization)
+    except SipgateError as error:
+        log.warning("nobody could say whose sign-in this is: %s", type(error).__name__)
+        raise SignInFailed(SignInProblem.IDENTITY_UNKNOWN) from None
+    if not settings.admits(identity.account_id):
+        log.warning("sign-in from account %s, which SIPGATE_ACCOUNTS omits", identity.account_id)
+        raise SignInFailed(SignInProblem.NOT_ADMITTED, identity.account_id)
+    return identity, person_of(authorization, identity.sub)
+
+
+def remember_in(rows: Any, identity: Identity, person: Person) -> Member:
+    key = {"account_id": identity.account_id, "sub": identity.sub}
+    values = {"name": person.name[:MAX_NAME_CHARACTERS], "is_admin": person.is_admin}
+    put(rows, Member, key, values, created_at=now())
+    query = sa.select(Member).filter_by(**key)
+    found: Member = rows.scalars(query, execution_options={"populate_existing": True}).one()
+    return found

@@ -1,0 +1,317 @@
+"""Token sets: what a sign-in was granted, refreshed by one caller at a time, ended for good.
+
+A refresh token is good for one use, so a lease on the row makes one caller refresh, across threads
+and processes, while the others wait; the new refresh token is saved before the new access token is
+used. No transaction is open during HTTP.
+
+On hold no kept sign-in is used, refreshed or ended at sipgate: it may be that of the original of
+which this database is a copy, and a refresh would cost the original its sign-in (F72).
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from authlib.integrations.base_client import OAuthError
+from sqlalchemy.orm import Session
+
+from webapp.database import db, installation, release, rows_changed, transaction
+from webapp.database.models import Message, TokenSet
+from webapp.rules.outcomes import WAITING, Outcome
+from webapp.rules.times import now
+from webapp.signin.calls import Credentials, SignInEnded
+from webapp.sipgate import login
+from webapp.sipgate.client import Authorization
+from webapp.sipgate.login import Grant, LoginAway
+
+log = logging.getLogger(__name__)
+
+REFRESH_MARGIN = timedelta(seconds=30)
+LEASE = timedelta(seconds=15)
+"""Longer than a refresh can take, so that a lease runs out only when its holder has died."""
+LEASE_WAIT_S = 10.0
+LEASE_POLL_S = 0.05
+KEEP_ALIVE_EVERY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSetCredentials:
+    """The credentials of one sign-in, refreshed when needed."""
+
+    token_set_id: int
+
+    def current(self) -> Authorization:
+        return Authorization.bearer(_access_token(self.token_set_id))
+
+    def renewed(self, refused: Authorization) -> Authorization:
+        return Authorization.bearer(_access_token(self.token_set_id, refused=refused))
+
+    def end(self) -> None:
+        end_token_set(self.token_set_id)
+
+    def scope(self) -> str:
+        """What the login server said it granted; empty where it did not say."""
+        return _read(self.token_set_id).scope
+
+
+def new_token_set(member_id: int, grant: Grant) -> TokenSet:
+    return TokenSet(
+        member_id=member_id,
+        access_token=grant.access_token,
+        refresh_token=grant.refresh_token,
+        expires_at=grant.expires_at,
+        refresh_expires_at=grant.refresh_expires_at,
+        scope=grant.scope,
+    )
+
+
+def newest_for(
+    member_id: int, rows: Session | None = None, *, tried: Collection[int] = ()
+) -> TokenSetCredentials | None:
+    """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
+    transaction, if it has one open; `tried`: sign-ins that have proved dead."""
+    query = _NEWEST.where(TokenSet.id.not_in(tried)) if tried else _NEWEST
+    found = (rows or db.session).scalar(query, {"of": member_id})
+    return TokenSetCredentials(found) if found else None
+
+
+def last_end(member_id: int) -> datetime | None:
+    """When the last of a member's living sign-ins ends; None if one has no known end, or none
+    lives."""
+    query = sa.select(TokenSet.refresh_expires_at)
+    ends = db.session.scalars(query.where(TokenSet.member_id == member_id, _is_living())).all()
+    known = [end for end in ends if end]
+    return max(known) if known and len(known) == len(ends) else None
+
+
+def lacks_scope(credentials: Credentials, scope: str) -> bool:
+    """Whether this sign-in was plainly not granted a permission; not every server says so."""
+    if not isinstance(credentials, TokenSetCredentials):
+        return False
+    found = db.session.get(TokenSet, credentials.token_set_id)
+    return found is not None and bool(found.scope) and scope not in found.scope.split()
+
+
+def newest_with_scope(member_id: int, scope: str) -> TokenSetCredentials | None:
+    """The newest living sign-in that was granted a permission."""
+    query = sa.select(TokenSet).where(TokenSet.member_id == member_id, _is_living())
+    found = db.session.scalars(query.order_by(TokenSet.id.desc())).all()
+    return next((TokenSetCredentials(one.id) for one in found if scope in one.scope.split()), None)
+
+
+def leave(token_set_id: int) -> None:
+    """Its member signed out; it stays for what was handed over, until `end_left` ends it."""
+    with transaction() as session:
+        rows_changed(
+            session,
+            sa.update(TokenSet).where(TokenSet.id == token_set_id).values(leaving_at=now()),
+        )
+
+
+def take_for_ending(token_set_id: int) -> str | None:
+    """End a sign-in here and return what is needed to end it at sipgate, too.
+
+    On hold it stays, for `end_left` to end it after the release; None then.
+    """
+    if installation.hold_state():
+        leave(token_set_id)
+        return None
+    refresh_token = _read(token_set_id).refresh_token
+    end_token_set(token_set_id)
+    return refresh_token
+
+
+def revoke(refresh_token: str | None) -> None:
+    """End a grant at sipgate; on hold not, as it may be one sign-in there with the original's."""
+    if not installation.hold_state():
+        login.revoke(refresh_token)
+
+
+def left_with_nothing_to_do() -> list[int]:
+    """Sign-ins whose member has left and whose messages have gone. None while on hold."""
+    if installation.hold_state():
+        return []
+    busy = sa.select(Message.member_id).where(Message.outcome.in_((*WAITING, Outcome.SENDING)))
+    query = sa.select(TokenSet.id).where(
+        TokenSet.leaving_at.is_not(None), _is_living(), TokenSet.member_id.not_in(busy)
+    )
+    return list(db.session.scalars(query))
+
+
+def keep_alive() -> None:
+    """Refresh the sign-ins that waiting messages depend on, before they run out unused.
+
+    Half of a refresh token's life is soon enough; where its end is unknown, once a day.
+    """
+    if installation.hold_state():
+        return
+    waiting = sa.select(Message.member_id).where(Message.outcome.in_(WAITING)).distinct()
+    depended_on = sa.select(TokenSet).where(_is_living(), TokenSet.member_id.in_(waiting))
+    found = list(db.session.scalars(depended_on))
+    for tokens in found:
+        end = tokens.refresh_expires_at
+        lifetime = end - tokens.refreshed_at if end else KEEP_ALIVE_EVERY * 2
+        if tokens.access_token and now() > tokens.refreshed_at + lifetime / 2:
+            try:
+                _access_token(tokens.id, refused=Authorization.bearer(tokens.access_token))
+            except (SignInEnded, LoginAway):
+                log.warning("token set %d could not be kept alive", tokens.id)
+
+
+def _is_living() -> sa.ColumnElement[bool]:
+    return TokenSet.ended_at.is_(None)
+
+
+# For every message; built once, as in `claims.py`.
+_ONE = sa.select(TokenSet).where(TokenSet.id == sa.bindparam("wanted"))
+_NEWEST = (
+    sa.select(TokenSet.id)
+    .where(TokenSet.member_id == sa.bindparam("of"), _is_living())
+    .order_by(TokenSet.id.desc())
+    .limit(1)
+)
+
+
+def end_token_set(token_set_id: int) -> None:
+    """End a sign-in here: its sessions count as signed out from now on, its tokens are erased."""
+    with transaction() as session:
+        session.execute(
+            sa.update(TokenSet)
+            .where(TokenSet.id == token_set_id, TokenSet.ended_at.is_(None))
+            .values(ended_at=now(), access_token=None, refresh_token=None, lease=None)
+        )
+
+
+def _access_token(token_set_id: int, *, refused: Authorization | None = None) -> str:
+    """A token to try with: the kept one while it lives, else a refreshed one.
+
+    `refused` is what sipgate has just answered 401 to; a token that differs from it is newer.
+    Raises `SignInEnded` or `LoginAway`, the latter also on hold.
+    """
+    if installation.hold_state():
+        raise LoginAway
+    give_up_at = time.monotonic() + LEASE_WAIT_S
+    while True:
+        tokens = _read(token_set_id)
+        token = tokens.access_token
+        if tokens.ended_at is not None or token is None:
+            raise SignInEnded
+        was_refused = refused is not None and refused == Authorization.bearer(token)
+        if not was_refused and tokens.expires_at > now() + REFRESH_MARGIN:
+            return token
+        lease = _take_lease(tokens)
+        if lease:
+            return _refresh(tokens, lease, may_use_old=not was_refused)
+        if time.monotonic() > give_up_at:
+            raise LoginAway
+        time.sleep(LEASE_POLL_S)
+
+
+def _read(token_set_id: int) -> TokenSet:
+    found = db.session.scalars(
+        _ONE, {"wanted": token_set_id}, execution_options={"populate_existing": True}
+    )
+    tokens = found.one()
+    release()  # who waits for somebody else's refresh looks again, and must see what is new
+    return tokens
+
+
+def _take_lease(tokens: TokenSet) -> str | None:
+    """Become the one who refreshes this version of the token set, or None if somebody else is."""
+    lease = secrets.token_hex(16)
+    with transaction() as session:
+        taken = rows_changed(
+            session,
+            sa.update(TokenSet)
+            .where(
+                TokenSet.id == tokens.id,
+                TokenSet.version == tokens.version,
+                TokenSet.ended_at.is_(None),
+                sa.or_(TokenSet.lease.is_(None), TokenSet.lease_until < now()),
+            )
+            .values(lease=lease, lease_until=now() + LEASE),
+        )
+    return lease if taken == 1 else None
+
+
+def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
+    """Refresh under the lease. `may_use_old`: the old token was not refused, only runs out soon."""
+    if not tokens.refresh_token:
+        return _old_token_or_end(tokens, lease, may_use_old)
+    try:
+        grant = login.ask_token_endpoint(lambda client, at: _refreshed(client, tokens, at))
+    except OAuthError as error:
+        log.warning("token set %d: refresh refused: %s", tokens.id, login.error_code(error))
+        if login.error_code(error) == "invalid_grant":
+            return _after_invalid_grant(tokens, lease)
+        _drop_lease(tokens, lease)
+        raise LoginAway from None  # our client is set up wrongly: the member's grant still lives
+    except LoginAway:
+        _drop_lease(tokens, lease)
+        if may_use_old and tokens.access_token and tokens.expires_at > now():
+            return tokens.access_token
+        raise
+    if not _save(tokens, lease, grant):
+        return _access_token(tokens.id)
+    return grant.access_token
+
+
+def _refreshed(client: Any, tokens: TokenSet, asked_at: datetime) -> Grant:
+    # No scope is sent: naming one that was not granted would end the sign-in for good.
+    token = client.refresh_token(
+        login.endpoint("token"), refresh_token=tokens.refresh_token, allow_redirects=False
+    )
+    return login.checked_grant(token, asked_at)
+
+
+def _old_token_or_end(tokens: TokenSet, lease: str, may_use_old: bool) -> str:
+    if may_use_old and tokens.access_token and tokens.expires_at > now():
+        _drop_lease(tokens, lease)
+        return tokens.access_token
+    end_token_set(tokens.id)
+    raise SignInEnded
+
+
+def _after_invalid_grant(tokens: TokenSet, lease: str) -> str:
+    """The grant is dead, unless somebody refreshed it while our lease had run out: read again."""
+    again = _read(tokens.id)
+    if again.version != tokens.version and again.access_token:
+        return again.access_token
+    _drop_lease(tokens, lease)
+    end_token_set(tokens.id)
+    raise SignInEnded
+
+
+def _save(tokens: TokenSet, lease: str, grant: Grant) -> bool:
+    with transaction() as session:
+        saved = rows_changed(
+            session,
+            sa.update(TokenSet)
+            .where(TokenSet.id == tokens.id, TokenSet.lease == lease)
+            .values(
+                access_token=grant.access_token,
+                refresh_token=grant.refresh_token or tokens.refresh_token,
+                expires_at=grant.expires_at,
+                refresh_expires_at=grant.refresh_expires_at or tokens.refresh_expires_at,
+                version=tokens.version + 1,
+                refreshed_at=now(),
+                lease=None,
+                lease_until=None,
+            ),
+        )
+    return saved == 1
+
+
+def _drop_lease(tokens: TokenSet, lease: str) -> None:
+    with transaction() as session:
+        rows_changed(
+            session,
+            sa.update(TokenSet)
+            .where(TokenSet.id == tokens.id, TokenSet.lease == lease)
+            .values(lease=None, lease_until=None),
+        )

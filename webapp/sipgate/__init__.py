@@ -1,0 +1,1 @@
+"""sipgate's REST API and login server: the only rooms that speak HTTP are this and `signin`."""

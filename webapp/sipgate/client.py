@@ -1,0 +1,348 @@
+"""The client of sipgate's REST API v2, and the only place that knows its words.
+
+Frozen dataclasses come out, or the exceptions of `answers.py`. Knows
+nothing of where tokens live: each call is given an `Authorization` header.
+
+Facts about the API and their sources stand in the project's notes; where sipgate's behaviour is
+not documented, either answer works.
+"""
+
+import base64
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote
+
+import requests
+from flask import Flask, current_app
+
+from webapp.rules.numbers import is_sendable
+from webapp.sipgate import transport
+from webapp.sipgate.records import (
+    AddressBook,
+    Balance,
+    CallerId,
+    Extension,
+    HistoryEntry,
+    Identity,
+    Person,
+    address_book,
+    history_entry,
+)
+from webapp.sipgate.responses import (
+    Answer,
+    Nonsense,
+    Unreachable,
+    as_object,
+    judge,
+    printable,
+    without_answer,
+)
+from webapp.telemetry import logs, metrics
+
+log = logging.getLogger(__name__)
+
+SEND_DEADLINE_S = 20.0
+READ_DEADLINE_S = 5.0
+MAX_ANSWER_BYTES = 64 * 1024
+MAX_LIST_BYTES = 4 * 1024 * 1024
+MAX_HISTORY_ENTRIES = 1000
+CONTACTS_PAGE = 250
+MAX_CONTACTS_BYTES = 12 * 1024 * 1024
+"""Of one page: each contact may carry a picture."""
+BALANCE_UNITS = 10_000
+"""sipgate counts in 1/10,000 of the currency."""
+_PATH_WORDS = {"authorization", "userinfo", "users", "sms", "sessions", "history"}
+_PATH_WORDS |= {"callerids", "verification", "contacts", "balance", "account"}
+UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The value of an `Authorization` header; its repr shows no secret."""
+
+    header: str
+
+    @classmethod
+    def bearer(cls, access_token: str) -> "Authorization":
+        return cls(f"Bearer {access_token}")
+
+    @classmethod
+    def personal(cls, token_id: str, token: str) -> "Authorization":
+        """HTTP Basic, for a personal access token."""
+        pair = base64.b64encode(f"{token_id}:{token}".encode()).decode()
+        return cls(f"Basic {pair}")
+
+    def __repr__(self) -> str:
+        return "Authorization(…)"
+
+
+class Sipgate:
+    """The client. One per process; safe to share between threads. Limits in seconds.
+
+    `before_waiting` is called before each request: to let go of what must not be held meanwhile.
+    """
+
+    def __init__(
+        self,
+        api_url: str,
+        *,
+        pool_size: int,
+        send_deadline_s: float = SEND_DEADLINE_S,
+        read_deadline_s: float = READ_DEADLINE_S,
+        before_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._api_url = api_url
+        self._before_waiting = before_waiting
+        self._adapter = transport.DeadlineAdapter(pool_size)
+        self._threads = threading.local()
+        self._send_deadline_s = send_deadline_s
+        self._read_deadline_s = read_deadline_s
+
+    def identity(self, auth: Authorization) -> Identity:
+        answer = self._get("/authorization/userinfo", auth)
+        return Identity(sub=_text(answer, "sub"), account_id=_text(answer, "masterSipId"))
+
+    def person(self, auth: Authorization, sub: str) -> Person:
+        answer = self._get(f"/users/{quote(sub, safe='')}", auth)
+        names = (_words(answer, key).strip() for key in ("firstname", "lastname"))
+        name = " ".join(name for name in names if name) or sub
+        return Person(name=name, is_admin=_is_true(answer.get("admin")))
+
+    def extensions(self, auth: Authorization, sub: str) -> tuple[Extension, ...]:
+        """The Web SMS extensions of a person, in sipgate's order."""
+        items = self._items(f"/{quote(sub, safe='')}/sms", auth)
+        return tuple(_extension(item) for item in items)
+
+    def balance(self, auth: Authorization) -> Balance:
+        answer = self._get("/balance", auth)
+        amount = answer.get("amount")
+        if not isinstance(amount, int) or isinstance(amount, bool):
+            raise Nonsense("amount")
+        return Balance(Decimal(amount) / BALANCE_UNITS, _text(answer, "currency"))
+
+    def contacts(self, auth: Authorization) -> AddressBook:
+        """Everybody whom sipgate shows this person: private, shared, and colleagues."""
+
+        def page(offset: int) -> Mapping[str, Any]:
+            query = {"limit": str(CONTACTS_PAGE), "offset": str(offset)}
+            return self._get("/contacts", auth, query, max_bytes=MAX_CONTACTS_BYTES)
+
+        return address_book(page, lambda: self._items("/contacts/internal", auth))
+
+    def caller_ids(
+        self, auth: Authorization, *, sub: str, extension_id: str
+    ) -> tuple[CallerId, ...]:
+        """The senders of an extension, in sipgate's order."""
+        items = self._items(_caller_ids_path(sub, extension_id), auth)
+        return tuple(_caller_id(item) for item in items)
+
+    def add_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, number: str
+    ) -> None:
+        """Have a verification code sent to a number, which costs an SMS. As `send_sms`."""
+        path = _caller_ids_path(sub, extension_id)
+        self._change("POST", path, auth, {"phonenumber": number})
+
+    def verify_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int, code: str
+    ) -> None:
+        """Raises as `send_sms` does; so do the two below."""
+        path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}/verification"
+        self._change("POST", path, auth, {"verificationCode": code})
+
+    def make_default(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
+    ) -> None:
+        """Everybody who sends with this extension shows this sender from now on."""
+        path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}"
+        self._change("PUT", path, auth, {"defaultNumber": True})
+
+    def delete_caller_id(
+        self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
+    ) -> None:
+        self._change("DELETE", f"{_caller_ids_path(sub, extension_id)}/{caller_id}", auth)
+
+    def sent_texts(
+        self, auth: Authorization, *, extension_id: str, since: datetime, until: datetime
+    ) -> tuple[HistoryEntry, ...]:
+        """Outgoing SMS of an extension that sipgate's history shows for a span of time."""
+        query = {
+            "types": "SMS",
+            "directions": "OUTGOING",
+            "connectionIds": extension_id,
+            "from": since.strftime(UTC_FORMAT),
+            "to": until.strftime(UTC_FORMAT),
+            "limit": str(MAX_HISTORY_ENTRIES),
+        }
+        entries = (history_entry(item) for item in self._items("/history", auth, **query))
+        return tuple(entry for entry in entries if entry is not None)
+
+    def send_sms(
+        self,
+        auth: Authorization,
+        *,
+        extension_id: str,
+        recipient: str,
+        text: str,
+        send_at: datetime | None,
+    ) -> None:
+        """Hand one message to sipgate; returning means that sipgate took it.
+
+        Raises `Unauthorized`, `Refused` or `Unreachable` when nothing was sent for certain, and
+        `OutcomeUnknown` for everything else. Never tries twice.
+        """
+        if not is_sendable(recipient):
+            raise ValueError("the recipient is no E.164 number")
+        body: dict[str, Any] = {"smsId": extension_id, "recipient": recipient, "message": text}
+        if send_at is not None:
+            # `null`, 0 and -1 seem to mean "now" at sipgate, so the field is left out for now.
+            body["sendAt"] = int(send_at.timestamp())
+        self._change("POST", "/sessions/sms", auth, body)
+
+    def _change(
+        self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
+    ) -> None:
+        """The one request of a call that changes something or costs money."""
+        self._before_waiting()
+        with transport.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
+            try:
+                response = self._request(method, path, auth, json_body=body)
+                answer = Answer.read(response)
+            except Exception as error:  # what a library trips over is no reason to lose a text
+                answer = without_answer(exchange, error)
+        judge(answer)
+
+    def _items(self, path: str, auth: Authorization, **query: str | int) -> list[Any]:
+        """The list that an answer holds under `items`."""
+        texts = {name: str(value) for name, value in query.items()}
+        items = self._get(path, auth, texts, max_bytes=MAX_CONTACTS_BYTES).get("items")
+        if not isinstance(items, list):
+            raise Nonsense("items")
+        return items
+
+    def _get(
+        self,
+        path: str,
+        auth: Authorization,
+        query: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_LIST_BYTES,
+    ) -> Mapping[str, Any]:
+        self._before_waiting()
+        with transport.exchange(self._read_deadline_s, max_bytes):
+            try:
+                response = self._request("GET", path, auth, query=query)
+                answer = Answer.read(response)
+            except Exception:  # also what a library trips over
+                raise Unreachable from None
+        return as_object(answer)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        auth: Authorization,
+        *,
+        query: Mapping[str, str] | None = None,
+        json_body: Any = None,
+    ) -> requests.Response:
+        """The one way out: no redirects, no environment, one log line without text or token."""
+        started = time.monotonic()
+        status: int | str = "no answer"
+        try:
+            with metrics.upstream(f"{method} {_operation(path)}") as answered:
+                response = self._session().request(
+                    method,
+                    self._api_url + path,
+                    headers={"Authorization": auth.header, "Accept": "application/json"},
+                    params=query,
+                    json=json_body,
+                    allow_redirects=False,
+                    stream=True,
+                )
+                answered.append(response.status_code)
+            status = response.status_code
+            return response
+        finally:
+            took_ms = (time.monotonic() - started) * 1000
+            logs.say(log, "%s %s %s %d ms", method, path, status, took_ms)
+
+    def _session(self) -> requests.Session:
+        # requests does not promise that a Session is thread-safe; urllib3's pool below it is.
+        session: requests.Session | None = getattr(self._threads, "session", None)
+        if session is None:
+            session = self._threads.session = requests.Session()
+            transport.prepare(session, self._adapter)
+        return session
+
+
+def setup_sipgate(app: Flask, *, before_waiting: Callable[[], None]) -> None:
+    settings = app.config["SETTINGS"]
+    app.extensions["sipgate"] = Sipgate(
+        settings.sipgate_api_url,
+        pool_size=settings.web_threads,
+        before_waiting=before_waiting,
+    )
+
+
+def client() -> Sipgate:
+    """The running app's client."""
+    found: Sipgate = current_app.extensions["sipgate"]
+    return found
+
+
+def _operation(path: str) -> str:
+    """The path without its ids: `/{id}/sms`."""
+    parts = (part if part in _PATH_WORDS else "{id}" for part in path.split("/")[1:])
+    return "/" + "/".join(parts)
+
+
+def _text(answer: Mapping[str, Any], key: str) -> str:
+    """An id: it must be usable as it is."""
+    value = answer.get(key)
+    if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
+        raise Nonsense(key)
+    if not str(value).isprintable():
+        raise Nonsense(key)
+    return str(value)[:64]
+
+
+def _words(answer: Mapping[str, Any], key: str) -> str:
+    """Something to show; empty where it is missing."""
+    return printable(answer.get(key))[:200]
+
+
+def _extension(item: Any) -> Extension:
+    if not isinstance(item, dict):
+        raise Nonsense("items")
+    return Extension(
+        id=_text(item, "id"),
+        alias=_words(item, "alias"),
+        caller_id=_words(item, "callerId"),
+    )
+
+
+def _caller_ids_path(sub: str, extension_id: str) -> str:
+    return f"/{quote(sub, safe='')}/sms/{quote(extension_id, safe='')}/callerids"
+
+
+def _caller_id(item: Any) -> CallerId:
+    id_ = _text(item, "id") if isinstance(item, dict) else ""
+    if not (id_.isascii() and id_.isdigit()):
+        raise Nonsense("items")
+    return CallerId(
+        id=int(id_),
+        number=_words(item, "phonenumber"),
+        is_verified=_is_true(item.get("verified")),
+        is_default=_is_true(item.get("defaultNumber")),
+    )
+
+
+def _is_true(value: Any) -> bool:
+    """What is a boolean in sipgate's spec is a string in its own client."""
+    return str(value).lower() == "true"

@@ -1,0 +1,119 @@
+"""What needs somebody: how many there are, and what a person does about them."""
+
+from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from webapp.account import cache
+from webapp.database.models import Batch, Member, Message
+from webapp.jobs import tasks
+from webapp.messages import attention, batches, changes
+from webapp.rules.outcomes import STUCK, Outcome
+from webapp.web import guard, questions
+from webapp.web.batches import batch_page
+from webapp.web.forms import ComposeForm
+from webapp.web.guard import managed_or_404, own_or_404
+from webapp.web.messages import message_page, time_form, too_late
+from webapp.web.questions import AfterAll
+
+blueprint = Blueprint("attention", __name__)
+
+
+@blueprint.get("/attention")
+def count(member: Member) -> ResponseReturnValue:
+    """Asked for again and again while a page is open: no use of the session."""
+    return jsonify(count=attention.count(member))
+
+
+@blueprint.post("/messages/<id>/done")
+def done(id: str, member: Member) -> ResponseReturnValue:
+    message = managed_or_404(Message, id, member)
+    if not attention.mark_done(message, member) and message.done_at is None:
+        flash(_nothing_to_be_done(message.outcome), "warning")
+        return message_page(message, member, status=409)
+    return redirect(url_for("messages.show", id=id), 303)
+
+
+@blueprint.post("/batches/<id>/done")
+def batch_done(id: str, member: Member) -> ResponseReturnValue:
+    """All of a batch with one outcome."""
+    batch = managed_or_404(Batch, id, member)
+    said = request.form.get("outcome", "")
+    if said not in set(Outcome):
+        abort(422)
+    outcome = Outcome(said)
+    if outcome not in attention.TO_BE_DONE:
+        flash(_nothing_to_be_done(outcome), "warning")
+        return batch_page(batch, member, status=409)
+    attention.mark_batch_done(batch, outcome, member)
+    return redirect(url_for("batches.show", id=id), 303)
+
+
+@blueprint.post("/messages/<id>/reschedule")
+def reschedule(id: str, member: Member) -> ResponseReturnValue:
+    """Send a missed or paused message after all: now, or at a time."""
+    message = own_or_404(Message, id, member)
+    if message.outcome not in STUCK:
+        return too_late(message)
+    form = time_form(message, member)
+    if not _moment_is_clear(form, message):
+        return message_page(message, member, form=form, status=422)
+    kept = AfterAll(message, form.moment, form.extensions.find(message.extension_id))
+    asked = questions.questions_about_kept(kept, member)
+    if questions.unanswered(asked, request.form.get("confirm", "")):
+        return message_page(message, member, form=form, kept=kept, asked=asked, status=409)
+    if not changes.reschedule(message, form.moment, form.zone, member):
+        return too_late(message)
+    tasks.wake(message.id)
+    return redirect(url_for("messages.show", id=message.id), 303)
+
+
+@blueprint.post("/messages/release")
+def release(member: Member) -> ResponseReturnValue:
+    """All of the member's own paused ones, at their planned times."""
+    known = cache.extensions(member, guard.credentials())
+    kept = [
+        AfterAll(
+            one, one.send_at if attention.is_time_ahead(one) else None, known.find(one.extension_id)
+        )
+        for one in batches.releasable(member)
+    ]
+    asked = questions.questions_about_all(kept, member)
+    if questions.unanswered(asked, request.form.get("confirm", "")):
+        page = render_template(
+            "release.html",
+            warnings=asked,
+            confirm_value=questions.confirm_value(asked),
+            count=len(kept),
+        )
+        return page, 409
+    count, batch_ids = batches.release_all(member)
+    for batch_id in batch_ids:
+        tasks.start_batch(batch_id)
+    tasks.wake_sweep()
+    flash(
+        ngettext("%(num)s message was released.", "%(num)s messages were released.", count),
+        "success",
+    )
+    return redirect(url_for("history.index"), 303)
+
+
+def _moment_is_clear(form: ComposeForm, message: Message) -> bool:
+    """Whether the form says when; a planned message goes at once only if that is said."""
+    said, is_empty = request.form.get("when"), not (form.send_at.data or "").strip()
+    if said == "now" or (said != "planned" and is_empty and not attention.is_time_ahead(message)):
+        form.moment = None
+        return True
+    if is_empty:
+        form.send_at.errors = [_("Choose a time, or send it now.")]
+        return False
+    return form.validate_time()
+
+
+def _nothing_to_be_done(outcome: Outcome) -> str:
+    if outcome == Outcome.UNKNOWN:
+        return str(_("Nobody knows yet whether it was sent: say so, or look in sipgate's history."))
+    if outcome == Outcome.PAUSED:
+        return str(_("What is paused could still be sent: release it, or withdraw it."))
+    return str(_("Nothing was changed: this needs nobody."))

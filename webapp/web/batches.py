@@ -1,0 +1,96 @@
+"""Many recipients: how far it is, and stop, go on, withdraw."""
+
+import sqlalchemy as sa
+from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_babel import ngettext
+
+from webapp.account import contacts
+from webapp.database import db
+from webapp.database.models import Batch, Member, Message
+from webapp.i18n import sentences
+from webapp.jobs import tasks
+from webapp.messages import attention, batches, sweep
+from webapp.messages.wishes import Wish
+from webapp.rules.outcomes import STUCK, WAITING, Outcome
+from webapp.web import guard
+from webapp.web.forms import whole_number
+from webapp.web.guard import managed_or_404, own_or_404, visible_or_404
+
+blueprint = Blueprint("batches", __name__)
+
+PAGE_SIZE = 200
+
+
+@blueprint.get("/batches/<id>")
+def show(id: str, member: Member) -> ResponseReturnValue:
+    sweep.settle_stale()
+    batch = visible_or_404(Batch, id, member)
+    if guard.wants_json():
+        counts = batches.outcome_counts(batch.id)
+        return jsonify(
+            id=batch.id,
+            counts={outcome.value: counts.get(outcome, 0) for outcome in Outcome},
+            total=sum(counts.values()),
+            stop_reason=batch.stop_reason,
+            created_at=batch.created_at.isoformat(),
+        )
+    return batch_page(batch, member)
+
+
+def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseReturnValue:
+    counts = batches.outcome_counts(batch.id)
+    query = sa.select(Message).where(Message.batch_id == batch.id).order_by(Message.position)
+    after = request.args.get("after", type=whole_number, default=-1)
+    found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
+    contacts.learn_names(member, {one.recipient for one in found})
+    more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
+    waits = sum(counts.get(outcome, 0) for outcome in WAITING)
+    stuck = sum(counts.get(outcome, 0) for outcome in STUCK)
+    wished = batches.wish_counts(batch.id)
+    manages = batch.member_id == member.id or member.is_admin
+    page = render_template(
+        "batch.html",
+        batch=batch,
+        counts=[(outcome, counts[outcome]) for outcome in Outcome if counts.get(outcome)],
+        total=sum(counts.values()),
+        settled=sum(counts.values()) - waits - stuck - counts.get(Outcome.SENDING, 0),
+        sentence=sentences.batch_sentence(batch, counts),
+        wished=wished,
+        messages=found[:PAGE_SIZE],
+        more_url=url_for("batches.show", id=batch.id, after=more) if more is not None else None,
+        can_stop=manages and waits + wished[Wish.NONE] > 0,
+        can_resume=batch.member_id == member.id
+        and counts.get(Outcome.PAUSED, 0) + wished[Wish.PAUSE] > 0,
+        can_cancel=manages and waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0,
+        to_be_done=list(attention.open_counts(batch.id).items()) if manages else [],
+        reload=waits > 0 or Outcome.SENDING in counts,
+    )
+    return page, status
+
+
+@blueprint.post("/batches/<id>/stop")
+def stop(id: str, member: Member) -> ResponseReturnValue:
+    batches.stop(managed_or_404(Batch, id, member), member)
+    flash(_("Stopped. What has gone to sipgate already cannot be recalled."), "success")
+    return redirect(url_for("batches.show", id=id), 303)
+
+
+@blueprint.post("/batches/<id>/resume")
+def resume(id: str, member: Member) -> ResponseReturnValue:
+    batches.resume(own_or_404(Batch, id, member), member)
+    tasks.start_batch(id)
+    return redirect(url_for("batches.show", id=id), 303)
+
+
+@blueprint.post("/batches/<id>/cancel")
+def cancel(id: str, member: Member) -> ResponseReturnValue:
+    became = batches.cancel(managed_or_404(Batch, id, member), member)
+    count = became[Outcome.CANCELLED]
+    if count or not became[Outcome.SENDING]:  # else the page says what is wished
+        flash(
+            ngettext("%(num)s message was withdrawn.", "%(num)s messages were withdrawn.", count),
+            "success",
+        )
+    return redirect(url_for("batches.show", id=id), 303)

@@ -1,0 +1,237 @@
+"""Writing a message: the form, and its taking."""
+
+from dataclasses import replace
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+
+from webapp.account import cache, contacts
+from webapp.config import settings
+from webapp.database import db, idempotency
+from webapp.database.idempotency import FormSpent, OnHold, SubmissionId
+from webapp.database.models import Member, Message
+from webapp.i18n import sentences
+from webapp.jobs import tasks
+from webapp.messages import drafts, message_templates, submit
+from webapp.messages.submit import DailyLimitReached, Submitted
+from webapp.rules.outcomes import WAITING, Outcome
+from webapp.rules.text import counter_table, normalise_text, segment
+from webapp.web import guard, limits, questions
+from webapp.web.forms import ComposeForm, compose_form, spent_note
+from webapp.web.guard import own_or_404, public, visible_or_404
+
+blueprint = Blueprint("compose", __name__)
+
+UNSETTLED = (Outcome.SENDING, *WAITING)
+
+
+@blueprint.get("/")
+@public
+def compose() -> ResponseReturnValue:
+    member = guard.current_member()
+    if member is None:
+        return _welcome()
+    draft = drafts.find_draft(request.args.get("draft", ""), member)
+    if draft is None:
+        return form_page(member, idempotency.new_submission(member), prefill=_start(member))
+    # The kept form was never taken, so it goes on under the id it had.
+    submission = drafts.of_draft(draft)
+    test = request.args.get("test")
+    tested = own_or_404(Message, test, member) if test else None
+    return form_page(member, submission, prefill=drafts.fields_of(draft), tested=tested)
+
+
+def _start(member: Member) -> dict[str, str]:
+    """What the address names: a contact, somebody written to before, a message template."""
+    start: dict[str, str] = {}
+    contact = contacts.find_one(member, request.args.get("contact", ""))
+    if contact and contact.number:
+        start["recipient"] = contact.number
+    if id_ := request.args.get("number"):
+        start["recipient"] = visible_or_404(Message, id_, member).recipient
+    template = message_templates.find(member, request.args.get("template", ""))
+    if template and template.deleted_at is None:
+        start["message"] = template.text
+    return start
+
+
+@blueprint.post("/messages")
+@limits.counts_as_send
+def create(member: Member) -> ResponseReturnValue:
+    submission = idempotency.read_submission(request.form.get("submission_id", ""))
+    if submission is None or submission.member_id != member.id:
+        note = _("This form could not be recognised. Check the message and send it once more.")
+        return kept_form(member, note, 422)
+    content = idempotency.content_hash(request.form)
+    try:
+        taken = submit.find_submission(submission, content)
+        if taken is None:
+            form = form_of(member)
+            if not form.validate():
+                return form_page(member, submission, form=form, status=422)
+            asked = questions.questions_about(form, member, submission)
+            if questions.unanswered(asked, request.form.get("confirm", "")):
+                # The same form may have been taken meanwhile, and be what the question is about.
+                taken = submit.find_submission(submission, content)
+                if taken is None:
+                    return form_page(member, submission, form=form, asked=asked, status=409)
+            taken = taken or submit.submit(
+                form.checked(),
+                member=member,
+                submission=submission,
+                content_hash=content,
+                credentials=guard.credentials(),
+            )
+    except FormSpent as spent:
+        return kept_form(member, spent_note(spent), 409)
+    except DailyLimitReached:
+        return form_page(member, submission, note=sentences.daily_limit(), status=429)
+    except OnHold:
+        return form_page(member, submission, note=sentences.on_hold(), status=503)
+    if taken.batch_id:
+        tasks.start_batch(taken.batch_id)
+    return redirect(page_of(taken), 303)
+
+
+@blueprint.post("/test-message")
+@limits.counts_as_send
+def test(member: Member) -> ResponseReturnValue:
+    """Send what is typed to oneself, and go on with the form as it was."""
+    submission = idempotency.read_submission(request.form.get("submission_id", ""))
+    if submission is None or submission.member_id != member.id:
+        note = _("This form could not be recognised. Check the message and send it once more.")
+        return kept_form(member, note, 422)
+    form = form_of(member)
+    if not form.validate_test():
+        return form_page(member, submission, form=form, status=422)
+    if not drafts.fits_draft(request.form):
+        note = _("This form holds more than can be kept. Nothing was sent. Shorten it.")
+        return form_page(member, submission, form=form, note=note, status=422)
+    contacts.keep_own_number(member, form.checked_own_number)
+    # Before anything is sent: a page that says that nothing was must be right.
+    drafts.keep_draft(submission, request.form)
+    # Its own id, made from the form's and the text: pressed twice, it is one test.
+    own = idempotency.test_of(submission, form.test_content)
+    try:
+        taken = submit.find_submission(own, own.id) or submit.submit(
+            [form.test_message()],
+            member=member,
+            submission=own,
+            content_hash=own.id,
+            credentials=guard.credentials(),
+        )
+    except FormSpent as spent:
+        return kept_form(member, spent_note(spent), 409)
+    except DailyLimitReached:
+        return form_page(member, submission, form=form, note=sentences.daily_limit(), status=429)
+    except OnHold:
+        return form_page(member, submission, form=form, note=sentences.on_hold(), status=503)
+    page = url_for("compose.compose", draft=submission.id, test=taken.message_id)
+    return redirect(page, 303)
+
+
+@blueprint.get("/messages/<id>/again")
+def again(id: str, member: Member) -> ResponseReturnValue:
+    """The form, filled with this message; sending it makes a new message linked to this one."""
+    message = own_or_404(Message, id, member)
+    if message.outcome in UNSETTLED:
+        abort(404)
+    submission = idempotency.new_submission(member, previous=message.id)
+    return form_page(member, submission, prefill=as_fields(message))
+
+
+def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:
+    """What was typed, with a fresh id: for a form that could not be taken as it was."""
+    return form_page(member, idempotency.new_submission(member), note=note, status=status)
+
+
+def form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeForm:
+    known = cache.extensions(member, guard.credentials())
+    said = {name: value for name, value in (prefill or {}).items() if value}
+    chosen = {"sms_id": member.last_extension_id or "", "own_number": member.own_number, **said}
+    if known.items and known.find(chosen["sms_id"]) is None:
+        chosen["sms_id"] = known.items[0].id
+    return compose_form(known, **chosen)
+
+
+def form_page(
+    member: Member,
+    submission: SubmissionId,
+    *,
+    form: ComposeForm | None = None,
+    prefill: dict[str, str] | None = None,
+    editing: Message | None = None,
+    tested: Message | None = None,
+    asked: list[questions.Question] | None = None,
+    note: str = "",
+    status: int = 200,
+) -> ResponseReturnValue:
+    form = form or form_of(member, prefill)
+    shown = {item.id: item.caller_id for item in form.extensions.items}
+    form.submission_id.data = replace(submission, senders=shown).signed
+    trouble = sentences.EXTENSION_TROUBLES.get(form.extensions.trouble)
+    previous = _previous(submission, member)
+    text = normalise_text(form.message.data or "")
+    page = render_template(
+        "compose.html",
+        form=form,
+        heading=_heading(previous, editing),
+        action=url_for("messages.edit", id=editing.id) if editing else url_for("compose.create"),
+        extensions=form.extensions.items,
+        extensions_note=str(trouble or ""),
+        note=note,
+        previous=previous,
+        tested=tested,
+        templates=[] if editing or previous else message_templates.living(member),
+        suggests=contacts.SCOPE in settings.scopes,
+        to_names=contacts.names_of_typed(member, form.recipient.data or ""),
+        counter_table=counter_table(),
+        segment_price=settings.segment_price,
+        segments=segment(text) if text else None,
+        warnings=asked or [],
+        confirm_value=questions.confirm_value(asked or []),
+        confirm_label=questions.confirm_label(form) if asked else "",
+    )
+    return page, status
+
+
+def _previous(submission: SubmissionId, member: Member) -> Message | None:
+    """What the form sends again, unless it was erased meanwhile."""
+    id_ = submission.previous
+    found = db.session.get(Message, id_, populate_existing=True) if id_ else None
+    return found if found and found.member_id == member.id else None
+
+
+def _heading(previous: Message | None, editing: Message | None) -> str:
+    if editing:
+        return str(_("Change the message"))
+    return str(_("Send again") if previous else _("New message"))
+
+
+def page_of(taken: Submitted) -> str:
+    """Where what a form became is shown."""
+    if taken.batch_id:
+        return url_for("batches.show", id=taken.batch_id)
+    return url_for("messages.show", id=taken.message_id)
+
+
+def as_fields(message: Message) -> dict[str, str]:
+    """A message as the fields of the form."""
+    fields = {
+        "sms_id": message.extension_id,
+        "recipient": message.recipient,
+        "message": message.text,
+    }
+    if message.outcome == Outcome.HELD and message.send_at:
+        fields.update(sentences.local_time_fields(message.send_at, message.time_zone))
+    return fields
+
+
+def _welcome() -> ResponseReturnValue:
+    permissions = [
+        {"scope": scope, "why": sentences.scope_words(scope)} for scope in settings.scopes
+    ]
+    return render_template(
+        "welcome.html", permissions=permissions, sign_in_url=url_for("auth.login")
+    )

@@ -1,0 +1,225 @@
+"""Every error as a page in the same frame: what happened, what to do, and what was typed kept."""
+
+import logging
+
+from flask import (
+    Flask,
+    Response,
+    current_app,
+    jsonify,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from flask_wtf.csrf import CSRFError
+from werkzeug.datastructures import MultiDict
+from werkzeug.exceptions import HTTPException, SecurityError
+
+from webapp.database import AWAY, forget, idempotency, may_have_committed
+from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, SubmissionId
+from webapp.messages import drafts, submit
+from webapp.messages.submit import Submitted
+from webapp.signin.calls import SignInEnded
+from webapp.telemetry import logs
+from webapp.web import compose, guard
+from webapp.web.forms import spent_note
+
+log = logging.getLogger(__name__)
+
+WITH_A_TEXT = ("compose.create", "compose.test")
+"""A form that cannot be taken here is kept."""
+
+
+def setup_errors(app: Flask) -> None:
+    app.register_error_handler(HTTPException, http_error)
+    app.register_error_handler(CSRFError, csrf_error)
+    app.register_error_handler(SignInEnded, lambda _error: sign_in_needed())
+    for error in AWAY:
+        app.register_error_handler(error, database_error)
+    app.register_error_handler(401, lambda _error: sign_in_needed())
+
+
+def http_error(error: HTTPException) -> ResponseReturnValue:
+    if isinstance(error, SecurityError):
+        # Without a host of ours no page's address can be built, so this answer has no links.
+        return Response("Nothing is served under this host name.\n", 400, mimetype="text/plain")
+    status = error.code or 500
+    if status == 403 or (status == 404 and request.url_rule is not None):
+        logs.refusal(status)
+    if status >= 500:
+        forget()  # the page reads, too, and PostgreSQL answers nothing more after an error
+    title, sentences = _words(status)
+    response = _page(title, sentences, status)
+    for name in ("Allow", "Retry-After"):
+        if name in error.get_response().headers:
+            response.headers[name] = error.get_response().headers[name]
+    return response
+
+
+def csrf_error(_error: CSRFError) -> ResponseReturnValue:
+    """The form is too old for this session: nothing was done, and what was typed is still there."""
+    logs.refusal("CSRF")
+    member = guard.current_member()
+    if member is not None and request.endpoint in WITH_A_TEXT:
+        submission = idempotency.read_submission(_typed().get("submission_id", ""))
+        if submission and submission.member_id == member.id:
+            taken = _taken_before(submission)
+            if isinstance(taken, MessageErased):
+                return compose.kept_form(member, spent_note(taken), 409)
+            if taken:
+                return redirect(compose.page_of(taken), 303)
+        return compose.kept_form(member, spent_note(GrownOld()), 400)
+    return _page(_("Do that once more"), [_("This form had grown old. Nothing was changed.")], 400)
+
+
+def sign_in_needed() -> ResponseReturnValue:
+    """401: the sign-in has ended. A message's form is kept for the member its id names."""
+    next_path = guard.asked_path() if request.method == "GET" else "/"
+    sentences = [_("Your sign-in has ended. Sign in again to go on.")]
+    submission = None
+    if request.method == "POST" and request.endpoint in WITH_A_TEXT:
+        submission = idempotency.read_submission(_typed().get("submission_id", ""))
+    taken = _taken_before(submission) if submission else None
+    if isinstance(taken, MessageErased):
+        sentences = [_("Your sign-in has ended."), spent_note(taken)]
+    elif taken:
+        next_path = compose.page_of(taken)
+        sentences = [
+            _(
+                "Your sign-in has ended. This form was taken before: sign in again to see what "
+                "became of its message."
+            )
+        ]
+    elif submission is not None and not drafts.fits_draft(request.form):
+        return _too_large_to_keep()
+    elif submission is not None:
+        drafts.keep_draft(submission, request.form)
+        next_path = url_for("compose.compose", draft=submission.id)
+        sentences = [
+            _("Your sign-in has ended. Nothing was sent. Sign in again: your text is kept.")
+        ]
+    if guard.wants_json():
+        return jsonify(error="sign_in_ended"), 401
+    return _page(
+        _("Sign in again"),
+        sentences,
+        401,
+        actions=[(_("Sign in again"), url_for("auth.login", next=next_path))],
+    )
+
+
+def _too_large_to_keep() -> ResponseReturnValue:
+    """What was typed stays on the page: it came with this very request."""
+    sentences = [
+        _("Your sign-in has ended. Nothing was sent."),
+        _("This form holds too much to be kept: copy your text before you sign in again."),
+    ]
+    actions = [(_("Sign in again"), url_for("auth.login"))]
+    return _page(_("That is too much at once"), sentences, 413, actions)
+
+
+def database_error(error: Exception) -> ResponseReturnValue:
+    may_be_done = request.method == "POST" and may_have_committed()
+    forget()
+    log.error("the database failed: %s", type(getattr(error, "orig", error)).__name__)
+    title, sentences = _may_be_done() if may_be_done else _words(503)
+    where = [(_("Messages"), url_for("history.index"))] if may_be_done else None
+    try:
+        return _page(title, sentences, 503, actions=where)
+    except AWAY:
+        guard.do_without_session()
+        return _page(title, sentences, 503, actions=where)
+
+
+def _taken_before(submission: SubmissionId) -> Submitted | MessageErased | None:
+    """What this very form has become: what may have been sent is not called unsent."""
+    try:
+        return submit.find_submission(submission, idempotency.content_hash(_typed()))
+    except MessageErased as erased:
+        return erased
+    except FormSpent:
+        return None
+
+
+def _page(
+    title: str, sentences: list[str], status: int, actions: list[tuple[str, str]] | None = None
+) -> Response:
+    if guard.wants_json():
+        response = jsonify(error=title)
+    else:
+        page = render_template(
+            "problem.html",
+            title=title,
+            sentences=sentences,
+            actions=actions or [(_("New message"), url_for("compose.compose"))],
+            kept_text=_typed_text(status),
+        )
+        response = current_app.make_response(page)
+    response.status_code = status
+    return response
+
+
+def _typed_text(status: int) -> str | None:
+    """The text of a form that was not taken; 401 keeps it for its member instead of showing it,
+    and a body without a length (411) is not read at all."""
+    if request.endpoint not in WITH_A_TEXT or status in (401, 411) or request.method != "POST":
+        return None
+    return _typed().get("message")
+
+
+def _typed() -> MultiDict[str, str]:
+    """The form as it came; nothing of one that cannot be read, such as a form too large."""
+    try:
+        return request.form
+    except HTTPException:
+        return MultiDict()
+
+
+def _may_be_done() -> tuple[str, list[str]]:
+    """The answer to a COMMIT was lost, and with it whether the form was taken (F76)."""
+    sentence = _("It may have been done all the same: look before you do it again.")
+    if request.endpoint in WITH_A_TEXT:
+        sentence = _(
+            "This form may have been taken, and its message sent: look at Messages before you send "
+            "it again."
+        )
+    return _("The database did not answer"), [sentence]
+
+
+def _words(status: int) -> tuple[str, list[str]]:
+    words = {
+        400: (
+            _("This request could not be understood"),
+            [_("Nothing was sent and nothing was changed.")],
+        ),
+        403: (
+            _("This is not allowed"),
+            [_("The request came from another site, so nothing was done.")],
+        ),
+        404: (_("There is no such page"), [_("It may have been moved, or it is somebody else's.")]),
+        405: (
+            _("This page cannot be used that way"),
+            [_("Nothing was sent and nothing was changed.")],
+        ),
+        413: (
+            _("That is too much at once"),
+            [_("A form may hold at most 256 KB. Nothing was sent. Go back to shorten the text.")],
+        ),
+        429: (
+            _("That was too fast"),
+            [_("Nothing was sent. Wait a minute, then try again.")],
+        ),
+        503: (
+            _("The database is busy"),
+            # A form that comes once more may have been taken before: say no more than we know.
+            [_("This request sent nothing. Try again in a moment: no form is sent twice.")],
+        ),
+    }
+    broken = (
+        _("Something broke on our side"),
+        [_("The operator's log says more. Look at your messages before you send anything again.")],
+    )
+    return words.get(status, broken if status >= 500 else words[400])

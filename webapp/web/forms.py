@@ -1,0 +1,328 @@
+"""The forms. Validators only translate: the rules are in `sms.py`, the sentences in `words.py`.
+
+What was typed stays in the fields, right or wrong; what it means comes out of `checked()`.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from flask import request
+from flask_babel import gettext
+from flask_babel import lazy_gettext as _
+from flask_wtf import FlaskForm
+from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.validators import DataRequired, ValidationError
+
+from webapp.account.cache import Extensions
+from webapp.account.senders import Senders
+from webapp.config import settings
+from webapp.database.idempotency import FormSpent, GrownOld, MessageErased
+from webapp.i18n import sentences
+from webapp.i18n.formats import when
+from webapp.messages.message_templates import MAX_NAME_CHARACTERS
+from webapp.messages.submit import NewMessage
+from webapp.rules import text as sms
+from webapp.rules import times
+from webapp.rules.numbers import (
+    NumberKind,
+    RecipientRefused,
+    number_kind,
+    parse_recipient,
+    split_recipients,
+)
+from webapp.rules.text import TextProblem, TextRefused, check_characters, check_text, normalise_text
+from webapp.rules.times import TimeRefused, now
+from webapp.sipgate.records import Extension
+
+MAX_RECIPIENTS = 100
+MAX_NAMED_PROBLEMS = 5
+MAX_CODE_CHARACTERS = 32
+MAX_INTEGER = 2**31 - 1
+"""The largest that PostgreSQL's `integer` holds; a statement with a larger one fails."""
+FILLED_TOO_LONG = _("Shorten this: the finished text has more than 10 segments.")
+
+
+class ComposeForm(FlaskForm):  # type: ignore[misc]
+    """A message to write. Make it with `compose_form`, which knows the member's extensions."""
+
+    sms_id = SelectField(_("From"), validate_choice=False)
+    recipient = TextAreaField(_("To"))
+    message = TextAreaField(_("Message"))
+    send_at = StringField(_("Send at"))
+    time_zone = SelectField(_("Time zone"), validate_choice=False)
+    fold = RadioField(_("Which of the two"), choices=[], validate_choice=False)
+    submission_id = HiddenField()
+    own_number = TextAreaField(_("Your own mobile number"))
+
+    extensions: Extensions
+
+    def validate_sms_id(self, field: SelectField) -> None:
+        # Only what the form named: the preselected one must not be sent with by omission.
+        if self.extensions.find(field.raw_data[0] if field.raw_data else "") is None:
+            raise ValidationError(_("Choose one of your extensions."))
+
+    def validate_recipient(self, field: TextAreaField) -> None:
+        """One or several; each that is refused is named, and duplicates are counted once."""
+        typed = split_recipients(field.data or "") or [""]
+        if len(typed) > MAX_RECIPIENTS:
+            raise ValidationError(
+                _("Enter at most %(most)d numbers: there are %(count)d.")
+                % {"most": MAX_RECIPIENTS, "count": len(typed)}
+            )
+        problems: list[str] = []
+        self.numbers: list[str] = []
+        for one in typed:
+            try:
+                self.numbers.append(parse_recipient(one, settings.default_region))
+            except RecipientRefused as refused:
+                problems.append(sentences.recipient_problem(refused))
+        if problems:
+            raise ValidationError(" ".join(dict.fromkeys(problems[:MAX_NAMED_PROBLEMS])))
+        self.duplicate_count = len(self.numbers) - len(set(self.numbers))
+        self.numbers = list(dict.fromkeys(self.numbers))
+
+    def validate_message(self, field: TextAreaField) -> None:
+        self.text = normalise_text(field.data or "")
+        try:
+            check_text(self.text)
+        except TextRefused as refused:
+            raise ValidationError(sentences.text_problem(refused)) from None
+
+    def validate_send_at(self, field: StringField) -> None:
+        """`send_at` alone decides: empty is now."""
+        self.moment: datetime | None = None
+        if not (field.data or "").strip():
+            return
+        try:
+            self.moment = times.parse_send_at(
+                field.data or "", self.time_zone.data or "", self.fold.data or "", now()
+            )
+        except TimeRefused as refused:
+            self.fold.choices = [
+                (str(choice.fold), f"{choice:%H:%M} {choice.tzname()}")
+                for choice in refused.choices
+            ]
+            raise ValidationError(sentences.time_problem(refused)) from None
+
+    @property
+    def zone(self) -> str:
+        return (self.time_zone.data or "") if self.moment else ""
+
+    def validate_time(self) -> bool:
+        """Check the time alone: for a message whose other fields stay as they are."""
+        try:
+            self.validate_send_at(self.send_at)
+        except ValidationError as error:
+            self.send_at.errors = [str(error)]
+            return False
+        return True
+
+    def validate_test(self) -> bool:
+        """Check what a test to oneself needs: extension, text, and one's own number."""
+        checks: tuple[tuple[Any, Callable[[Any], None]], ...] = (
+            (self.sms_id, self.validate_sms_id),
+            (self.message, self.validate_message),
+            (self.own_number, self._check_own_number),
+        )
+        for field, check in checks:
+            try:
+                check(field)
+            except ValidationError as error:
+                field.errors = [str(error)]
+        return not self.errors
+
+    def _check_own_number(self, field: TextAreaField) -> None:
+        # Not a WTForms validator by name: sending to others needs no number of one's own.
+        try:
+            self.checked_own_number = parse_recipient(
+                (field.data or "").strip(), settings.default_region
+            )
+        except RecipientRefused as refused:
+            raise ValidationError(sentences.recipient_problem(refused)) from None
+
+    @property
+    def test_content(self) -> str:
+        return f"{self.checked_own_number} {self.sms_id.data} {self.text}"
+
+    def test_message(self) -> NewMessage:
+        """The test, after `validate_test()`: now, to oneself."""
+        return NewMessage(
+            extension=self._extension(),
+            recipient=self.checked_own_number,
+            text=self.text,
+            send_at=None,
+            time_zone="",
+        )
+
+    def checked(self) -> list[NewMessage]:
+        """The messages, one for each recipient, after `validate()`."""
+        extension = self._extension()
+        return [
+            NewMessage(
+                extension=extension,
+                recipient=number,
+                text=self.text,
+                send_at=self.moment,
+                time_zone=self.zone,
+            )
+            for number in self.numbers
+        ]
+
+    @property
+    def chosen(self) -> Extension | None:
+        return self.extensions.find(self.sms_id.data or "")
+
+    def _extension(self) -> Extension:
+        extension = self.chosen
+        if extension is None:
+            raise LookupError("only for a form that was validated")
+        return extension
+
+
+class SenderForm(FlaskForm):  # type: ignore[misc]
+    """A mobile number to add. `senders` are those that its extension has."""
+
+    sms_id = HiddenField()
+    number = StringField(_("Mobile number"))
+    submission_id = HiddenField()
+
+    senders = Senders(())
+
+    def validate_number(self, field: StringField) -> None:
+        try:
+            self.e164 = parse_recipient(field.data or "", settings.default_region)
+        except RecipientRefused as refused:
+            raise ValidationError(sentences.recipient_problem(refused)) from None
+        if number_kind(self.e164) in (NumberKind.LANDLINE, NumberKind.FREEPHONE):
+            raise ValidationError(_("Enter a mobile number: sipgate takes no other as a sender."))
+        if self.senders.has_number(self.e164):
+            raise ValidationError(_("Enter another number: this one is in the list already."))
+
+
+class CodeForm(FlaskForm):  # type: ignore[misc]
+    """The code that came by SMS. sipgate knows whether it is right."""
+
+    code = StringField(_("Code"))
+
+    def validate_code(self, field: StringField) -> None:
+        self.typed = "".join((field.data or "").split())
+        if not self.typed:
+            raise ValidationError(_("Enter the code from the SMS."))
+        if len(self.typed) > MAX_CODE_CHARACTERS or not self.typed.isprintable():
+            raise ValidationError(_("Check the code: no code looks like this one."))
+
+
+def whole_number(typed: str) -> int:
+    """For `type=` of a typed value; raises ValueError for what no integer column holds."""
+    number = int(typed)
+    if not 0 <= number <= MAX_INTEGER:
+        raise ValueError("out of range")
+    return number
+
+
+def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
+    """The form with the choices of this member; `data` prefills it where nothing was typed."""
+    # Only text: a file sent in a field's place (multipart) counts as nothing typed.
+    form = ComposeForm(request.form or None, **data)
+    form.extensions = extensions
+    form.sms_id.choices = [(item.id, f"{item.alias} ({item.id})") for item in extensions.items]
+    if not form.sms_id.data and extensions.items:
+        form.sms_id.data = extensions.items[0].id
+    form.time_zone.choices = _zone_choices(form.time_zone.data)
+    if form.time_zone.data is None and not form.is_submitted():
+        form.time_zone.data = settings.default_time_zone
+    return form
+
+
+def _zone_choices(chosen: str | None) -> list[tuple[str, str]]:
+    """The deployment's zone, those near it and each clock elsewhere, and the one chosen; the
+    browser adds its own."""
+    home = settings.default_time_zone
+    zones = [home, *times.zones_to_offer(home)]
+    if chosen and chosen in times.zone_names():
+        zones.append(chosen)
+    return [(zone, zone.replace("_", " ")) for zone in dict.fromkeys(zones)]
+
+
+class MessageTemplateForm(FlaskForm):  # type: ignore[misc]
+    """A message template: its name, and the text with placeholders."""
+
+    name = StringField(_("Name"))
+    text = TextAreaField(_("Text"))
+
+    def validate_name(self, field: StringField) -> None:
+        self.checked_name = normalise_text(" ".join((field.data or "").split()))
+        if not self.checked_name or not self.checked_name.isprintable():
+            raise ValidationError(_("Enter a name that tells the templates apart."))
+        if len(self.checked_name) > MAX_NAME_CHARACTERS:
+            raise ValidationError(
+                _("Shorten the name: it may have %(most)d characters.")
+                % {"most": MAX_NAME_CHARACTERS}
+            )
+
+    def validate_text(self, field: TextAreaField) -> None:
+        self.checked_text = normalise_text(field.data or "")
+        try:
+            check_text(self.checked_text)
+        except TextRefused as refused:
+            raise ValidationError(sentences.text_problem(refused)) from None
+
+
+class PlaceholderForm(FlaskForm):  # type: ignore[misc]
+    """A field for each placeholder. Make it with `placeholder_form`."""
+
+    names: tuple[str, ...]
+
+    @property
+    def values(self) -> dict[str, str]:
+        """What to put in the place of each name."""
+        return {name: self[f"value{n}"].data.strip() for n, name in enumerate(self.names)}
+
+    def filled(self, text: str) -> str | None:
+        """The text with the values in it; None if none can be sent, which the longest one says."""
+        try:
+            whole = sms.filled(text, self.values)
+            check_text(whole)
+        except TextRefused as refused:
+            longest = max(self.names, key=lambda name: len(self.values[name]))
+            field = self[f"value{self.names.index(longest)}"]
+            is_long = refused.problem == TextProblem.TOO_LONG
+            field.errors = [str(FILLED_TOO_LONG) if is_long else sentences.text_problem(refused)]
+            return None
+        return whole
+
+
+def _check_characters(_form: FlaskForm, field: StringField) -> None:
+    try:
+        check_characters(normalise_text(field.data or ""))
+    except TextRefused as refused:
+        raise ValidationError(sentences.text_problem(refused)) from None
+
+
+def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
+    """The form for these placeholders; each needs a value, or the text would read "Hello ,"."""
+    needed = DataRequired(_("Enter what stands here."))
+    checks = [needed, _check_characters]
+    fields = {f"value{n}": StringField(name, checks) for n, name in enumerate(names)}
+    form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
+    form.names = names
+    return form
+
+
+def spent_note(spent: FormSpent) -> str:
+    """Why a form's id serves no more: what was typed is shown with a new one."""
+    if isinstance(spent, MessageErased):
+        said = gettext(
+            "This form was used on %(when)s; its message was erased. Nothing was sent now. "
+            "Check what it says, and send it if you mean it.",
+            when=when(spent.used_at),
+        )
+    elif isinstance(spent, GrownOld):
+        said = gettext("This form had grown old. Nothing was sent. Check the message and send it.")
+    else:
+        said = gettext(
+            "This form was already used for another message, which is not sent twice. "
+            "Check what it says now, and send it if you mean it."
+        )
+    return str(said)

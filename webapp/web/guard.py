@@ -1,0 +1,278 @@
+"""Who is signed in in this browser, and what is theirs.
+
+The cookie holds one opaque id, the database its hash: a copied cookie is worthless after sign-out.
+This module alone knows the session's keys. Sign-in is required of every view unless it is marked
+`@public`; a view that is not receives `member`.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from flask import Flask, abort, current_app, g, redirect, request, session, url_for
+from flask.typing import ResponseReturnValue
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from webapp.config import settings
+from webapp.database import db, transaction
+from webapp.database.audit import Did, note
+from webapp.database.models import Batch, BrowserSession, Member, Message
+from webapp.messages.visibility import may_see
+from webapp.rules.times import now
+from webapp.signin import flow, tokens
+from webapp.signin.flow import SignInFailed
+from webapp.signin.sessions import (
+    ABSOLUTE_LIMIT,
+    IDLE_LIMIT,
+    LOOK_EVERY,
+    MAX_NAME_CHARACTERS,
+    OPEN_SESSION,
+    SEEN_EVERY,
+    note_use,
+    remember_in,
+    revalidate,
+    who_is,
+)
+from webapp.sipgate import login
+from webapp.sipgate.login import Grant
+from webapp.web import security
+
+csrf = CSRFProtect()
+
+log = logging.getLogger(__name__)
+MAX_NEXT_CHARACTERS = 2000
+UNSAFE_METHODS = ("POST", "PUT", "PATCH", "DELETE")
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def public(view: View) -> View:
+    """Mark a view as open to strangers."""
+    view.is_public = True  # type: ignore[attr-defined]
+    return view
+
+
+def is_public(view: Callable[..., Any]) -> bool:
+    return getattr(view, "is_public", False)
+
+
+def setup_members(app: Flask) -> None:
+    app.before_request(_require_sign_in)
+    app.context_processor(lambda: {"member": current_member()})
+
+
+def browser_id() -> str:
+    """The random id that ties sign-ins to this browser; made on first use."""
+    if "browser" not in session:
+        session["browser"] = secrets.token_urlsafe(16)
+    return str(session["browser"])
+
+
+def sign_in(grant: Grant) -> Member:
+    """Open a session for the person this grant belongs to; raises `SignInFailed`.
+
+    A grant that leads to no session is ended at sipgate again.
+    """
+    try:
+        identity, person = who_is(grant)
+    except SignInFailed:
+        tokens.revoke(grant.refresh_token)
+        raise
+    sid = secrets.token_urlsafe(32)
+    with transaction() as rows:
+        _delete_session(rows)
+        member = remember_in(rows, identity, person)
+        token_set = tokens.new_token_set(member.id, grant)
+        rows.add(token_set)
+        rows.flush()
+        rows.add(
+            BrowserSession(
+                id_hash=flow.hashed(sid),
+                member_id=member.id,
+                token_set_id=token_set.id,
+                device=request.user_agent.string[:MAX_NAME_CHARACTERS],
+            )
+        )
+        note(rows, Did.SIGNED_IN, member)
+    # A new id and a new CSRF secret; the browser's id stays, so that other tabs may finish.
+    kept = {key: session[key] for key in ("browser", "locale") if key in session}
+    session.clear()
+    session.update(kept, sid=sid)
+    g.pop("browser_session", None)
+    log.info("member %d signed in", member.id)
+    return member
+
+
+def end_session() -> int | None:
+    """End this browser's session at once; returns its token set, for the caller to end."""
+    found = _current_session()
+    if found is None:
+        return None
+    with transaction() as rows:
+        _delete_session(rows)
+        note(rows, Did.SIGNED_OUT, found.member)
+    session.pop("sid", None)
+    session.pop("csrf_token", None)
+    g.pop("browser_session", None)
+    log.info("member %d signed out", found.member_id)
+    return found.token_set_id
+
+
+def end_other_session(member: Member, public_id: str) -> None:
+    """End one of one's own sessions and its grant; 404 if it is not one's own."""
+    found = db.session.scalar(
+        sa.select(BrowserSession).where(
+            BrowserSession.member_id == member.id, BrowserSession.public_id == public_id
+        )
+    )
+    if found is None:
+        abort(404)
+    with transaction() as rows:
+        rows.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
+        note(rows, Did.SIGNED_OUT, member)
+    login.revoke(tokens.take_for_ending(found.token_set_id))
+
+
+def is_this_browser(found: BrowserSession) -> bool:
+    current = _current_session()
+    return current is not None and current.id_hash == found.id_hash
+
+
+def current_member() -> Member | None:
+    found = _current_session()
+    return found.member if found else None
+
+
+def rate_key() -> str:
+    """Whose requests are counted together."""
+    member = current_member()
+    return f"member {member.id}" if member else request.remote_addr or ""
+
+
+def credentials() -> tokens.TokenSetCredentials:
+    """What authorises calls for the signed-in member; only where sign-in is required."""
+    found = _current_session()
+    if found is None:
+        abort(401)
+    return tokens.TokenSetCredentials(found.token_set_id)
+
+
+Row = TypeVar("Row", Message, Batch)
+
+
+def own_or_404(kind: type[Row], id_: str, member: Member) -> Row:
+    """The member's own; somebody else's is as missing as one that never was."""
+    found = visible_or_404(kind, id_, member)
+    if found.member_id != member.id:
+        abort(404)
+    return found
+
+
+def visible_or_404(kind: type[Row], id_: str, member: Member) -> Row:
+    """One that the member may see: their own, or their account's where the setting says so."""
+    found = db.session.get(kind, id_, populate_existing=True)
+    if found is None or not may_see(member, found):
+        abort(404)
+    return found
+
+
+def managed_or_404(kind: type[Row], id_: str, member: Member) -> Row:
+    """One that the member may withdraw or stop: their own, or as an admin their account's."""
+    found = visible_or_404(kind, id_, member)
+    if found.member_id != member.id and not member.is_admin:
+        abort(404)
+    return found
+
+
+def safe_next(value: str | None) -> str:
+    """A path of this app's own pages, or the start page. Never leads to another site."""
+    path = value or ""
+    strange = not path.isprintable() or "\\" in path or not path.isascii()
+    if strange or len(path) > MAX_NEXT_CHARACTERS or path[:1] != "/" or path[:2] == "//":
+        return "/"
+    parts = urlsplit(path)
+    if parts.scheme or parts.netloc:
+        return "/"
+    try:
+        current_app.url_map.bind("").match(parts.path, method="GET")
+    except (HTTPException, RequestRedirect):
+        return "/"
+    return path
+
+
+def _require_sign_in() -> ResponseReturnValue | None:
+    if request.routing_exception is not None or request.endpoint in (None, "static"):
+        return None
+    found = _current_session()
+    g.member_id = found.member_id if found else None  # for the log
+    if found is None and not is_public(current_app.view_functions[str(request.endpoint)]):
+        if request.method in ("GET", "HEAD") and not wants_json():
+            return redirect(url_for("auth.login", next=asked_path()))
+        abort(401)
+    if request.method in UNSAFE_METHODS:
+        if _comes_from_another_site():
+            abort(403)
+        if found:
+            # A stranger has nothing to protect, and must get no cookie: one that answers a second
+            # callback would put out the session that the first has just opened.
+            csrf.protect()
+    if found and not is_public(current_app.view_functions[str(request.endpoint)]):
+        request.view_args = {**(request.view_args or {}), "member": found.member}
+    return None
+
+
+def _comes_from_another_site() -> bool:
+    """By the browser's own word: Fetch Metadata, where an older one lacks it `Origin`."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site == "cross-site"
+    origin = request.headers.get("Origin", settings.public_url)
+    return origin not in (settings.public_url, request.host_url.rstrip("/"))
+
+
+def wants_json() -> bool:
+    """Whether the caller prefers the JSON twin of a page."""
+    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+    return best == "application/json"
+
+
+def asked_path() -> str:
+    """The path of this request, with its query if it has one."""
+    return request.full_path if request.query_string else request.path
+
+
+def _current_session() -> BrowserSession | None:
+    if "browser_session" not in g:
+        g.browser_session = _load_session()
+    found: BrowserSession | None = g.browser_session
+    return found
+
+
+def do_without_session() -> None:
+    """For a page that must be shown without the database: nobody counts as signed in."""
+    g.browser_session = None
+
+
+def _load_session() -> BrowserSession | None:
+    if not isinstance(sid := session.get("sid"), str):
+        return None
+    at = now()
+    said = {"hash": flow.hashed(sid), "seen": at - IDLE_LIMIT, "begun": at - ABSOLUTE_LIMIT}
+    found = db.session.scalar(OPEN_SESSION, said)
+    if found is None or security.is_poll():
+        return found
+    if found.checked_at < at - LOOK_EVERY and not revalidate(found):
+        return None
+    if found.last_seen_at < at - SEEN_EVERY:
+        note_use(found, at)
+    return found
+
+
+def _delete_session(rows: Any) -> None:
+    if isinstance(sid := session.get("sid"), str):
+        rows.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == flow.hashed(sid)))

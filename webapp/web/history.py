@@ -1,0 +1,192 @@
+"""Messages again: the list with its filters, one number's page, and the export."""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
+from flask_babel import gettext as _
+
+from webapp.account import contacts
+from webapp.database import release
+from webapp.database.models import Member, Message
+from webapp.i18n import sentences
+from webapp.i18n.formats import capped
+from webapp.messages import attention, batches, history, sweep
+from webapp.messages.history import Which
+from webapp.rules.outcomes import STUCK, WAITING, Outcome
+from webapp.rules.times import now
+from webapp.web.guard import visible_or_404
+
+blueprint = Blueprint("history", __name__)
+
+PAGE_SIZE = 50
+MAX_WORDS_CHARACTERS = 200
+ATTENTION = "attention"
+"""The `tab` of what needs somebody."""
+_CELL_BEGINS = r"(?:\A|[;,\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])"
+_SKIPPED = r"[\s\"\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*"
+"""What programs may leave out at the beginning of a cell: blanks, quotes, signs without width."""
+_BEGINNING = re.compile(rf"({_CELL_BEGINS}{_SKIPPED})([=+\-@＝＋－＠﹦﹢﹣﹫−])?")
+
+
+@blueprint.get("/messages")
+def index(member: Member) -> ResponseReturnValue:
+    return _list_page(_which(), member)
+
+
+@blueprint.get("/numbers/<id>")
+def number(id: str, member: Member) -> ResponseReturnValue:
+    """Everything with one number. Its address names it by one of its messages."""
+    found = visible_or_404(Message, id, member)
+    return _list_page(Which(number=found.recipient), member, number_id=id)
+
+
+@blueprint.get("/messages.csv")
+def export(member: Member) -> ResponseReturnValue:
+    """What the filter shows, for a spreadsheet: its cells are text, never formulas."""
+    lines = _csv_lines(_which(), member)
+    answer = Response(stream_with_context(lines), mimetype="text/csv")
+    name = f"messages-{now():%Y-%m-%d}.csv"
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return answer
+
+
+def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseReturnValue:
+    sweep.settle_stale()
+    before = request.args.get("before")
+    last = visible_or_404(Message, before, member) if before else None
+    found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
+    is_first = last is None and (which.is_all or bool(number_id))
+    ahead = history.ahead(member, which.number) if is_first else []
+    contacts.learn_names(member, {one.recipient for one in (*found, *ahead)})
+    arguments = _arguments(which)
+    endpoint = "history.number" if number_id else "history.index"
+    if number_id:
+        arguments = {"id": number_id}
+    older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
+    return render_template(
+        "messages.html",
+        which=which,
+        number_id=number_id,
+        messages=found[:PAGE_SIZE],
+        ahead=ahead,
+        counts=[] if number_id else _count_links(which, member),
+        writers=[] if number_id else history.writers(member),
+        older_url=url_for(endpoint, **arguments, before=older) if older else None,
+        export_url=None if number_id else url_for("history.export", **arguments),
+        has_paused=which.needs_attention and batches.has_releasable(member),
+        clear_url=url_for("history.index"),
+    )
+
+
+def _which() -> Which:
+    """The filter in the address; what it does not understand chooses nothing."""
+    asked = set(request.args.getlist("outcome"))
+    return Which(
+        outcomes=tuple(one for one in Outcome if one.value in asked),
+        by=request.args.get("member", "")[:64],
+        words=" ".join(request.args.get("q", "").replace("\x00", "").split())[
+            :MAX_WORDS_CHARACTERS
+        ],
+        needs_attention=request.args.get("tab") == ATTENTION,
+    )
+
+
+def _arguments(which: Which) -> dict[str, Any]:
+    """A filter as the address has it."""
+    arguments: dict[str, Any] = {}
+    if which.outcomes:
+        arguments["outcome"] = [outcome.value for outcome in which.outcomes]
+    if which.by:
+        arguments["member"] = which.by
+    if which.words:
+        arguments["q"] = which.words
+    if which.needs_attention:
+        arguments["tab"] = ATTENTION
+    return arguments
+
+
+def _count_links(which: Which, member: Member) -> list[dict[str, Any]]:
+    """A link for each outcome there is, and for what waits and what needs somebody together."""
+    counts = history.counts(member)
+    kept = {key: value for key, value in _arguments(which).items() if key not in ("outcome", "tab")}
+
+    def link(name: Any, count: int, is_chosen: bool, **chosen: Any) -> dict[str, Any]:
+        url = url_for("history.index", **kept, **chosen)
+        shown = capped(count)
+        return {"name": name, "count": shown, "url": url, "is_chosen": is_chosen, "is_any": count}
+
+    def of(name: Any, *outcomes: Outcome) -> dict[str, Any]:
+        is_chosen = set(which.outcomes) == set(outcomes)
+        count = sum(counts[outcome] for outcome in outcomes)
+        return link(name, count, is_chosen, outcome=[one.value for one in outcomes])
+
+    others = (one for one in Outcome if one not in (*WAITING, *STUCK, Outcome.UNKNOWN))
+    needed = attention.count(member)
+    links = [
+        of(sentences.WAITING, *WAITING),
+        link(sentences.NEEDS_ATTENTION, needed, which.needs_attention, tab=ATTENTION),
+        *(of(sentences.OUTCOMES[one].word, one) for one in others),
+    ]
+    return [one for one in links if one["is_any"] or one["is_chosen"]]
+
+
+def _csv_lines(which: Which, member: Member) -> Iterator[str]:
+    yield "\ufeff"  # without it, Excel reads UTF-8 as something else
+    yield _csv_text([_csv_heads()])
+    for chunk in history.every(which, member):
+        contacts.learn_names(member, {message.recipient for message in chunk})
+        text = _csv_text(_csv_row(message, member) for message in chunk)
+        release()
+        yield text
+
+
+def _csv_text(rows: Iterable[list[str]]) -> str:
+    buffer = io.StringIO()
+    # The list separator that spreadsheets of the language expect.
+    writer = csv.writer(buffer, delimiter=";" if str(get_locale()) == "de" else ",")
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return buffer.getvalue()
+
+
+def _csv_heads() -> list[str]:
+    return [
+        _("Written"),
+        _("Planned for"),
+        _("By"),
+        _("Sender"),
+        _("Recipient"),
+        _("Name"),
+        _("Outcome"),
+        _("Segments"),
+        _("Text"),
+    ]
+
+
+def _csv_row(message: Message, member: Member) -> list[str]:
+    return [
+        message.created_at.isoformat(timespec="seconds"),
+        message.send_at.isoformat(timespec="seconds") if message.send_at else "",
+        message.member.name,
+        message.caller_id,
+        message.recipient,
+        contacts.name_of(member, message.recipient),
+        str(sentences.OUTCOMES[message.outcome].word),
+        str(message.segment_count),
+        message.text,
+    ]
+
+
+def _cell(value: str) -> str:
+    """A spreadsheet takes what begins like a formula for one; an apostrophe makes it text.
+
+    Another program may split by another separator, or at a line break inside of quotes: so there,
+    too, wherever a cell could begin.
+    """
+    safe = _BEGINNING.sub(lambda found: f"{found[1]}'{found[2]}" if found[2] else found[1], value)
+    return f"'{safe}" if safe.startswith(("\t", "\r", "\n")) else safe

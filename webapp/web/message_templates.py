@@ -1,0 +1,156 @@
+"""The account's message templates: make, change, delete, bring back, start a message from one."""
+
+from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+
+from webapp.database import db, idempotency
+from webapp.database.models import Member, MessageTemplate
+from webapp.i18n import sentences
+from webapp.messages import drafts, message_templates
+from webapp.rules.text import placeholders
+from webapp.web import limits
+from webapp.web.forms import MessageTemplateForm, PlaceholderForm, placeholder_form, whole_number
+
+blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
+
+
+@blueprint.get("")
+def index(member: Member) -> ResponseReturnValue:
+    return render_template(
+        "message_templates.html",
+        living=message_templates.living(member),
+        deleted=message_templates.deleted(member),
+    )
+
+
+@blueprint.get("/new")
+def new(member: Member) -> ResponseReturnValue:
+    return _form_page(MessageTemplateForm())
+
+
+@blueprint.post("/new")
+def create(member: Member) -> ResponseReturnValue:
+    form = MessageTemplateForm()
+    if not form.validate():
+        return _form_page(form, status=422)
+    try:
+        message_templates.make(member, name=form.checked_name, text=form.checked_text)
+    except message_templates.TooMany:
+        form.name.errors = [_too_many()]
+        return _form_page(form, status=422)
+    flash(_("The message template is kept."), "success")
+    return redirect(url_for("message_templates.index"), 303)
+
+
+@blueprint.get("/<id>")
+def use(id: str, member: Member) -> ResponseReturnValue:
+    """What to fill in; a text without placeholders goes to the form as it is."""
+    template = _living_or_404(id, member)
+    names = placeholders(template.text)
+    if not names:
+        return redirect(url_for("compose.compose", template=id))
+    return _use_page(template, placeholder_form(names))
+
+
+@blueprint.post("/<id>")
+@limits.counts_as_send
+def fill(id: str, member: Member) -> ResponseReturnValue:
+    """The filled text becomes a draft, and the form opens with it."""
+    template = _living_or_404(id, member)
+    form = placeholder_form(placeholders(template.text))
+    text = form.filled(template.text) if form.validate() else None
+    if text is None:
+        return _use_page(template, form, status=422)
+    submission = idempotency.new_submission(member)
+    drafts.keep_draft(submission, {"message": text})
+    return redirect(url_for("compose.compose", draft=submission.id), 303)
+
+
+@blueprint.get("/<id>/edit")
+def edit(id: str, member: Member) -> ResponseReturnValue:
+    template = _living_or_404(id, member)
+    form = MessageTemplateForm(data={"name": template.name, "text": template.text})
+    return _form_page(form, template)
+
+
+@blueprint.post("/<id>/edit")
+def change(id: str, member: Member) -> ResponseReturnValue:
+    template = _living_or_404(id, member)
+    form = MessageTemplateForm()
+    if not form.validate():
+        return _form_page(form, template, status=422)
+    if not message_templates.change(
+        template,
+        member,
+        name=form.checked_name,
+        text=form.checked_text,
+        version=request.form.get("version", 0, type=whole_number),
+    ):
+        db.session.refresh(template)
+        note = _(
+            "%(name)s changed this message template meanwhile. Compare, and keep yours if it is "
+            "still right.",
+            name=template.changed_by.name,
+        )
+        return _form_page(form, template, note=note, status=409)
+    flash(_("The message template is kept."), "success")
+    return redirect(url_for("message_templates.index"), 303)
+
+
+@blueprint.post("/<id>/delete")
+def delete(id: str, member: Member) -> ResponseReturnValue:
+    message_templates.delete(_living_or_404(id, member), member)
+    flash(_("Deleted. It can be brought back for 30 days."), "success")
+    return redirect(url_for("message_templates.index"), 303)
+
+
+@blueprint.post("/<id>/restore")
+def restore(id: str, member: Member) -> ResponseReturnValue:
+    template = message_templates.find(member, id)
+    if template is None or template.deleted_at is None:
+        abort(404)
+    try:
+        message_templates.restore(template, member)
+        flash(_("The message template is back."), "success")
+    except message_templates.TooMany:
+        flash(_too_many(), "warning")
+    return redirect(url_for("message_templates.index"), 303)
+
+
+def _too_many() -> str:
+    return str(_("Delete a message template first: there are too many."))
+
+
+def _living_or_404(id_: str, member: Member) -> MessageTemplate:
+    template = message_templates.find(member, id_)
+    if template is None or template.deleted_at is not None:
+        abort(404)
+    return template
+
+
+def _form_page(
+    form: MessageTemplateForm,
+    template: MessageTemplate | None = None,
+    *,
+    note: str = "",
+    status: int = 200,
+) -> ResponseReturnValue:
+    page = render_template(
+        "message_template.html",
+        form=form,
+        template=template,
+        version=template.version if template else 0,
+        changes=message_templates.changes(template) if template else [],
+        change_words=sentences.TEMPLATE_CHANGES,
+        theirs=template.text if template and note else "",
+        note=note,
+    )
+    return page, status
+
+
+def _use_page(
+    template: MessageTemplate, form: PlaceholderForm, status: int = 200
+) -> ResponseReturnValue:
+    page = render_template("message_template_use.html", template=template, form=form)
+    return page, status

@@ -1,0 +1,401 @@
+"""Questions asked before sending: what a person should have seen, and may answer with yes.
+
+Each question has a code that names exactly what was asked (`many-12-24`: 12 messages, 24 segments).
+The one control `confirm` carries the codes that were on the page; a new question asks again.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from babel.core import get_global
+from flask_babel import gettext, ngettext
+
+from webapp.account import cache, contacts
+from webapp.config import settings
+from webapp.database import db
+from webapp.database.idempotency import SubmissionId
+from webapp.database.models import Member, Message
+from webapp.i18n.formats import country_name, money, sender, when
+from webapp.messages import visibility
+from webapp.rules import times
+from webapp.rules.numbers import NumberKind, country_of, number_kind, phone
+from webapp.rules.outcomes import WAITING, Outcome
+from webapp.rules.text import placeholders, segment
+from webapp.rules.times import now
+from webapp.sipgate.records import Extension
+from webapp.web.forms import ComposeForm
+
+SAME_AGAIN_WITHIN = timedelta(minutes=10)
+NOT_GONE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.CANCELLED, Outcome.MISSED)
+MAX_NAMED = 3
+PRICE_CURRENCY = "EUR"
+"""Of SEGMENT_PRICE."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    code: str
+    sentence: str
+
+
+class Sendable(Protocol):
+    """What questions are asked about: a valid form, or a message that goes after all."""
+
+    numbers: list[str]
+    text: str
+    moment: datetime | None
+    duplicate_count: int
+
+    @property
+    def chosen(self) -> Extension | None: ...
+
+
+@dataclass(slots=True)
+class AfterAll:
+    """A message that was kept, released by its member: now, or at a moment."""
+
+    message: Message
+    moment: datetime | None
+    chosen: Extension | None
+    duplicate_count: int = 0
+    numbers: list[str] = field(init=False)
+    text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.numbers = [self.message.recipient]
+        self.text = self.message.text
+
+
+def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
+    """What to ask about a valid form; empty when it may go at once."""
+    shown = submission.senders.get(form.chosen.id) if form.chosen else None
+    return _questions(form, member, shown)
+
+
+def questions_about_kept(kept: AfterAll, member: Member) -> list[Question]:
+    """The same about a message that waited: much may have changed since it was written."""
+    return _questions(kept, member, kept.message.caller_id, itself=kept.message.id)
+
+
+def questions_about_all(kept: Sequence[AfterAll], member: Member) -> list[Question]:
+    """What to ask, once and with counts, about many that go after all."""
+    if len(kept) < 2:
+        return [question for one in kept for question in questions_about_kept(one, member)]
+    numbers = {one.message.recipient: one for one in kept}
+    colleagues = [question for one in numbers.values() for question in _colleague(one, member)]
+    return [
+        _all_of_these(kept),
+        *_counted(kept, member),
+        *list(dict.fromkeys(colleagues))[:MAX_NAMED],
+    ]
+
+
+def _counted(kept: Sequence[AfterAll], member: Member) -> Iterator[Question]:
+    lately = _sent_lately(kept, member)
+    each = Counter((one.message.recipient, one.text) for one in kept)
+    counts = {
+        "nights": sum(any(_night(one)) for one in kept),
+        "agains": sum(n for key, n in each.items() if key in lately or n > 1),
+        "senders": sum(any(_sender_changed(one, one.message.caller_id)) for one in kept),
+        "landlines": sum(any(_landline(one)) for one in kept),
+    }
+    for code, count in counts.items():
+        if count:
+            yield Question(f"{code}-{count}", _COUNTED[code](count))
+
+
+# Each written out, for the extraction of sentences.
+_COUNTED: dict[str, Callable[[int], str]] = {
+    "nights": lambda count: ngettext(
+        "%(num)s of them arrives at night, or may.",
+        "%(num)s of them arrive at night, or may.",
+        count,
+    ),
+    "agains": lambda count: ngettext(
+        "%(num)s of them repeats a text to the same number.",
+        "%(num)s of them repeat a text to the same number.",
+        count,
+    ),
+    "senders": lambda count: ngettext(
+        "%(num)s of them goes out with another sender than when it was written.",
+        "%(num)s of them go out with another sender than when they were written.",
+        count,
+    ),
+    "landlines": lambda count: ngettext(
+        "%(num)s of them goes to a number that is no mobile number.",
+        "%(num)s of them go to numbers that are no mobile numbers.",
+        count,
+    ),
+}
+
+
+def _all_of_these(kept: Sequence[AfterAll]) -> Question:
+    segments = sum(one.message.segment_count for one in kept)
+    later = sum(1 for one in kept if one.moment)
+    sentence = gettext(
+        "This releases %(count)s messages, %(segments)s segments in all: %(later)s go at their "
+        "planned times, %(now)s at once.",
+        count=len(kept),
+        segments=segments,
+        later=later,
+        now=len(kept) - later,
+    )
+    if settings.segment_price:
+        cost = money(settings.segment_price * segments)
+        sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
+    return Question(f"release-{len(kept)}-{segments}-{later}", sentence)
+
+
+def _sent_lately(kept: Sequence[AfterAll], member: Member) -> set[tuple[str, str]]:
+    """Which of these numbers got the same text a moment ago."""
+    query = sa.select(Message.recipient, Message.text).where(
+        Message.account_id == member.account_id,
+        Message.recipient.in_({one.message.recipient for one in kept}),
+        Message.created_at > now() - SAME_AGAIN_WITHIN,
+        Message.outcome.not_in((*NOT_GONE, Outcome.PAUSED)),
+    )
+    return {(recipient, text) for recipient, text in db.session.execute(query)}
+
+
+def _questions(
+    form: Sendable, member: Member, shown: str | None, itself: str = ""
+) -> list[Question]:
+    return [
+        *_many(form),
+        *_placeholders(form),
+        *_balance(form, member),
+        *_same_again(form, member, itself),
+        *_colleague(form, member),
+        *_sender_changed(form, shown),
+        *_night(form),
+        *_landline(form),
+        *_own_number(form),
+    ]
+
+
+def unanswered(asked: list[Question], confirm: str) -> bool:
+    """Whether a question stands that the person has not seen."""
+    answered = set(confirm.split())
+    return any(question.code not in answered for question in asked)
+
+
+def confirm_value(asked: list[Question]) -> str:
+    return " ".join(question.code for question in asked)
+
+
+def confirm_label(form: Sendable) -> str:
+    count = len(form.numbers)
+    if form.moment:
+        return ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count)
+    if count == 1:
+        return gettext("Send anyway")
+    return ngettext("Send %(num)s message", "Send %(num)s messages", count)
+
+
+def _many(form: Sendable) -> Iterator[Question]:
+    count = len(form.numbers)
+    if count < 2:
+        return
+    segments = segment(form.text).segment_count * count
+    sentence = gettext(
+        "This goes to %(count)s recipients, %(segments)s segments in all.",
+        count=count,
+        segments=segments,
+    )
+    if settings.segment_price:
+        cost = money(settings.segment_price * segments)
+        sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
+    if form.duplicate_count:
+        sentence += " " + ngettext(
+            "%(num)s number that was there twice was left out.",
+            "%(num)s numbers that were there twice were left out.",
+            form.duplicate_count,
+        )
+    yield Question(f"many-{count}-{segments}", sentence)
+
+
+def _placeholders(form: Sendable) -> Iterator[Question]:
+    """The text still holds what was to be filled in."""
+    names = placeholders(form.text)
+    if names:
+        sentence = gettext("The text still says ((%(name)s)).", name=names[0])
+        yield Question(f"placeholder-{len(names)}", sentence)
+
+
+def _balance(form: Sendable, member: Member) -> Iterator[Question]:
+    """What is left in the account, as last read, will not do."""
+    price = settings.segment_price
+    left = cache.balance(member) if price else None
+    if price is None or left is None or left.currency != PRICE_CURRENCY:
+        return
+    cost = price * segment(form.text).segment_count * len(form.numbers)
+    if cost > left.amount:
+        sentence = gettext(
+            "This costs about %(cost)s, and the account's balance is %(left)s.",
+            cost=money(cost),
+            left=money(left.amount),
+        )
+        yield Question(f"balance-{cost}", sentence)
+
+
+def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Question]:
+    """The same text went to the same number a moment ago.
+
+    Of messages that the member may see: else anybody could learn a colleague's text by trying.
+    """
+    said: dict[str, object] = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
+    query = _SAME_AGAIN
+    if not visibility.sees_account(member):
+        query, said["of"] = _SAME_AGAIN_OF_MINE, member.id
+    found = [one for one in _messages(query, form, member, said) if one.id != itself]
+    if found:
+        sentence = gettext(
+            "The same text went to %(number)s on %(at)s. Send it again?",
+            number=contacts.called(member, found[0].recipient),
+            at=when(found[0].created_at),
+        )
+        yield Question(f"again-{found[0].id[:12]}", sentence)
+
+
+def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
+    """A colleague wrote to this number today, or has something planned for it."""
+    midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
+    said = {"of": member.id, "since": midnight}
+    sentences: dict[str, str] = {}
+    for message in _messages(_COLLEAGUE, form, member, said):
+        # Without names and times several read the same: one of them is enough.
+        sentences.setdefault(_colleague_sentence(message, member), message.id)
+    for sentence, id_ in sentences.items():
+        yield Question(f"colleague-{id_[:12]}", sentence)
+
+
+def _messages(
+    query: sa.Select[Message], form: Sendable, member: Member, said: dict[str, object]
+) -> sa.ScalarResult[Message]:
+    """The newest messages to the form's numbers, of the member's account, that have not failed."""
+    said |= {"account": member.account_id, "numbers": form.numbers}
+    return db.session.scalars(query, said)
+
+
+# For every send; built once, as in `claims.py`. A list in a statement is written out at each use,
+# so only what differs stands in one.
+_TO_THESE = (
+    sa.select(Message)
+    .where(
+        Message.account_id == sa.bindparam("account"),
+        Message.recipient.in_(sa.bindparam("numbers", expanding=True)),
+        *(Message.outcome != outcome for outcome in NOT_GONE),
+    )
+    .order_by(Message.created_at.desc())
+    .limit(MAX_NAMED)
+)
+_SAME_AGAIN = _TO_THESE.where(
+    Message.text == sa.bindparam("text"), Message.created_at > sa.bindparam("since")
+)
+_SAME_AGAIN_OF_MINE = _SAME_AGAIN.where(Message.member_id == sa.bindparam("of"))
+_COLLEAGUE = _TO_THESE.where(
+    Message.member_id != sa.bindparam("of"),
+    sa.or_(
+        Message.created_at > sa.bindparam("since"),
+        *(Message.outcome == outcome for outcome in WAITING),
+    ),
+)
+
+
+def _colleague_sentence(message: Message, member: Member) -> str:
+    name, number = message.member.name, contacts.called(member, message.recipient)
+    at = when(message.send_at or message.created_at)
+    if not visibility.may_see(member, message):
+        return _about_somebody(message, number)
+    if message.outcome in WAITING:
+        sentence = gettext(
+            "%(name)s has planned a message to %(number)s for %(at)s.",
+            name=name,
+            number=number,
+            at=at,
+        )
+    else:
+        sentence = gettext(
+            "%(name)s wrote to %(number)s on %(at)s.", name=name, number=number, at=at
+        )
+    return sentence + " " + gettext("The text: “%(text)s”", text=message.text[:100])
+
+
+def _about_somebody(message: Message, number: str) -> str:
+    """For who may not see the message: that there is one, not whose or when."""
+    if message.outcome in WAITING:
+        return gettext("Somebody in your team has planned a message to %(number)s.", number=number)
+    return gettext("Somebody in your team wrote to %(number)s today.", number=number)
+
+
+def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
+    """The page, or the message as it was written, promised another sender than people would see."""
+    chosen = form.chosen
+    if chosen is None or shown is None or shown == chosen.caller_id:
+        return
+    now_shown = {"sender": sender(chosen.caller_id)}
+    if isinstance(form, AfterAll):
+        sentence = gettext(
+            "The sender has changed since the message was written: people will see “%(sender)s”.",
+            **now_shown,
+        )
+    else:
+        sentence = gettext(
+            "The sender has changed since the page was opened: people will see “%(sender)s”.",
+            **now_shown,
+        )
+    yield Question(f"sender-{hashlib.sha256(chosen.caller_id.encode()).hexdigest()[:8]}", sentence)
+
+
+def _night(form: Sendable) -> Iterator[Question]:
+    """It is, or may be, night at a recipient's place."""
+    if settings.quiet_hours is None:
+        return
+    moment = form.moment or now()
+    for country in dict.fromkeys(country_of(number) for number in form.numbers):
+        clocks = _clocks(country, moment)
+        quiet = [at for at in clocks if times.is_within(at.time(), settings.quiet_hours)]
+        if not quiet:
+            continue
+        place, at = country_name(country or ""), f"{quiet[0]:%H:%M}"
+        if len(quiet) == len(clocks):
+            sentence = gettext("%(place)s: it will be %(at)s there, at night.", place=place, at=at)
+        else:
+            sentence = gettext("%(place)s: it may be night there.", place=place)
+        yield Question(f"night-{country or ''}", sentence)
+
+
+def _clocks(country: str | None, moment: datetime) -> list[datetime]:
+    """What the clocks of a country show; without a country, those of the deployment."""
+    zones = get_global("territory_zones").get(country or "") or [settings.default_time_zone]
+    known = (zone for zone in zones if zone in times.zone_names())
+    return [moment.astimezone(ZoneInfo(zone)) for zone in known]
+
+
+def _landline(form: Sendable) -> Iterator[Question]:
+    kinds = {number: number_kind(number) for number in form.numbers}
+    landlines = [number for number, kind in kinds.items() if kind == NumberKind.LANDLINE]
+    if landlines:
+        sentence = gettext(
+            "%(number)s is a landline: sipgate calls there and reads the text aloud.",
+            number=phone(landlines[0]),
+        )
+        yield Question(f"landline-{len(landlines)}", sentence)
+    others = [n for n, k in kinds.items() if k in (NumberKind.FREEPHONE, NumberKind.OTHER)]
+    if others:
+        sentence = gettext(
+            "%(number)s is no mobile number; a text may not arrive there.", number=phone(others[0])
+        )
+        yield Question(f"other-{len(others)}", sentence)
+
+
+def _own_number(form: Sendable) -> Iterator[Question]:
+    chosen = form.chosen
+    if chosen and f"+{chosen.caller_id.lstrip('+')}" in form.numbers:
+        yield Question("own", gettext("This is your own sender number."))
