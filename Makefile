@@ -48,7 +48,7 @@ check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_i18n.py -k catalog
+	$(BIN)/python -m pytest -q tests/i18n/test_sentences.py -k catalog
 
 # SUBMISSIONS=500 KILLS=5 for a quick look.
 SUBMISSIONS ?= 10000

@@ -16,8 +16,8 @@ import pytest
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 
-from tests import servers
-from tests.pages import Browser
+from tests.support import servers
+from tests.support.pages import Browser
 from webapp import create_app
 from webapp.config import PROJECT
 from webapp.database import beside_database, db

@@ -51,7 +51,7 @@ MUTATIONS = (
                 "    used = Submission(\n        id=secrets.token_hex(16),",
             ),
         ),
-        ("test_faults_pages.py::test_f36_fifty_parallel_posts_of_one_form_are_one_message",),
+        ("web/test_faults_pages.py::test_f36_fifty_parallel_posts_of_one_form_are_one_message",),
     ),
     Mutation(
         "a token is bound to its content",
@@ -63,7 +63,7 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_faults_pages.py"
+            "web/test_faults_pages.py"
             "::test_f39_a_used_form_with_other_content_sends_nothing_and_keeps_the_text[changed0]",
         ),
     ),
@@ -73,7 +73,7 @@ MUTATIONS = (
             ("claims.py", "chosen.where(_WAITS, ", "chosen.where("),
             ("claims.py", "scalar_subquery(), _WAITS)", "scalar_subquery())"),
         ),
-        ("test_faults_worker.py::test_f60_a_message_that_is_too_late_is_asked_about",),
+        ("messages/test_faults_worker.py::test_f60_a_message_that_is_too_late_is_asked_about",),
     ),
     Mutation(
         "a claim is committed before anything is sent",
@@ -91,7 +91,7 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_faults_pages.py"
+            "web/test_faults_pages.py"
             "::test_f53_a_full_disk_before_the_claim_sends_nothing_and_keeps_the_text",
         ),
     ),
@@ -105,7 +105,7 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_faults_pages.py"
+            "web/test_faults_pages.py"
             "::test_a_send_interrupted_81_seconds_ago_is_unknown_when_it_is_read[{page}]",
         ),
     ),
@@ -119,7 +119,7 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_faults_send.py"
+            "messages/test_faults_send.py"
             "::test_f08_a_line_that_ends_after_the_request_leaves_the_outcome_unknown",
         ),
     ),
@@ -130,12 +130,14 @@ MUTATIONS = (
             ("wire.py", '        resp.headers.pop("Location", None)\n', ""),
             ("wire.py", "    session.max_redirects = 0\n", ""),
         ),
-        ("test_faults_send.py::test_f14_a_redirect_on_the_same_host_is_not_followed",),
+        ("messages/test_faults_send.py::test_f14_a_redirect_on_the_same_host_is_not_followed",),
     ),
     Mutation(
         "a page is no answer",
         (("answers.py", "        if answer.is_html:  #", "        if False:  #"),),
-        ("test_faults_send.py::test_f12_a_page_instead_of_an_answer_leaves_the_outcome_unknown",),
+        (
+            "messages/test_faults_send.py::test_f12_a_page_instead_of_an_answer_leaves_the_outcome_unknown",
+        ),
     ),
     Mutation(
         "one deadline for the whole answer",
@@ -146,7 +148,9 @@ MUTATIONS = (
                 "        count",
             ),
         ),
-        ("test_faults_send.py::test_f11_a_body_that_drips_is_read_no_longer_than_the_deadline",),
+        (
+            "messages/test_faults_send.py::test_f11_a_body_that_drips_is_read_no_longer_than_the_deadline",
+        ),
     ),
     Mutation(
         "a wish waits with the row",
@@ -163,16 +167,16 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_wishes.py"
+            "messages/test_wishes.py"
             "::test_f67_a_planned_message_withdrawn_while_it_is_being_sent_is_never_sent_later",
-            "test_wishes.py::test_f67_a_message_for_now_can_be_withdrawn_in_another_tab",
+            "messages/test_wishes.py::test_f67_a_message_for_now_can_be_withdrawn_in_another_tab",
         ),
     ),
     Mutation(
         "a claim has an age",
         (("wire.py", "if not self.request_began and steady_s() > self.begin_by:", "if False:"),),
         (
-            "test_killed.py"
+            "processes/test_killed.py"
             "::test_f68_a_worker_frozen_before_its_request_does_not_begin_it_when_it_wakes",
         ),
     ),
@@ -180,7 +184,7 @@ MUTATIONS = (
         "one refresh at a time",
         (("tokens.py", "return lease if taken == 1 else None", "return lease"),),
         (
-            "test_faults_login.py"
+            "signin/test_faults_login.py"
             "::test_f25_eight_threads_that_need_a_refresh_make_one_and_all_go_on[sipgate]",
         ),
     ),
@@ -190,13 +194,13 @@ MUTATIONS = (
             ("oauth.py", "sa.delete(SignIn)\n            .where(", "sa.select(SignIn).where("),
             ("oauth.py", "            .returning(SignIn)\n", ""),
         ),
-        ("test_faults_login.py::test_f31_a_callback_twice_at_once_exchanges_its_code_once",),
+        ("signin/test_faults_login.py::test_f31_a_callback_twice_at_once_exchanges_its_code_once",),
     ),
     Mutation(
         "hold of a copy",
         (("installation.py", "copies.is_copy(row.mark, file)", "False"),),
         (
-            "test_copies.py::test_f69_an_old_copy_put_back_over_itself_is_on_hold_and_sends_nothing"
+            "database/test_copies.py::test_f69_an_old_copy_put_back_over_itself_is_on_hold_and_sends_nothing"
             "[write_over]",
         ),
     ),
@@ -210,7 +214,7 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_used_forms.py"
+            "web/test_used_forms.py"
             "::test_f71_a_form_whose_message_was_erased_sends_nothing_and_gets_a_new_id[by_forget]",
         ),
     ),
@@ -224,7 +228,7 @@ MUTATIONS = (
                 "    return True\n",
             ),
         ),
-        ("test_access.py::test_nobody_sees_the_message_of_another[karl]",),
+        ("web/test_access.py::test_nobody_sees_the_message_of_another[karl]",),
     ),
 )
 

@@ -19,8 +19,8 @@ NOT_YET = {
     "B11": LISTS,
     "B12": LISTS,
     "B14": LISTS,
-    "F45": "`make chaos`; a small run is tests/test_chaos.py",
-    "F62": "tests/test_times.py and B10",
+    "F45": "`make chaos`; a small run is tests/processes/test_chaos.py",
+    "F62": "tests/rules/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",
     **{
         f"F{n}": "its test comes with its mend"

@@ -17,7 +17,7 @@ import requests
 
 from tests.benchmarks import authority
 from tests.chaos.processes import Program
-from tests.servers import free_port
+from tests.support.servers import free_port
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 30

@@ -6,11 +6,11 @@ import statistics
 import time
 from pathlib import Path
 
-from tests import servers
 from tests.benchmarks import client, people, rows
 from tests.benchmarks.serving import Place, Use, serving_pid, use_of
 from tests.benchmarks.table import Table
 from tests.chaos.processes import PROJECT, Program
+from tests.support import servers
 from webapp import create_app
 from webapp.database.installation import settle_in
 from webapp.database.schema import upgrade_schema

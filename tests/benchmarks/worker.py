@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 
 from flask import Flask
 
-from tests import servers
 from tests.benchmarks import people, rows
 from tests.benchmarks.serving import Place, Use, serving_pid, use_of
 from tests.benchmarks.table import Table
 from tests.chaos.processes import Program
+from tests.support import servers
 from webapp import create_app
 from webapp.database.installation import settle_in
 from webapp.database.schema import upgrade_schema

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request
 
 from tests.browser.visitor import Visitor
 from tests.conftest import PUBLIC_URL, MakeApp
-from tests.pages import Browser as QuickBrowser
+from tests.support.pages import Browser as QuickBrowser
 from webapp.simulator import Simulator, World
 from webapp.simulator.server import LOOPBACK, SimulatorServer
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import time_machine
 
 from tests.browser.visitor import Visitor
-from tests.pages import Page
-from tests.worker import send_to_many, work
+from tests.support.pages import Page
+from tests.support.worker import send_to_many, work
 from webapp.database import installation
 from webapp.messages import sweep
 from webapp.simulator import Fault

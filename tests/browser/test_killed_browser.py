@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Playwright
 
 from tests.browser.conftest import LiveApp
 from tests.browser.visitor import Visitor
-from tests.pages import Browser as QuickBrowser
-from tests.worker import work
+from tests.support.pages import Browser as QuickBrowser
+from tests.support.worker import work
 from webapp.simulator import Fault
 
 COUNT = 6

@@ -3,7 +3,7 @@
 from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor
-from tests.worker import send_to_many, work
+from tests.support.worker import send_to_many, work
 from webapp.simulator import Fault
 
 STAMP = "document.documentElement.dataset.stamp"

@@ -4,7 +4,7 @@ import re
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.pages import Browser
+from tests.support.pages import Browser
 from webapp.simulator import PhoneText, Simulator
 
 RECIPIENT = "+491713920050"

@@ -21,7 +21,7 @@ from typing import Any
 
 import requests
 
-from tests import servers
+from tests.support import servers
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"

@@ -1,0 +1,166 @@
+"""`python -m tests.support.killed_at POINT MODULE`: run one of our programs, SIGKILL it at a named point.
+
+With `frozen: POINT` it is stopped there instead, once (SIGSTOP, until somebody lets it go on), and
+a claim is too old after `FROZEN_LIMIT_S`, so that nobody has to wait for the real limit.
+
+The points are found from outside, by events of SQLAlchemy and by the standard library's HTTP
+connection; nothing of the program itself is replaced, and it knows nothing of this.
+"""
+
+import http.client
+import importlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import sqlalchemy as sa
+import urllib3.connection
+from sqlalchemy.orm import Session
+
+from webapp.messages import sending
+
+FREEZE = "frozen: "
+FROZEN_LIMIT_S = 2.0
+SEND, TOKEN = "/sessions/sms", "/token"
+Connection = http.client.HTTPConnection
+Is = Callable[[str, str], bool]
+
+
+def is_claim(statement: str, values: str) -> bool:
+    """A message becomes `sending`: taken from those that wait, or inserted as that."""
+    is_one = statement.startswith(("UPDATE messages SET", "INSERT INTO messages"))
+    return is_one and "'sending'" in values and "attempt" in statement and "tries" in statement
+
+
+def is_result(statement: str, values: str) -> bool:
+    """A message is settled as accepted."""
+    return statement.startswith("UPDATE messages SET outcome") and "'accepted'" in values
+
+
+def die(*_: Any) -> None:
+    if _ending == signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+        threading.Event().wait()
+    elif _frozen.acquire(blocking=False):
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+_ending = signal.SIGKILL
+_frozen = threading.Lock()
+
+
+def freeze() -> None:
+    """Stop at the point instead of dying there, with a limit that a test can wait for."""
+    global _ending  # noqa: PLW0603
+    _ending = signal.SIGSTOP
+
+    sending.BEGIN_WITHIN_S = sending.AGAIN_WITHIN_S = FROZEN_LIMIT_S
+
+
+def before_commit_of(is_it: Is) -> None:
+    _mark(is_it)
+
+    @sa.event.listens_for(sa.Engine, "commit")
+    def at_commit(connection: sa.Connection) -> None:
+        if _marks.hit:
+            die()
+
+
+def after_commit_of(is_it: Is) -> None:
+    _mark(is_it)
+
+    @sa.event.listens_for(Session, "after_commit")
+    def at_commit(session: Session) -> None:
+        if _marks.hit:
+            die()
+
+
+class _Marks(threading.local):
+    hit = False
+
+
+_marks = _Marks()
+
+
+def _mark(is_it: Is) -> None:
+    """Remember, per thread, that the statement in question was run."""
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def see(
+        _connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: Any
+    ) -> None:
+        if is_it(statement, str(values)):
+            _marks.hit = True
+
+
+def before_writing_to(path: str) -> None:
+    _remember_paths()
+    send = Connection.send
+
+    def send_or_die(self: Any, data: Any) -> None:
+        if self.sock is not None and self.asked_path.endswith(path):
+            die()
+        send(self, data)
+
+    Connection.send = send_or_die  # type: ignore[method-assign]
+
+
+def after_connecting_for(path: str) -> None:
+    _remember_paths()
+    connect = urllib3.connection.HTTPConnection.connect
+
+    def connect_and_die(self: Any) -> None:
+        connect(self)
+        if self.asked_path.endswith(path):
+            die()
+
+    urllib3.connection.HTTPConnection.connect = connect_and_die  # type: ignore[method-assign]
+
+
+def around_answer_of(path: str, *, before: bool) -> None:
+    _remember_paths()
+    getresponse = Connection.getresponse
+
+    def getresponse_or_die(self: Any) -> Any:
+        is_it = self.asked_path.endswith(path)
+        if is_it and before:
+            die()
+        response = getresponse(self)
+        if is_it:
+            die()
+        return response
+
+    Connection.getresponse = getresponse_or_die  # type: ignore[method-assign]
+
+
+def _remember_paths() -> None:
+    putrequest = Connection.putrequest
+
+    def remember(self: Any, method: str, url: str, *args: Any, **options: Any) -> None:
+        self.asked_path = url.partition("?")[0]
+        putrequest(self, method, url, *args, **options)
+
+    Connection.putrequest = remember  # type: ignore[method-assign]
+
+
+POINTS: dict[str, Callable[[], None]] = {
+    "before the claim's commit": lambda: before_commit_of(is_claim),
+    "after the claim's commit": lambda: after_commit_of(is_claim),
+    "connecting": lambda: after_connecting_for(SEND),
+    "connected": lambda: before_writing_to(SEND),
+    "written": lambda: around_answer_of(SEND, before=True),
+    "answered": lambda: around_answer_of(SEND, before=False),
+    "after the result's commit": lambda: after_commit_of(is_result),
+    "refresh answered": lambda: around_answer_of(TOKEN, before=False),
+}
+
+
+if __name__ == "__main__":
+    point, module = sys.argv[1:]
+    if point.startswith(FREEZE):
+        freeze()
+    POINTS[point.removeprefix(FREEZE)]()
+    importlib.import_module(module).main()
