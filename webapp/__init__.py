@@ -10,7 +10,7 @@ from jinja2 import StrictUndefined
 
 from webapp.cli import setup_cli
 from webapp.config import PROJECT, SettingError, Settings
-from webapp.database import beside_database, release, setup_database
+from webapp.database import beside_database, end_read, setup_database
 from webapp.i18n.formats import setup_i18n
 from webapp.i18n.sentences import setup_words
 from webapp.jobs.tasks import setup_queue
@@ -53,7 +53,7 @@ def _assemble(config: Mapping[str, str]) -> Flask:
     setup_security(app)
     setup_database(app)
     setup_metrics(app, beside_database(app, "metrics"))
-    setup_sipgate(app, before_waiting=release)
+    setup_sipgate(app, before_waiting=end_read)
     setup_login_server(app)
     setup_members(app)
     csrf.init_app(app)

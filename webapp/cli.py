@@ -83,7 +83,7 @@ def _owner() -> tuple[Member, PersonalToken]:
         schema.upgrade_schema()
     except SchemaError as error:
         raise click.ClickException(str(error)) from None
-    installation.settle_in()
+    installation.register_location()
     if not settings.sipgate_token_id or not settings.sipgate_token:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
     token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)
@@ -172,7 +172,7 @@ def release() -> None:
 @with_appcontext
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
-    installation.settle_in()
+    installation.register_location()
     click.echo(f"{retention.prune()} messages erased.")
 
 
@@ -187,5 +187,5 @@ def forget(number: str) -> None:
         raise click.BadParameter(
             sentences.recipient_problem(refused), param_hint="--number"
         ) from None
-    installation.settle_in()
+    installation.register_location()
     click.echo(f"{retention.forget_number(e164)} messages erased.")

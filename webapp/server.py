@@ -108,7 +108,7 @@ def main() -> None:
         app = create_app()
         with app.app_context():
             schema.upgrade_schema()
-            installation.settle_in()
+            installation.register_location()
             sweep.settle_stale()
             metrics.forget_ended_processes(engine.beside_database(app, "metrics"))
             engine.close_connections()

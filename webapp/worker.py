@@ -24,7 +24,7 @@ def main() -> None:
         app = create_app()
         with app.app_context():
             schema.require_current_schema()
-            installation.settle_in()
+            installation.register_location()
     except SchemaError as error:
         sys.exit(f"Team SMS cannot start its worker: {error}")
     consumer = Consumer(queue, **options(app))

@@ -12,7 +12,7 @@ from tests.benchmarks.table import Table
 from tests.chaos.processes import PROJECT, Program
 from tests.support import servers
 from webapp import create_app
-from webapp.database.installation import settle_in
+from webapp.database.installation import register_location
 from webapp.database.schema import upgrade_schema
 
 PAGES = {
@@ -100,7 +100,7 @@ def _worker_memory(place: Place, table: Table) -> None:
     app = create_app(values)
     with app.app_context():
         upgrade_schema()
-        settle_in()
+        register_location()
     person = people.sign_in(app, 1)[0]
     worker = place.start(Program("webapp.worker", [], values, place.folder / "worker.log"))
     time.sleep(3)

@@ -11,7 +11,7 @@ from tests.benchmarks.table import Table
 from tests.chaos.processes import Program
 from tests.support import servers
 from webapp import create_app
-from webapp.database.installation import settle_in
+from webapp.database.installation import register_location
 from webapp.database.schema import upgrade_schema
 
 DELAY_MS = 100
@@ -70,7 +70,7 @@ def _on_postgresql(place: Place, concurrency: int) -> tuple[Flask, people.Person
     app = create_app(values)
     with app.app_context():
         upgrade_schema()
-        settle_in()
+        register_location()
     program = Program("webapp.worker", [], values, place.folder / "worker.log")
     place.start(program)
     time.sleep(3)

@@ -49,7 +49,7 @@ def start(make_app: MakeApp, database: Path) -> Start:
         app = make_app(DATABASE_URL=f"sqlite:///{database}")
         with app.app_context():
             upgrade_schema()
-            installation.settle_in()
+            installation.register_location()
         return app
 
     return start
@@ -291,7 +291,8 @@ def test_f69_a_reboot_does_not_hold(
 
 
 SETTLE_IN = """
-from webapp import create_app, installation, schema
+from webapp import create_app
+from webapp.database import installation, schema
 with create_app().app_context():
     schema.upgrade_schema()
     installation.settle_in()
@@ -417,7 +418,7 @@ def test_f72_a_copy_on_hold_costs_its_original_no_sign_in(
     options = {"SIPGATE_OPTIONAL_SCOPES": "history:read contacts:read balance:read"}
     original = make_app(DATABASE_URL=f"sqlite:///{database}", **options)
     with original.app_context():
-        installation.settle_in()
+        installation.register_location()
     anna = Browser(original, sipgate)
     anna.sign_in()
     sipgate.fail_next("send", Fault(500))
@@ -437,7 +438,7 @@ def test_f72_a_copy_on_hold_costs_its_original_no_sign_in(
 
     copy = make_app(DATABASE_URL=f"sqlite:///{tmp_path}/copy", **options)
     with copy.app_context():
-        installation.settle_in()
+        installation.register_location()
     at_copy = Browser(copy, sipgate)
     for name in ("session", "__Host-session"):
         if cookie := anna.client.get_cookie(name):

@@ -175,7 +175,7 @@ def test_what_many_write_first_at_once_is_written_once_and_breaks_nothing(
 
     def write() -> None:
         drafts.keep_draft(submission, {"message": "typed"})
-        installation.settle_in()
+        installation.register_location()
         sending.alarm(sending.AlarmKind.REDIRECTED)
 
     together(8, inside(app, write))

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from flask import Flask, has_app_context
 
 from tests.support.pages import Browser
-from webapp.database import db, release, transaction
+from webapp.database import db, end_read, transaction
 from webapp.simulator.server import Simulator
 from webapp.sipgate.client import Authorization, client
 
@@ -56,6 +56,6 @@ def test_who_waits_inside_of_a_write_is_told_so(app: Flask) -> None:
         pytest.raises(RuntimeError, match="inside of a write"),
         transaction(),
     ):
-        release()
+        end_read()
     with app.app_context():
-        release()
+        end_read()

@@ -79,7 +79,7 @@ def test_everything_that_is_copied_exists_and_is_not_kept_out() -> None:
 def test_what_is_secret_or_of_no_use_never_reaches_the_image(path: str) -> None:
     assert is_ignored(path)
     assert is_ignored("webapp/simulator/app.py")
-    assert not is_ignored("webapp/views/messages.py")
+    assert not is_ignored("webapp/web/messages.py")
 
 
 def test_packages_come_with_their_hashes_and_without_a_compiler() -> None:
@@ -209,7 +209,7 @@ def test_the_apps_role_in_the_database_is_no_superuser(
         app = make_app(DATABASE_URL=server.url(name).replace("postgres@", f"{name}:Secret1@"))
         with app.app_context():
             schema.upgrade_schema()
-            installation.settle_in()
+            installation.register_location()
         anna = Browser(app, sipgate)
         anna.sign_in()
         assert anna.twin(anna.send())["outcome"] == "accepted"

@@ -17,13 +17,13 @@ from tests.conftest import MakeApp
 from tests.support.raw_servers import RawServer, limit, raw_server, read_request
 from webapp.sipgate import login
 from webapp.sipgate.client import Authorization
-from webapp.sipgate.login import LoginAway
+from webapp.sipgate.login import LoginUnavailable
 from webapp.sipgate.responses import MAX_RETRY_AFTER_S, Refused, SipgateError
 
 AUTH = Authorization.bearer("a-token")
 SEED = 79
 SENDS, READS, TOKENS, LOGOUTS = 1000, 600, 300, 100
-OURS = (SipgateError, LoginAway, OAuthError)
+OURS = (SipgateError, LoginUnavailable, OAuthError)
 
 STATUS_LINES = (
     b"HTTP/1.1 200 OK",

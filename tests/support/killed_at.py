@@ -1,4 +1,6 @@
-"""`python -m tests.support.killed_at POINT MODULE`: run one of our programs, SIGKILL it at a named point.
+"""Run one of our programs and SIGKILL it at a named point.
+
+`python -m tests.support.killed_at POINT MODULE`.
 
 With `frozen: POINT` it is stopped there instead, once (SIGSTOP, until somebody lets it go on), and
 a claim is too old after `FROZEN_LIMIT_S`, so that nobody has to wait for the real limit.

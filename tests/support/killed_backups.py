@@ -1,7 +1,7 @@
 """`python -m tests.support.killed_backups FOLDER`: many backups, each SIGKILLed at another point.
 
 Each is a child of its own, which makes `FOLDER/0.sqlite`, `1.sqlite` … of the database that the
-environment names. The first ones die at the first, second … line of `webapp/installation.py` that
+environment names. The first ones die at the first, second … line of `webapp/database/installation.py` that
 they come to, until one is not killed; the others in the midst of SQLite's own work. Prints how many
 there were.
 """
@@ -61,7 +61,7 @@ def was_killed(target: Path, prepare: Callable[[], None]) -> bool:
 def main(folder: Path) -> int:
     app = create_app()
     with app.app_context():
-        installation.settle_in()
+        installation.register_location()
         db.engine.dispose()
         number = 0
         while was_killed(folder / f"{number}.sqlite", partial(at_line, number + 1)):

@@ -21,7 +21,7 @@ from werkzeug.serving import make_server
 
 from tests.conftest import ON_POSTGRESQL, database_url
 from tests.support.pages import Browser, Page
-from webapp.database import release
+from webapp.database import end_read
 from webapp.simulator import Arrival, Simulator, running_simulator
 from webapp.sipgate.client import Sipgate
 
@@ -118,7 +118,7 @@ def limit(
         pool_size=64,
         send_deadline_s=send_s,
         read_deadline_s=read_s,
-        before_waiting=release,
+        before_waiting=end_read,
     )
     app.extensions["sipgate"] = client
     return client

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.support.pages import Browser, Page
-from webapp.database import release, transaction
+from webapp.database import end_read, transaction
 from webapp.database.models import Batch, Message
 from webapp.jobs import tasks
 from webapp.jobs.tasks import queue
@@ -37,7 +37,7 @@ def impatient(app: Flask, deadline_s: float = 0.5) -> None:
         pool_size=8,
         send_deadline_s=deadline_s,
         read_deadline_s=deadline_s,
-        before_waiting=release,
+        before_waiting=end_read,
     )
 
 

@@ -287,7 +287,7 @@ def test_health_is_told_to_anybody_without_asking_sipgate(
 ) -> None:
     sipgate.stop()
     with app.app_context():
-        heartbeat.beat("a worker of this test")
+        heartbeat.heartbeat("a worker of this test")
     page = stranger.get(path)
     assert page.json == {"status": "ok"}
     assert "Set-Cookie" not in page.response.headers

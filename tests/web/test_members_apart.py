@@ -215,7 +215,7 @@ def test_f49_without_a_worker_the_pages_say_so(app: Flask, anna: Browser) -> Non
     assert "is not running" in anna.get("/").soup.get_text().lower()
     anna.get("/readyz", status=503)
     with app.app_context():
-        heartbeat.beat("a worker of this test")
+        heartbeat.heartbeat("a worker of this test")
     assert "is not running" not in anna.get("/").soup.get_text().lower()
     with time_machine.travel(datetime.now(UTC) + timedelta(seconds=60), tick=True):
         assert "is not running" in anna.get("/").soup.get_text().lower()
@@ -247,7 +247,7 @@ def test_f56_a_copied_database_finds_itself_elsewhere_and_holds(
 ) -> None:
     app = make_app()
     with app.app_context():
-        installation.settle_in()
+        installation.register_location()
         db.session.execute(sa.text("PRAGMA wal_checkpoint(TRUNCATE)"))
         db.session.commit()
         source = db.engine.url.database
@@ -256,7 +256,7 @@ def test_f56_a_copied_database_finds_itself_elsewhere_and_holds(
         target.write(original.read())
     copied = make_app(DATABASE_URL=f"sqlite:///{copy}")
     with copied.app_context():
-        installation.settle_in()
+        installation.register_location()
         assert installation.hold_state() == installation.Hold.MOVED
     with app.app_context():
         assert installation.hold_state() == installation.Hold.NONE

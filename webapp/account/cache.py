@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import db, put, rows_changed, transaction
+from webapp.database import db, rows_changed, transaction, upsert
 from webapp.database.models import BrowserSession, KeptAnswer, Member
 from webapp.rules.outcomes import Reason
 from webapp.rules.times import now
@@ -22,7 +22,7 @@ from webapp.signin import calls
 from webapp.signin.calls import Credentials
 from webapp.sipgate import client
 from webapp.sipgate.client import Authorization
-from webapp.sipgate.login import LoginAway
+from webapp.sipgate.login import LoginUnavailable
 from webapp.sipgate.records import Balance, Extension
 from webapp.sipgate.responses import Refused, SipgateError
 
@@ -59,7 +59,7 @@ class Extensions:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Cached:
     """The last answer, as it was kept, and what is wrong with it."""
 
     value: Any
@@ -70,7 +70,7 @@ class Known:
 
 def extensions(member: Member, credentials: Credentials) -> Extensions:
     """The member's extensions; raises `tokens.SignInEnded` only."""
-    known = ask(
+    known = fetch(
         member,
         credentials,
         "extensions",
@@ -87,12 +87,12 @@ def read_balance(member: Member, credentials: Credentials) -> None:
         found = client.client().balance(auth)
         return {"amount": str(found.amount), "currency": found.currency}
 
-    ask(member, credentials, "balance", call)
+    fetch(member, credentials, "balance", call)
 
 
 def balance(member: Member) -> Balance | None:
     """The balance as last read, if that is not long ago. Never asks sipgate."""
-    known = kept(member, "balance")
+    known = cached(member, "balance")
     if not known.value or known.fetched_at is None:
         return None
     if known.fetched_at < now() - BALANCE_SHOWN_FOR:
@@ -114,7 +114,7 @@ def members_to_read_for() -> list[int]:
     return list(db.session.scalars(query.distinct()))
 
 
-def ask(
+def fetch(
     member: Member,
     credentials: Credentials,
     kind: str,
@@ -122,13 +122,13 @@ def ask(
     *,
     fresh: timedelta = FRESH,
     store: Callable[[Session, Any], Any] | None = None,
-) -> Known:
+) -> Cached:
     """What `call` says, or what is kept of it; raises `tokens.SignInEnded` only.
 
     What is kept is of JSON's kinds. `store` puts a fresh answer of any kind elsewhere in the same
     transaction, and returns what is kept here.
     """
-    known = kept(member, kind)
+    known = cached(member, kind)
     at = now()
     if known.fetched_at and known.fetched_at > at - fresh:
         return known
@@ -142,20 +142,20 @@ def ask(
         if refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):
             return _keep(member, kind, None, trouble=Trouble.NOT_ALLOWED)
         return _still_kept(member, kind)
-    except (SipgateError, LoginAway):
+    except (SipgateError, LoginUnavailable):
         return _still_kept(member, kind)
     return _keep(member, kind, value, store=store)
 
 
-def kept(member: Member, kind: str) -> Known:
+def cached(member: Member, kind: str) -> Cached:
     """The last answer of a kind, without asking."""
     found = db.session.execute(_KEPT, {"of": member.id, "what": kind}).first()
     if found is None:
-        return Known(None)
-    said, fetched_at, asked_at = found
-    value = said or {"value": None, "trouble": Trouble.AWAY}
+        return Cached(None)
+    params, fetched_at, asked_at = found
+    value = params or {"value": None, "trouble": Trouble.AWAY}
     trouble = Trouble.AWAY if fetched_at != asked_at else Trouble(value["trouble"])
-    return Known(value.get("value"), trouble, fetched_at, asked_at)
+    return Cached(value.get("value"), trouble, fetched_at, asked_at)
 
 
 # For every page; built once, as in `claims.py`.
@@ -164,26 +164,26 @@ _KEPT = sa.select(KeptAnswer.value, KeptAnswer.fetched_at, KeptAnswer.asked_at).
 )
 
 
-def look_again(account_id: str) -> None:
+def expire_extensions(account_id: str) -> None:
     """A sender was changed: sipgate is asked before the next page of anybody in the account.
 
     What is kept serves on while sipgate is away.
     """
     colleagues = sa.select(Member.id).where(Member.account_id == account_id)
     old = now() - FRESH
-    with transaction() as rows:
+    with transaction() as session:
         rows_changed(
-            rows,
+            session,
             sa.update(KeptAnswer)
             .where(KeptAnswer.kind == "extensions", KeptAnswer.member_id.in_(colleagues))
             .values(fetched_at=old, asked_at=old),
         )
 
 
-def _still_kept(member: Member, kind: str) -> Known:
-    with transaction() as rows:
-        put(rows, KeptAnswer, {"member_id": member.id, "kind": kind}, {"asked_at": now()})
-    return Known(kept(member, kind).value, Trouble.AWAY)
+def _still_kept(member: Member, kind: str) -> Cached:
+    with transaction() as session:
+        upsert(session, KeptAnswer, {"member_id": member.id, "kind": kind}, {"asked_at": now()})
+    return Cached(cached(member, kind).value, Trouble.AWAY)
 
 
 def _keep(
@@ -193,14 +193,14 @@ def _keep(
     *,
     trouble: Trouble = Trouble.NONE,
     store: Callable[[Session, Any], Any] | None = None,
-) -> Known:
+) -> Cached:
     at = now()
     row = {"member_id": member.id, "kind": kind}
-    with transaction() as rows:
+    with transaction() as session:
         if store and value is not None:
             # Writing the row first makes others wait, who would store theirs at the same time.
-            put(rows, KeptAnswer, row, {"asked_at": at})
-            value = store(rows, value)
-        said = {"value": value, "trouble": trouble}
-        put(rows, KeptAnswer, row, {"value": said, "asked_at": at, "fetched_at": at})
-    return kept(member, kind)
+            upsert(session, KeptAnswer, row, {"asked_at": at})
+            value = store(session, value)
+        params = {"value": value, "trouble": trouble}
+        upsert(session, KeptAnswer, row, {"value": params, "asked_at": at, "fetched_at": at})
+    return cached(member, kind)

@@ -18,7 +18,7 @@ from flask import g
 from sqlalchemy.orm import Session
 
 from webapp.account import cache
-from webapp.account.cache import Known, Trouble
+from webapp.account.cache import Cached, Trouble
 from webapp.config import settings
 from webapp.database import db, rows_changed, table, transaction
 from webapp.database.models import Contact, Member
@@ -36,24 +36,24 @@ MAX_NUMBERS_FOR_A_NAME = 200
 _NUMBER_LIKE = re.compile(r"[\s\d+()/.-]*")
 
 
-def read(member: Member, credentials: Credentials, *, again: bool = False) -> Known:
+def read(member: Member, credentials: Credentials, *, again: bool = False) -> Cached:
     """Ask sipgate for the member's contacts, if those kept are older than 10 minutes or `again`.
 
     Returns how that stands; raises `tokens.SignInEnded` only. A refusal or a sipgate that is away
     leaves what is kept as it is.
     """
     if tokens.lacks_scope(credentials, SCOPE):
-        return Known(None, Trouble.NOT_GRANTED)
+        return Cached(None, Trouble.NOT_GRANTED)
 
     def call(auth: client.Authorization) -> _Read:
         return _look_at(member, client.client().contacts(auth))
 
-    def store(rows: Session, value: _Read) -> dict[str, str]:
-        _replace(rows, member, value)
+    def store(session: Session, value: _Read) -> dict[str, str]:
+        _replace(session, member, value)
         return {"lack": value.lack}
 
     fresh = timedelta() if again else FRESH
-    known = cache.ask(member, credentials, KIND, call, fresh=fresh, store=store)
+    known = cache.fetch(member, credentials, KIND, call, fresh=fresh, store=store)
     # Versions before this one kept only how many there were.
     lack = Lack(known.value["lack"]) if isinstance(known.value, dict) else Lack.NONE
     return replace(known, trouble=known.trouble or _TROUBLES.get(lack, Trouble.NONE))
@@ -97,7 +97,7 @@ def numbers_called(member: Member, words: str) -> list[str]:
     return [number for number in found if number]
 
 
-def learn_names(member: Member, numbers: Iterable[str]) -> None:
+def preload_names(member: Member, numbers: Iterable[str]) -> None:
     """Look the names of a page's numbers up at once, for `name_of`."""
     names = _names()
     missing = {number for number in numbers if number not in names}
@@ -117,7 +117,7 @@ def name_of(member: Member | None, number: str) -> str:
     if member is None:
         return ""
     if number not in _names():
-        learn_names(member, [number])
+        preload_names(member, [number])
     return _names()[number]
 
 
@@ -127,11 +127,11 @@ def names_of_typed(member: Member, typed: str) -> list[str]:
     for one in split_recipients(typed)[:MAX_NUMBERS_FOR_A_NAME]:
         with suppress(RecipientRefused):
             numbers.append(parse_recipient(one, settings.default_region))
-    learn_names(member, numbers)
+    preload_names(member, numbers)
     return [name for number in dict.fromkeys(numbers) if (name := name_of(member, number))]
 
 
-def called(member: Member, number: str) -> str:
+def display_name(member: Member, number: str) -> str:
     """`Emil Fischer (+49 171 3920020)`, or the number alone."""
     name = name_of(member, number)
     return f"{name} ({phone(number)})" if name else phone(number)
@@ -140,8 +140,10 @@ def called(member: Member, number: str) -> str:
 def keep_own_number(member: Member, number: str) -> None:
     """Remember where this member's tests go (E.164)."""
     if member.own_number != number:
-        with transaction() as rows:
-            rows.execute(sa.update(Member).where(Member.id == member.id).values(own_number=number))
+        with transaction() as session:
+            session.execute(
+                sa.update(Member).where(Member.id == member.id).values(own_number=number)
+            )
 
 
 def digits_of(words: str) -> str:
@@ -198,14 +200,14 @@ def _look_at(member: Member, book: AddressBook) -> _Read:
     return _Read(found, book.lack)
 
 
-def _replace(rows: Session, member: Member, read: _Read) -> None:
+def _replace(session: Session, member: Member, read: _Read) -> None:
     """What a broken reading did not reach stays."""
     old = sa.delete(Contact).where(Contact.member_id == member.id)
     if read.lack == Lack.BROKEN:
         old = old.where(Contact.id.in_(read.rows))
-    rows_changed(rows, old)
+    rows_changed(session, old)
     if read.rows:
-        rows.execute(table(Contact).insert(), list(read.rows.values()))
+        session.execute(table(Contact).insert(), list(read.rows.values()))
 
 
 def _contact(member: Member, entry: ContactEntry, typed: str) -> dict[str, Any]:
@@ -214,9 +216,9 @@ def _contact(member: Member, entry: ContactEntry, typed: str) -> dict[str, Any]:
     except RecipientRefused:
         number = None
     key = derived(settings.secret_key, Purpose.CONTACT)[-1]
-    said = f"{member.id} {entry.id} {number or typed}".encode()
+    params = f"{member.id} {entry.id} {number or typed}".encode()
     return dict(
-        id=hmac.new(key.encode(), said, hashlib.sha256).hexdigest()[:32],
+        id=hmac.new(key.encode(), params, hashlib.sha256).hexdigest()[:32],
         member_id=member.id,
         name=entry.name,
         organization=entry.organization,

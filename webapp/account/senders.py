@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 from webapp.account import cache
 from webapp.account.cache import Trouble
 from webapp.config import settings
-from webapp.database import db, installation, put, rows_changed, transaction
-from webapp.database.audit import Did, alarm, note
+from webapp.database import db, installation, rows_changed, transaction, upsert
+from webapp.database.audit import AuditEvent, alarm, record
 from webapp.database.idempotency import ContentChanged, GrownOld, OnHold, SubmissionId
 from webapp.database.models import CODE_ASKED_FOR, GUESSES, KeptAnswer, Member
 from webapp.messages import submit
@@ -30,7 +30,7 @@ from webapp.rules.times import now
 from webapp.signin import calls
 from webapp.signin.calls import ALARMS, Credentials, Result, SignInEnded
 from webapp.sipgate import client
-from webapp.sipgate.login import LoginAway
+from webapp.sipgate.login import LoginUnavailable
 from webapp.sipgate.records import CallerId
 from webapp.sipgate.responses import OutcomeUnknown, Refused, SipgateError, Unreachable
 
@@ -51,7 +51,7 @@ class TooManyGuesses(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SenderContext:
     """One extension of one member, and what authorises calls for it."""
 
     member: Member
@@ -92,18 +92,18 @@ def may_change(scope: str) -> bool:
     return not is_told or not granted.isdisjoint(CHANGING_SCOPES)
 
 
-def listed(place: Place) -> Senders:
+def listed(place: SenderContext) -> Senders:
     """Raises `tokens.SignInEnded` only."""
     try:
         return Senders(place.call(client.client().caller_ids))
     except Refused as refused:
         is_no = refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD)
         return Senders((), Trouble.NOT_ALLOWED if is_no else Trouble.AWAY)
-    except (SipgateError, LoginAway):
+    except (SipgateError, LoginUnavailable):
         return Senders((), Trouble.AWAY)
 
 
-def earlier(submission: SubmissionId, content_hash: str) -> Result | None:
+def previous_result(submission: SubmissionId, content_hash: str) -> Result | None:
     """What this form already became, if it was taken; raises `outbox.FormSpent`.
 
     While its request is under way, and after a crash in the middle of it, that is `unknown`.
@@ -121,7 +121,9 @@ def earlier(submission: SubmissionId, content_hash: str) -> Result | None:
     return Result(Outcome(kept.value["outcome"]), Reason(reason) if reason else None)
 
 
-def add(number: str, *, place: Place, submission: SubmissionId, content_hash: str) -> Result:
+def add(
+    number: str, *, place: SenderContext, submission: SubmissionId, content_hash: str
+) -> Result:
     """Have sipgate send a verification code to an E.164 number, at most once for each form.
 
     However often and however parallel the same form arrives, one call asks; the others return what
@@ -130,19 +132,19 @@ def add(number: str, *, place: Place, submission: SubmissionId, content_hash: st
     """
     under_way = Result(Outcome.UNKNOWN, Reason.INTERRUPTED)
     try:
-        with transaction() as rows:
-            if installation.is_on_hold(rows):
+        with transaction() as session:
+            if installation.is_on_hold(session):
                 raise OnHold
-            _lock(rows, place.member)
-            submit.require_room(rows, place.member, 1)
+            _lock(session, place.member)
+            submit.require_room(session, place.member, 1)
             value = _as_value(under_way, content_hash)
-            rows.add(KeptAnswer(member_id=place.member.id, kind=_kind(submission), value=value))
-            note(rows, Did.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
+            session.add(KeptAnswer(member_id=place.member.id, kind=_kind(submission), value=value))
+            record(session, AuditEvent.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
     except IntegrityError:
-        return earlier(submission, content_hash) or under_way
+        return previous_result(submission, content_hash) or under_way
     except DailyLimitReached:
         # The same form may have taken the last place.
-        taken = earlier(submission, content_hash)
+        taken = previous_result(submission, content_hash)
         if taken is None:
             raise
         return taken
@@ -156,14 +158,14 @@ def add(number: str, *, place: Place, submission: SubmissionId, content_hash: st
     return result
 
 
-def prove(caller_id: int, code: str, *, place: Place) -> Result:
+def verify(caller_id: int, code: str, *, place: SenderContext) -> Result:
     """Hand in the code that came by SMS. Raises `TooManyGuesses`, and, as the two below,
     `SignInEnded`."""
     call = partial(client.client().verify_caller_id, code=code)
     _count_guess(caller_id, place)
     try:
         result = _change(
-            Did.SENDER_PROVED,
+            AuditEvent.SENDER_PROVED,
             caller_id,
             place,
             call,
@@ -179,26 +181,30 @@ def prove(caller_id: int, code: str, *, place: Place) -> Result:
     return result
 
 
-def choose(caller_id: int, *, place: Place) -> Result:
+def make_default(caller_id: int, *, place: SenderContext) -> Result:
     """Make it the default of its extension, for everybody."""
     call = client.client().make_default
     return _change(
-        Did.SENDER_CHOSEN, caller_id, place, call, lambda one: one is not None and one.is_default
+        AuditEvent.SENDER_CHOSEN,
+        caller_id,
+        place,
+        call,
+        lambda one: one is not None and one.is_default,
     )
 
 
-def remove(caller_id: int, *, place: Place) -> Result:
+def remove(caller_id: int, *, place: SenderContext) -> Result:
     call = client.client().delete_caller_id
-    result = _change(Did.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
+    result = _change(AuditEvent.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
     if result.outcome == Outcome.ACCEPTED:
         _forget_guesses(caller_id, place)  # its code is worth nothing any more
     return result
 
 
 def _change(
-    did: Did,
+    did: AuditEvent,
     caller_id: int,
-    place: Place,
+    place: SenderContext,
     call: Callable[..., None],
     is_done: Callable[[CallerId | None], bool],
 ) -> Result:
@@ -208,51 +214,51 @@ def _change(
     """
     result = _ask(place, partial(call, caller_id=caller_id))
     if result.outcome != Outcome.NOT_SENT:
-        cache.look_again(place.member.account_id)
+        cache.expire_extensions(place.member.account_id)
     if result.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
         found = listed(place)
         if found.trouble == Trouble.NONE and is_done(found.find(caller_id)):
             result = Result(Outcome.ACCEPTED)
     if result.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
-        with transaction() as rows:
+        with transaction() as session:
             what = f"{place.extension_id}/{caller_id} {result.outcome}"
-            note(rows, did, place.member, detail=what)
+            record(session, did, place.member, detail=what)
     return result
 
 
-def _count_guess(caller_id: int, place: Place, by: int = 1) -> None:
+def _count_guess(caller_id: int, place: SenderContext, by: int = 1) -> None:
     """Count a code before it is tried, or take it back where it was not; raises `TooManyGuesses`.
 
     Counted before, for of twenty that come at once no more than five may be tried.
     """
     kind = _guesses(caller_id, place)
-    with transaction() as rows:
-        _lock(rows, place.member)
-        kept = rows.get(KeptAnswer, (place.member.id, kind), populate_existing=True)
+    with transaction() as session:
+        _lock(session, place.member)
+        kept = session.get(KeptAnswer, (place.member.id, kind), populate_existing=True)
         count = (kept.value or {}).get("count", 0) if kept else 0
         if count + by > MAX_GUESSES:
             raise TooManyGuesses
         values = {"value": {"count": max(0, count + by)}, "asked_at": now()}
-        put(rows, KeptAnswer, {"member_id": place.member.id, "kind": kind}, values)
+        upsert(session, KeptAnswer, {"member_id": place.member.id, "kind": kind}, values)
 
 
-def _forget_guesses(caller_id: int, place: Place) -> None:
+def _forget_guesses(caller_id: int, place: SenderContext) -> None:
     mine = (KeptAnswer.member_id == place.member.id, KeptAnswer.kind == _guesses(caller_id, place))
-    with transaction() as rows:
-        rows_changed(rows, sa.delete(KeptAnswer).where(*mine))
+    with transaction() as session:
+        rows_changed(session, sa.delete(KeptAnswer).where(*mine))
 
 
-def _guesses(caller_id: int, place: Place) -> str:
-    said = f"{place.extension_id}/{caller_id}".encode()
-    return f"{GUESSES}{hashlib.sha256(said).hexdigest()[:32]}"
+def _guesses(caller_id: int, place: SenderContext) -> str:
+    params = f"{place.extension_id}/{caller_id}".encode()
+    return f"{GUESSES}{hashlib.sha256(params).hexdigest()[:32]}"
 
 
-def _lock(rows: Session, member: Member) -> None:
+def _lock(session: Session, member: Member) -> None:
     """What else counts for this member waits until the transaction ends."""
-    rows.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
+    session.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
 
 
-def _ask(place: Place, call: Callable[..., None]) -> Result:
+def _ask(place: SenderContext, call: Callable[..., None]) -> Result:
     """One request, or two after a 401; raises `SignInEnded`, and nothing was done then."""
     try:
         place.call(call)
@@ -261,7 +267,7 @@ def _ask(place: Place, call: Callable[..., None]) -> Result:
         result = Result(Outcome.REFUSED, refused.reason, refused.detail)
     except Unreachable as error:
         result = Result(Outcome.NOT_SENT, error.reason)
-    except LoginAway:
+    except LoginUnavailable:
         result = Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
     except OutcomeUnknown as error:
         result = Result(Outcome.UNKNOWN, error.reason)
@@ -286,8 +292,8 @@ def _keep(member: Member, submission: SubmissionId, value: dict[str, str]) -> No
     """Write down what became of a form. What cannot be saved stays `unknown`."""
     mine = (KeptAnswer.member_id == member.id, KeptAnswer.kind == _kind(submission))
     try:
-        with transaction() as rows:
-            rows.execute(sa.update(KeptAnswer).where(*mine).values(value=value, asked_at=now()))
+        with transaction() as session:
+            session.execute(sa.update(KeptAnswer).where(*mine).values(value=value, asked_at=now()))
     except OperationalError:
         db.session.rollback()
         log.exception("member %d: what became of a sender was not saved", member.id)

@@ -6,15 +6,14 @@ from enum import StrEnum
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import insert, put, transaction
 from webapp.database.models import Alarm, Event, Member, Message
-from webapp.database.session import db
+from webapp.database.session import db, insert, transaction, upsert
 from webapp.rules.times import now
 
 ALARM_SHOWN_FOR = timedelta(days=1)
 
 
-class Did(StrEnum):
+class AuditEvent(StrEnum):
     """What the record knows of."""
 
     SIGNED_IN = "signed_in"
@@ -45,9 +44,9 @@ class AlarmKind(StrEnum):
     REDIRECTED = "redirected"  # the API answered with a redirect
 
 
-def note(
-    rows: Session,
-    kind: Did,
+def record(
+    session: Session,
+    kind: AuditEvent,
     member: Member | None = None,
     *,
     message: Message | None = None,
@@ -63,13 +62,13 @@ def note(
         batch_id=batch_id,
         note=detail[:100],
     )
-    insert(rows, event)
+    insert(session, event)
 
 
 def alarm(kind: AlarmKind) -> None:
     """Tell the admins; they see it for a day after it last happened."""
-    with transaction() as rows:
-        put(rows, Alarm, {"kind": kind}, {"last_at": now()})
+    with transaction() as session:
+        upsert(session, Alarm, {"kind": kind}, {"last_at": now()})
 
 
 def alarms() -> list[AlarmKind]:

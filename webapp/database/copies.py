@@ -59,9 +59,9 @@ def read_mark(text: str) -> Mark | None:
     return Mark(name, int(inode, 16), int(birth_ns, 16), int(count))
 
 
-def is_copy(said: str, database: str) -> bool:
+def is_copy(params: str, database: str) -> bool:
     """Whether this file is not the one that its row (`said`) describes, or is older than it was."""
-    mark, beside = read_mark(said), _read_beside(database)
+    mark, beside = read_mark(params), _read_beside(database)
     if mark is None:
         # A database from before there were marks has none beside it, unless it came back.
         return beside is not None

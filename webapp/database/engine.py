@@ -16,7 +16,7 @@ from flask import Flask, current_app
 from flask_alembic import Alembic
 
 from webapp.config import SettingError
-from webapp.database.session import AWAY, BUSY_MS, db, release
+from webapp.database.session import BUSY_MS, DATABASE_ERRORS, db, end_read
 
 alembic = Alembic(run_mkdir=False, command_name="db")
 POSTGRESQL_POOL = 10
@@ -63,8 +63,8 @@ def _end_reading(_error: BaseException | None) -> None:
 
     What is loaded stays readable: an export is still being written.
     """
-    with suppress(*AWAY):
-        release()
+    with suppress(*DATABASE_ERRORS):
+        end_read()
 
 
 def _skip_async_sessions(app: Flask) -> None:

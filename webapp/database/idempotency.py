@@ -78,9 +78,9 @@ def content_hash(fields: Mapping[str, str]) -> str:
 def test_of(submission: SubmissionId, content: str) -> SubmissionId:
     """The id of a form's test to oneself: the same for the same content, and the form's id stays
     unused."""
-    said = f"{submission.id} {content}".encode()
+    params = f"{submission.id} {content}".encode()
     key = b"test" + settings.secret_key[-1].encode()
-    id_ = hmac.new(key, said, hashlib.sha256).hexdigest()[:32]
+    id_ = hmac.new(key, params, hashlib.sha256).hexdigest()[:32]
     return SubmissionId(id_, submission.member_id, made_at=submission.made_at)
 
 

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from flask import current_app
 from sqlalchemy.orm import Session
 
-from webapp.database import COUNTS_WRITES, copies, put, transaction
-from webapp.database.audit import Did, note
+from webapp.database import copies
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Installation
-from webapp.database.session import db
+from webapp.database.session import COUNTS_WRITES, db, transaction, upsert
 from webapp.rules.times import now
 
 # For every page or message; built once, as in `claims.py`.
@@ -42,25 +42,25 @@ class BackupFailed(Exception):
     """`str()` is a sentence for the operator. There is nothing under the backup's name."""
 
 
-def settle_in() -> None:
+def register_location() -> None:
     """At start: on first use note where the database lives; as a copy of another, hold."""
     home, file = _home(), _file()
-    with transaction() as rows:
-        row = rows.get(Installation, 1, populate_existing=True)
+    with transaction() as session:
+        row = session.get(Installation, 1, populate_existing=True)
         if row is None:
             made = {"hold_reason": Hold.NONE, "mark": _new_mark()}
-            put(rows, Installation, {"id": 1}, {"home": home}, **made)
+            upsert(session, Installation, {"id": 1}, {"home": home}, **made)
         elif not row.hold_reason and (
             row.home != home or (file and copies.is_copy(row.mark, file))
         ):
             row.hold_reason = Hold.MOVED
             row.held_at = now()
-            note(rows, Did.HELD, detail=Hold.MOVED)
+            record(session, AuditEvent.HELD, detail=Hold.MOVED)
         elif not row.mark:
             row.mark = _new_mark()
         # A write in any case, which repeats the mark beside the database where it was lost.
-        rows.flush()
-        rows.execute(sa.update(Installation).values(home=Installation.home))
+        session.flush()
+        session.execute(sa.update(Installation).values(home=Installation.home))
         current_app.extensions[COUNTS_WRITES] = True
 
 
@@ -68,31 +68,31 @@ def hold_state() -> Hold:
     return Hold(db.session.scalar(_HOLD_REASON) or "")
 
 
-def is_on_hold(rows: Session) -> bool:
+def is_on_hold(session: Session) -> bool:
     """The same, inside a transaction that is about to claim: `hold` waits for its end."""
-    return bool(rows.scalar(_HOLD_REASON_TO_STAY))
+    return bool(session.scalar(_HOLD_REASON_TO_STAY))
 
 
 def hold() -> None:
     """Send nothing from now on; what is under way is finished."""
-    settle_in()
-    with transaction() as rows:
-        row = rows.get_one(Installation, 1)
+    register_location()
+    with transaction() as session:
+        row = session.get_one(Installation, 1)
         row.hold_reason = row.hold_reason or Hold.OPERATOR
         row.held_at = row.held_at or now()
-        note(rows, Did.HELD, detail=Hold.OPERATOR)
+        record(session, AuditEvent.HELD, detail=Hold.OPERATOR)
 
 
 def release_hold() -> None:
     """Send again, from this place."""
-    settle_in()
-    with transaction() as rows:
-        row = rows.get_one(Installation, 1)
+    register_location()
+    with transaction() as session:
+        row = session.get_one(Installation, 1)
         row.home = _home()
         row.mark = _new_mark()
         row.hold_reason = Hold.NONE
         row.held_at = None
-        note(rows, Did.RELEASED)
+        record(session, AuditEvent.RELEASED)
 
 
 def backup(target: Path) -> None:
@@ -105,7 +105,7 @@ def backup(target: Path) -> None:
         raise BackupFailed("use pg_dump for PostgreSQL, and `flask hold` first after a restore")
     if os.path.lexists(target):
         raise BackupFailed(f"{target} exists already")
-    settle_in()  # the copy needs the row that says it is on hold
+    register_location()  # the copy needs the row that says it is on hold
     part = target.absolute().with_name(f"{target.name}.unfinished-backup")
     try:
         with _part_of_a_backup(part):

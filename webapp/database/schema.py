@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from webapp.database import migrating, transaction
+from webapp.database import migrating
 from webapp.database.engine import POSTGRESQL_LINE, alembic
-from webapp.database.session import db
+from webapp.database.session import db, transaction
 
 MIGRATION_LOCK = 0x7465616D736D73
 """The number of PostgreSQL's advisory lock: "teamsms"."""
@@ -47,8 +47,8 @@ def upgrade_schema() -> None:
             if state == "older":
                 _upgrade()
             # A database that cannot be written is found out now, not by the first message.
-            with transaction() as rows:
-                rows.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
+            with transaction() as session:
+                session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
     except sa.exc.DBAPIError as error:
         raise _unusable(error) from None
     except OSError as error:

@@ -3,8 +3,10 @@
 Measured: SQLite loses updates silently in its default mode, so a write begins with BEGIN IMMEDIATE.
 """
 
+import logging
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -17,13 +19,16 @@ from sqlalchemy.orm import Session
 
 from webapp.database import copies
 
+log = logging.getLogger(__name__)
+
+
 # Objects stay readable after a commit: no transaction may be open while we wait for sipgate,
 # and a lazy reload would open one.
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 BUSY_MS = 10_000
 """How long a statement waits for somebody else's lock, on either database."""
-AWAY = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError)
+DATABASE_ERRORS = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError)
 """What a database that is away, busy or restarting raises: at the statement, or at the pool.
 PostgreSQL that takes no writes for a while, as at a failover, calls that an internal error."""
 COUNTS_WRITES = "counts_writes"
@@ -37,7 +42,7 @@ def transaction() -> Iterator[Session]:
 
     Never talk to sipgate inside: the write lock would keep everybody else waiting.
     """
-    release()
+    end_read()
     session = db.session
     with _one_writer(session):
         connection = session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
@@ -51,7 +56,7 @@ def transaction() -> Iterator[Session]:
             else:
                 _commit(session)
         except BaseException:
-            forget()
+            rollback()
             raise
         finally:
             del session.info["writes"]
@@ -75,7 +80,7 @@ def _commit_counted(session: Session) -> None:
 def _commit(session: Session) -> None:
     try:
         session.commit()
-    except AWAY:
+    except DATABASE_ERRORS:
         session.info["commit_unanswered"] = True
         raise
 
@@ -104,26 +109,30 @@ def _one_writer(session: Session) -> Iterator[None]:
 
 
 def rows_changed(
-    rows: Session, statement: sa.Update | sa.Delete, said: Mapping[str, object] | None = None
+    session: Session, statement: sa.Update | sa.Delete, params: Mapping[str, object] | None = None
 ) -> int:
     """Execute it and tell how many rows it changed: the answer to "was it me who claimed this?".
 
     Rows that are loaded already do not learn of it. `said`: the values of its parameters.
     """
-    done = rows.execute(statement, said, execution_options={"synchronize_session": False})
+    done = session.execute(statement, params, execution_options={"synchronize_session": False})
     return cast("sa.CursorResult[Any]", done).rowcount
 
 
-def put(
-    rows: Session, table: type[Any], key: Mapping[str, Any], values: Mapping[str, Any], **new: Any
+def upsert(
+    session: Session,
+    table: type[Any],
+    key: Mapping[str, Any],
+    values: Mapping[str, Any],
+    **new: Any,
 ) -> None:
     """Give the row with this key these values; where there is none, make it, with `new` besides.
 
     One statement, so that nobody comes between looking and inserting. `key` is unique in `table`.
     """
-    kind = postgresql if rows.get_bind().dialect.name == "postgresql" else sqlite
+    kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = kind.insert(table).values(**key, **values, **new)
-    rows.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
+    session.execute(statement.on_conflict_do_update(index_elements=list(key), set_=dict(values)))
 
 
 def table(kind: type[Any]) -> sa.Table:
@@ -131,14 +140,14 @@ def table(kind: type[Any]) -> sa.Table:
     return cast("sa.Table", kind.__table__)
 
 
-def insert(rows: Session, *new: Any) -> None:
+def insert(session: Session, *new: Any) -> None:
     """Insert rows of one table as they stand, at once. They stay apart from the session.
 
     SQLAlchemy's unit of work takes five times as long for the same statement (measured), and every
     text that is sent needs three.
     """
     statement, names = _insertion(table(type(new[0])))
-    rows.execute(statement, [{name: getattr(row, name) for name in names} for row in new])
+    session.execute(statement, [{name: getattr(row, name) for name in names} for row in new])
 
 
 @lru_cache
@@ -148,7 +157,7 @@ def _insertion(into: sa.Table) -> tuple[sa.Insert, tuple[str, ...]]:
     return into.insert(), tuple(one.key for one in into.columns if one is not counted)
 
 
-def release() -> None:
+def end_read() -> None:
     """End the open read, if any, before waiting for somebody else. Loaded rows stay readable.
 
     Raises `RuntimeError` in the middle of a write, which would be cut in two.
@@ -158,11 +167,11 @@ def release() -> None:
     try:
         db.session.commit()
     except sa.exc.SQLAlchemyError:
-        forget()
+        rollback()
         raise
 
 
-def forget() -> None:
+def rollback() -> None:
     """Undo what is open. Loaded rows are read again at their next use, unless `detached`."""
     db.session.rollback()
 
@@ -172,3 +181,32 @@ def detached(row: Row) -> Row:
     if row in db.session:
         db.session.expunge(row)
     return row
+
+
+LOOK_AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""A database that restarts is back within seconds; a claim nobody remembers is an "unknown"."""
+
+Kept = TypeVar("Kept")
+
+
+def commit_or_find(
+    work: Callable[[Session], Kept | None], find_again: Callable[[], Kept | None]
+) -> Kept | None:
+    """Do it in one transaction. If the database is lost at the commit, look whether it was kept.
+
+    A lost answer to COMMIT says nothing about the commit (measured), so the attempt's own id is
+    looked up on a new connection, for a while.
+    """
+    try:
+        with transaction() as session:
+            return work(session)
+    except DATABASE_ERRORS:
+        log.warning("the database was lost at a claim; looking whether it was kept")
+    for wait_s in LOOK_AGAIN_AFTER_S[:-1]:
+        time.sleep(wait_s)
+        try:
+            return find_again()
+        except DATABASE_ERRORS:
+            rollback()
+    time.sleep(LOOK_AGAIN_AFTER_S[-1])
+    return find_again()

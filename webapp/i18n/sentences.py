@@ -14,13 +14,13 @@ from flask_babel import lazy_gettext as _
 
 from webapp.account.cache import Trouble
 from webapp.config import settings
-from webapp.database.audit import AlarmKind, Did
+from webapp.database.audit import AlarmKind, AuditEvent
 from webapp.database.models import Batch, Message
 from webapp.i18n.formats import when
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
 from webapp.messages.wishes import Wish
 from webapp.rules.numbers import RecipientProblem, RecipientRefused
-from webapp.rules.outcomes import STUCK, Outcome, Reason
+from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
 from webapp.signin.flow import SignInProblem
@@ -237,10 +237,10 @@ EXTENSION_TROUBLES = {
 }
 
 TEMPLATE_CHANGES = {
-    Did.TEMPLATE_MADE: _("made"),
-    Did.TEMPLATE_CHANGED: _("changed"),
-    Did.TEMPLATE_DELETED: _("deleted"),
-    Did.TEMPLATE_RESTORED: _("brought back"),
+    AuditEvent.TEMPLATE_MADE: _("made"),
+    AuditEvent.TEMPLATE_CHANGED: _("changed"),
+    AuditEvent.TEMPLATE_DELETED: _("deleted"),
+    AuditEvent.TEMPLATE_RESTORED: _("brought back"),
 }
 
 SCOPES = {
@@ -403,7 +403,7 @@ def still_possible(message: Message) -> str:
     """What can still be done about a message that has not reached anybody."""
     if message.outcome == Outcome.SCHEDULED:
         return gettext("At sipgate, can no longer be recalled.")
-    if message.outcome in STUCK:
+    if message.outcome in NEEDS_RESUME:
         return gettext("Waits for your decision.")
     if message.outcome == Outcome.HELD and message.due_at and message.batch_id is None:
         return gettext("Can be changed until %(at)s.", at=when(message.due_at, message.time_zone))

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from flask import Flask
 from huey.consumer import Consumer
 
-from webapp.database import db, put, transaction
+from webapp.database import db, transaction, upsert
 from webapp.database.models import Worker
 from webapp.rules.times import now
 
@@ -27,16 +27,16 @@ def new_worker_id() -> str:
     return secrets.token_hex(8)
 
 
-def beat(worker_id: str) -> None:
+def heartbeat(worker_id: str) -> None:
     """A worker's sign of life."""
-    with transaction() as rows:
-        put(rows, Worker, {"id": worker_id}, {"beat_at": now()})
-        rows.execute(sa.delete(Worker).where(Worker.beat_at < now() - FORGET_WORKER_AFTER))
+    with transaction() as session:
+        upsert(session, Worker, {"id": worker_id}, {"beat_at": now()})
+        session.execute(sa.delete(Worker).where(Worker.beat_at < now() - FORGET_WORKER_AFTER))
 
 
-def sign_off(worker_id: str) -> None:
-    with transaction() as rows:
-        rows.execute(sa.delete(Worker).where(Worker.id == worker_id))
+def deregister(worker_id: str) -> None:
+    with transaction() as session:
+        session.execute(sa.delete(Worker).where(Worker.id == worker_id))
 
 
 def has_worker() -> bool:
@@ -70,7 +70,7 @@ class Heart:
             self._replace_dead_threads()
             self._give_sign()
         with self._app.app_context():
-            sign_off(self._id)
+            deregister(self._id)
 
     def _replace_dead_threads(self) -> None:
         try:
@@ -81,6 +81,6 @@ class Heart:
     def _give_sign(self) -> None:
         try:
             with self._app.app_context():
-                beat(self._id)
+                heartbeat(self._id)
         except Exception:  # the database is away for a moment; the next beat tells
             log.exception("no sign of life could be written")

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from webapp.config import settings
 from webapp.database import rows_changed, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.idempotency import GOOD_FOR, USED_ID_KEPT_FOR
 from webapp.database.models import (
     CODE_ASKED_FOR,
@@ -27,7 +27,7 @@ from webapp.database.models import (
     TokenSet,
 )
 from webapp.messages import message_templates, wishes
-from webapp.rules.outcomes import STUCK, WAITING, Outcome
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin import tokens
 from webapp.signin.flow import SIGN_IN_LIFETIME
@@ -44,77 +44,77 @@ CONTACTS_LIFETIME = timedelta(days=30)
 
 def end_left_sign_ins() -> None:
     """End the sign-ins whose member has gone and whose messages have left."""
-    for token_set_id in tokens.left_with_nothing_to_do():
-        login.revoke(tokens.take_for_ending(token_set_id))
+    for token_set_id in tokens.finished_logouts():
+        login.revoke(tokens.revoke_locally(token_set_id))
 
 
 def prune() -> int:
     """Erase what is past its time; returns how many messages. What waits is never erased."""
     old = now() - timedelta(days=settings.retention_days)
-    settled = Message.outcome.not_in((*WAITING, *STUCK, Outcome.SENDING))
-    with transaction() as rows:
-        count = _erase(rows, sa.and_(Message.created_at < old, settled))
-        rows.execute(sa.delete(Event).where(Event.at < old))
-        rows.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
-        rows.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
+    settled = Message.outcome.not_in((*WAITING, *NEEDS_RESUME, Outcome.SENDING))
+    with transaction() as session:
+        count = _erase(session, sa.and_(Message.created_at < old, settled))
+        session.execute(sa.delete(Event).where(Event.at < old))
+        session.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
+        session.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
         # What is known of a form is needed no more when the form is too old to be taken.
         used = Submission.erased_at < now() - USED_ID_KEPT_FOR
-        rows.execute(sa.delete(Submission).where(used))
+        session.execute(sa.delete(Submission).where(used))
         for kind, lifetime in ((CODE_ASKED_FOR, GOOD_FOR), (GUESSES, GUESSES_LIFETIME)):
             left = (KeptAnswer.kind.startswith(kind), KeptAnswer.asked_at < now() - lifetime)
-            rows.execute(sa.delete(KeptAnswer).where(*left))
-        rows.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
+            session.execute(sa.delete(KeptAnswer).where(*left))
+        session.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
         gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
-        rows.execute(sa.delete(BrowserSession).where(gone))
-        _delete_ended_token_sets(rows)
-        _delete_left_contacts(rows)
-        message_templates.erase_deleted(rows)
+        session.execute(sa.delete(BrowserSession).where(gone))
+        _delete_ended_token_sets(session)
+        _delete_left_contacts(session)
+        message_templates.erase_deleted(session)
     log.info("%d messages were erased after %d days", count, settings.retention_days)
     return count
 
 
 def forget_number(number: str) -> int:
     """Withdraw what waits for a number and erase every message to it; returns how many."""
-    with transaction() as rows:
+    with transaction() as session:
         waits = (Message.recipient == number, wishes.CAN_WITHDRAW)
-        rows_changed(rows, sa.update(Message).where(*waits).values(wishes.withdrawn()))
+        rows_changed(session, sa.update(Message).where(*waits).values(wishes.withdrawn()))
         count = _erase(
-            rows, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
+            session, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
         )
-        rows.execute(sa.delete(Contact).where(Contact.number == number))
-        rows.execute(sa.update(Member).where(Member.own_number == number).values(own_number=""))
-        note(rows, Did.ERASED, detail=str(count))
+        session.execute(sa.delete(Contact).where(Contact.number == number))
+        session.execute(sa.update(Member).where(Member.own_number == number).values(own_number=""))
+        record(session, AuditEvent.ERASED, detail=str(count))
     return count
 
 
-def _erase(rows: Session, which: sa.ColumnElement[bool]) -> int:
+def _erase(session: Session, which: sa.ColumnElement[bool]) -> int:
     ids = sa.select(Message.id).where(which)
-    _empty_submissions(rows, Submission.message_id.in_(ids))
+    _empty_submissions(session, Submission.message_id.in_(ids))
     rows_changed(
-        rows, sa.update(Message).where(Message.previous_id.in_(ids)).values(previous_id=None)
+        session, sa.update(Message).where(Message.previous_id.in_(ids)).values(previous_id=None)
     )
-    count = rows_changed(rows, sa.delete(Message).where(which))
+    count = rows_changed(session, sa.delete(Message).where(which))
     empty = sa.select(Batch.id).where(~sa.exists().where(Message.batch_id == Batch.id))
-    _empty_submissions(rows, Submission.batch_id.in_(empty))
-    rows_changed(rows, sa.delete(Batch).where(Batch.id.in_(empty)))
+    _empty_submissions(session, Submission.batch_id.in_(empty))
+    rows_changed(session, sa.delete(Batch).where(Batch.id.in_(empty)))
     return count
 
 
-def _empty_submissions(rows: Session, which: sa.ColumnElement[bool]) -> None:
+def _empty_submissions(session: Session, which: sa.ColumnElement[bool]) -> None:
     """The ids stay for a while, or the same forms could be sent again (F71)."""
     nothing = {"message_id": None, "batch_id": None, "content_hash": "", "erased_at": now()}
-    rows_changed(rows, sa.update(Submission).where(which).values(nothing))
+    rows_changed(session, sa.update(Submission).where(which).values(nothing))
 
 
-def _delete_ended_token_sets(rows: Session) -> None:
+def _delete_ended_token_sets(session: Session) -> None:
     ended = sa.select(TokenSet.id).where(TokenSet.ended_at < now() - ENDED_TOKEN_SET_LIFETIME)
-    rows.execute(sa.delete(BrowserSession).where(BrowserSession.token_set_id.in_(ended)))
-    rows_changed(rows, sa.delete(TokenSet).where(TokenSet.id.in_(ended)))
+    session.execute(sa.delete(BrowserSession).where(BrowserSession.token_set_id.in_(ended)))
+    rows_changed(session, sa.delete(TokenSet).where(TokenSet.id.in_(ended)))
 
 
-def _delete_left_contacts(rows: Session) -> None:
+def _delete_left_contacts(session: Session) -> None:
     """Contacts of members who no longer come: they are read anew when one signs in again."""
     old = KeptAnswer.kind == "contacts", KeptAnswer.asked_at < now() - CONTACTS_LIFETIME
     left = sa.select(KeptAnswer.member_id).where(*old)
-    rows.execute(sa.delete(Contact).where(Contact.member_id.in_(left)))
-    rows_changed(rows, sa.delete(KeptAnswer).where(*old))
+    session.execute(sa.delete(Contact).where(Contact.member_id.in_(left)))
+    rows_changed(session, sa.delete(KeptAnswer).where(*old))

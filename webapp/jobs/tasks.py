@@ -18,7 +18,7 @@ from huey.storage import MemoryStorage, RedisStorage, SqliteStorage
 
 from webapp.account import cache, contacts
 from webapp.config import SettingError, Settings
-from webapp.database import beside_database, db, make_private, release
+from webapp.database import beside_database, db, end_read, make_private
 from webapp.database.models import Member, Message
 from webapp.jobs import retention
 from webapp.messages import claims, reconcile, sending
@@ -72,8 +72,8 @@ def setup_queue(app: Flask) -> None:
             ) from None
 
 
-def wake(message_id: str) -> None:
-    _put(deliver, message_id)
+def enqueue_message(message_id: str) -> None:
+    _enqueue(deliver, message_id)
 
 
 def start_batch(batch_id: str) -> None:
@@ -81,12 +81,12 @@ def start_batch(batch_id: str) -> None:
 
     Lanes that find nothing cost, too: 32 for each of 200 batches held up the next one (measured).
     """
-    _put_lanes(batch_id, min(claims.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
+    _enqueue_lanes(batch_id, min(claims.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
 
 
 def wake_batch(batch_id: str) -> None:
     """One lane for each message that may be under way at once."""
-    _put_lanes(batch_id, _concurrency())
+    _enqueue_lanes(batch_id, _concurrency())
 
 
 def wake_sweep() -> None:
@@ -100,7 +100,7 @@ def wake_sweep() -> None:
 def wake_reading(member_id: int) -> None:
     """Read what pages show of the member's account, where that was allowed at all."""
     if {contacts.SCOPE, cache.BALANCE_SCOPE} & set(queue.app.config["SETTINGS"].scopes):
-        _put(read_account, member_id)
+        _enqueue(read_account, member_id)
 
 
 def is_stopping() -> bool:
@@ -113,12 +113,12 @@ def _concurrency() -> int:
     return int(queue.app.config["SETTINGS"].send_concurrency)
 
 
-def _put_lanes(batch_id: str, count: int) -> None:
+def _enqueue_lanes(batch_id: str, count: int) -> None:
     for _ in range(count):
-        _put(lane, batch_id)
+        _enqueue(send_batch, batch_id)
 
 
-def _put(task: Any, id_: str | int) -> None:
+def _enqueue(task: Any, id_: str | int) -> None:
     try:
         task(id_)
     except Exception:  # the row is committed, and the sweep will find it
@@ -135,7 +135,7 @@ def deliver(message_id: str) -> None:
 
 
 @queue.task()
-def lane(batch_id: str) -> None:
+def send_batch(batch_id: str) -> None:
     """Send messages of a batch one after the other, for a while."""
     with queue.app.app_context():
         give_back_at = time.monotonic() + TURN_S
@@ -146,9 +146,9 @@ def lane(batch_id: str) -> None:
             with about(claim.message.id):
                 opened = sending.deliver_claimed(claim)
             if opened:
-                _put_lanes(batch_id, _concurrency() - claims.MAX_UNKNOWNS_IN_A_ROW)
+                _enqueue_lanes(batch_id, _concurrency() - claims.MAX_UNKNOWNS_IN_A_ROW)
             if time.monotonic() > give_back_at:
-                _put(lane, batch_id)
+                _enqueue(send_batch, batch_id)
                 return
 
 
@@ -157,7 +157,7 @@ def look(message_id: str) -> None:
     with queue.app.app_context(), about(message_id):
         message = db.session.get(Message, message_id)
         if message and message.look_at and message.look_at <= now():
-            reconcile.look(message)
+            reconcile.check_history(message)
 
 
 @queue.task()
@@ -183,13 +183,13 @@ def sweep() -> None:
     with queue.app.app_context():
         due = waiting.sweep()
         at_work = cache.members_to_read_for()
-        release()  # the queue may be slow to answer, too
+        end_read()  # the queue may be slow to answer, too
         for message_id in due.message_ids:
-            wake(message_id)
+            enqueue_message(message_id)
         for batch_id in due.batch_ids:
             wake_batch(batch_id)
         for message_id in due.look_ids:
-            _put(look, message_id)
+            _enqueue(look, message_id)
         for member_id in at_work:
             wake_reading(member_id)
         tokens.keep_alive()

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import db, rows_changed, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import NEEDS_ATTENTION, Batch, Member, Message
 from webapp.rules.outcomes import MAX_COUNT, Outcome
 from webapp.rules.times import MIN_AHEAD, now
@@ -56,34 +56,34 @@ def open_counts(batch_id: str) -> dict[Outcome, int]:
 
 def mark_done(message: Message, by: Member) -> bool:
     """Somebody has dealt with a message that did not go; False if it is none of these."""
-    with transaction() as rows:
-        done = _done(rows, Message.id == message.id, TO_BE_DONE, by) == 1
+    with transaction() as session:
+        done = _done(session, Message.id == message.id, TO_BE_DONE, by) == 1
         if done:
-            note(rows, Did.DONE, by, message=message)
+            record(session, AuditEvent.DONE, by, message=message)
     return done
 
 
 def mark_batch_done(batch: Batch, outcome: Outcome, by: Member) -> int:
     """The same for all messages of a batch with this outcome; returns how many."""
-    with transaction() as rows:
-        count = _done(rows, Message.batch_id == batch.id, (outcome,), by)
+    with transaction() as session:
+        count = _done(session, Message.batch_id == batch.id, (outcome,), by)
         if count:
-            note(rows, Did.DONE, by, batch_id=batch.id, detail=f"{outcome} {count}")
+            record(session, AuditEvent.DONE, by, batch_id=batch.id, detail=f"{outcome} {count}")
     return count
 
 
-def sent_again(rows: Session, message_id: str, by: Member) -> None:
+def sent_again(session: Session, message_id: str, by: Member) -> None:
     """A message that is sent again needs nobody, in the transaction that takes the new one. An
     unknown one stays unknown; a paused one could still go itself, and is not dealt with."""
-    _done(rows, Message.id == message_id, (*TO_BE_DONE, Outcome.UNKNOWN), by)
+    _done(session, Message.id == message_id, (*TO_BE_DONE, Outcome.UNKNOWN), by)
 
 
 def _done(
-    rows: Session, which: sa.ColumnElement[bool], outcomes: Collection[Outcome], by: Member
+    session: Session, which: sa.ColumnElement[bool], outcomes: Collection[Outcome], by: Member
 ) -> int:
     open_ = (which, Message.outcome.in_(outcomes), Message.done_at.is_(None))
     done = {"done_at": now(), "done_by_id": by.id}
-    return rows_changed(rows, sa.update(Message).where(*open_).values(**done))
+    return rows_changed(session, sa.update(Message).where(*open_).values(**done))
 
 
 def _whose(member: Member) -> sa.ColumnElement[bool]:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import db, rows_changed, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Batch, Member, Message
 from webapp.messages import claims, wishes
 from webapp.messages.claims import MAX_UNKNOWNS_IN_A_ROW, locked, tolerance
@@ -20,9 +20,9 @@ from webapp.signin.calls import Result
 
 
 def stop(batch: Batch, by: Member) -> None:
-    with transaction() as rows:
-        wishes.pause(rows, Message.batch_id == batch.id, Reason.STOPPED)
-        note(rows, Did.STOPPED, by, batch_id=batch.id)
+    with transaction() as session:
+        wishes.pause(session, Message.batch_id == batch.id, Reason.STOPPED)
+        record(session, AuditEvent.STOPPED, by, batch_id=batch.id)
 
 
 def resume(batch: Batch, by: Member) -> None:
@@ -30,28 +30,28 @@ def resume(batch: Batch, by: Member) -> None:
     at = now()
     again = {"reason": "", "first_tried_at": None, "tries": 0}
     paused = (Message.batch_id == batch.id, Message.outcome == Outcome.PAUSED)
-    with transaction() as rows:
+    with transaction() as session:
         # The batch first, as who stops it does: two that lock in turn never wait for each other.
         rows_changed(
-            rows,
+            session,
             sa.update(Batch)
             .where(Batch.id == batch.id)
             .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
         )
         asked = (Message.batch_id == batch.id, Message.wish == Wish.PAUSE)
-        rows_changed(rows, sa.update(Message).where(*asked).values(wish=Wish.NONE, reason=""))
+        rows_changed(session, sa.update(Message).where(*asked).values(wish=Wish.NONE, reason=""))
         ahead = sa.update(Message).where(*paused, Message.send_at > at)
         rows_changed(
-            rows,
+            session,
             ahead.values(outcome=Outcome.HELD, expected_at=Message.send_at, **again),
         )
         rows_changed(
-            rows,
+            session,
             sa.update(Message)
             .where(*paused)
             .values(outcome=Outcome.QUEUED, due_at=at, expected_at=at, **again),
         )
-        note(rows, Did.RESUMED, by, batch_id=batch.id)
+        record(session, AuditEvent.RESUMED, by, batch_id=batch.id)
 
 
 def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
@@ -59,11 +59,11 @@ def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
     `sending` it is wished."""
     waits = (Message.batch_id == batch.id, wishes.CAN_WITHDRAW)
     change = sa.update(Message).where(*waits).values(wishes.withdrawn())
-    with transaction() as rows:
-        claims.locked(rows, batch.id)
-        became = rows.scalars(change.returning(Message.outcome), execution_options=_UNLOADED)
+    with transaction() as session:
+        claims.locked(session, batch.id)
+        became = session.scalars(change.returning(Message.outcome), execution_options=_UNLOADED)
         counts = Counter(became)
-        note(rows, Did.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
+        record(session, AuditEvent.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
     return counts
 
 
@@ -96,28 +96,28 @@ def release_all(member: Member) -> tuple[int, list[str]]:
     and the batches that go on."""
     at = now()
     paused = _releasable(member)
-    with transaction() as rows:
-        found = rows.scalars(sa.select(Message.batch_id).where(*paused).distinct())
+    with transaction() as session:
+        found = session.scalars(sa.select(Message.batch_id).where(*paused).distinct())
         batch_ids = sorted(id_ for id_ in found if id_)
         # The batches first, as `resume` does.
         rows_changed(
-            rows,
+            session,
             sa.update(Batch)
             .where(Batch.id.in_(batch_ids))
             .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
         )
         taken_back = (Message.batch_id.in_(batch_ids), Message.outcome == Outcome.SENDING)
         rows_changed(
-            rows, sa.update(Message).where(*taken_back, Message.wish == "pause").values(wish="")
+            session, sa.update(Message).where(*taken_back, Message.wish == "pause").values(wish="")
         )
         anew = {"reason": "", "first_tried_at": None, "tries": 0}
         ahead = sa.update(Message).where(*paused, Message.send_at > at)
         planned = {"outcome": Outcome.HELD, "expected_at": Message.send_at}
-        count = rows_changed(rows, ahead.values(**anew, **planned))
+        count = rows_changed(session, ahead.values(**anew, **planned))
         due = {"outcome": Outcome.QUEUED, "due_at": at, "expected_at": at}
-        count += rows_changed(rows, sa.update(Message).where(*paused).values(**anew, **due))
+        count += rows_changed(session, sa.update(Message).where(*paused).values(**anew, **due))
         if count:
-            note(rows, Did.RESUMED, member, detail=str(count))
+            record(session, AuditEvent.RESUMED, member, detail=str(count))
     return count, batch_ids
 
 
@@ -142,19 +142,19 @@ STOPS_BATCH = {
 }
 
 
-def lock_batch_of(message: Message, rows: Session) -> None:
+def lock_batch_of(message: Message, session: Session) -> None:
     if message.batch_id:
-        locked(rows, message.batch_id)
+        locked(session, message.batch_id)
 
 
-def after_attempt(rows: Session, message: Message, result: Result) -> bool:
+def after_attempt(session: Session, message: Message, result: Result) -> bool:
     """Three unknowns in a row, an empty balance or a missing right stop the rest of the batch.
 
     Returns whether it was the batch's first clear answer.
     """
     if message.batch_id is None:
         return False
-    batch = locked(rows, message.batch_id)
+    batch = locked(session, message.batch_id)
     if batch is None:  # never: a batch with a message that is being sent is not erased
         return False
     is_first = not batch.is_open and result.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED)
@@ -164,10 +164,10 @@ def after_attempt(rows: Session, message: Message, result: Result) -> bool:
         batch.unknowns_in_a_row = 0
     if is_first:
         batch.is_open = True
-    rows.flush()
+    session.flush()
     reason = STOPS_BATCH.get(result.reason) if result.reason else None
     if batch.unknowns_in_a_row >= MAX_UNKNOWNS_IN_A_ROW:
         reason = Reason.UNKNOWNS
     if reason:
-        wishes.pause(rows, Message.batch_id == batch.id, reason)
+        wishes.pause(session, Message.batch_id == batch.id, reason)
     return is_first

@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import db, rows_changed, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Member, Message
 from webapp.messages import wishes
 from webapp.messages.submit import NewMessage, handover_lead
 from webapp.messages.wishes import Wish
-from webapp.rules.outcomes import STUCK, WAITING, Outcome, Reason
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome, Reason
 from webapp.rules.text import segment
 from webapp.rules.times import now
 from webapp.signin import tokens
@@ -47,16 +47,16 @@ _WAITING_COUNT = (
 
 def pause_waiting_of(member_id: int, reason: Reason) -> int:
     """Pause what waits for this member, and the batches it is in; returns how many."""
-    with transaction() as rows:
-        wishes.lock_all_of(member_id, rows)
-        return wishes.pause(rows, Message.member_id == member_id, reason)
+    with transaction() as session:
+        wishes.lock_all_of(member_id, session)
+        return wishes.pause(session, Message.member_id == member_id, reason)
 
 
 def hand_over_now(member_id: int) -> None:
     """What is planned goes to sipgate with the worker's next turn: its member is leaving."""
-    with transaction() as rows:
+    with transaction() as session:
         rows_changed(
-            rows,
+            session,
             sa.update(Message)
             .where(Message.member_id == member_id, Message.outcome == Outcome.HELD)
             .values(due_at=now()),
@@ -72,10 +72,10 @@ def withdraw(message: Message, by: Member) -> Outcome | None:
     change = sa.update(Message).where(Message.id == message.id, wishes.CAN_WITHDRAW)
     change = change.values(wishes.withdrawn())
     options = {"synchronize_session": False}
-    with transaction() as rows:
-        became = rows.scalar(change.returning(Message.outcome), execution_options=options)
+    with transaction() as session:
+        became = session.scalar(change.returning(Message.outcome), execution_options=options)
         if became:
-            note(rows, Did.WITHDREW, by, message=message)
+            record(session, AuditEvent.WITHDREW, by, message=message)
     return became
 
 
@@ -83,7 +83,7 @@ def can_withdraw(message: Message) -> bool:
     """Whether there is still something to withdraw, or to wish."""
     if message.outcome == Outcome.SENDING:
         return message.wish != Wish.CANCEL
-    return message.outcome in (*WAITING, *STUCK)
+    return message.outcome in (*WAITING, *NEEDS_RESUME)
 
 
 def edit(message: Message, new: NewMessage, by: Member) -> bool:
@@ -98,29 +98,31 @@ def edit(message: Message, new: NewMessage, by: Member) -> bool:
         "segment_count": segment(new.text).segment_count,
         **_when(new.send_at, new.time_zone, at),
     }
-    with transaction() as rows:
-        done = _change(rows, message, (Outcome.HELD,), **values)
+    with transaction() as session:
+        done = _change(session, message, (Outcome.HELD,), **values)
         if done:
-            note(rows, Did.CHANGED, by, message=message)
+            record(session, AuditEvent.CHANGED, by, message=message)
     return done
 
 
 def reschedule(message: Message, send_at: datetime | None, zone: str, by: Member) -> bool:
     """Send a missed or paused message after all, now or at a new time; False if it has left."""
     again: dict[str, object] = {"reason": "", "done_at": None, "done_by_id": None}
-    with transaction() as rows:
-        done = _change(rows, message, STUCK, **again, **_when(send_at, zone, now()))
+    with transaction() as session:
+        done = _change(session, message, NEEDS_RESUME, **again, **_when(send_at, zone, now()))
         if done:
-            note(rows, Did.RESUMED, by, message=message)
+            record(session, AuditEvent.RESUMED, by, message=message)
     return done
 
 
 # --- Underneath -----------------------------------------------------------------------------------
 
 
-def _change(rows: Session, message: Message, while_in: Sequence[Outcome], **values: object) -> bool:
+def _change(
+    session: Session, message: Message, while_in: Sequence[Outcome], **values: object
+) -> bool:
     where = (Message.id == message.id, Message.outcome.in_(while_in))
-    return rows_changed(rows, sa.update(Message).where(*where).values(**values)) == 1
+    return rows_changed(session, sa.update(Message).where(*where).values(**values)) == 1
 
 
 def _when(send_at: datetime | None, zone: str, at: datetime) -> dict[str, object]:

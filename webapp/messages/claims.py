@@ -6,17 +6,20 @@ first byte leaves. Nothing is claimed while the installation is on hold.
 
 import logging
 import secrets
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.config import settings
-from webapp.database import AWAY, db, forget, installation, release, table, transaction
+from webapp.database import (
+    commit_or_find,
+    db,
+    end_read,
+    installation,
+    table,
+)
 from webapp.database.models import Batch, Message, Slowdown
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
@@ -25,13 +28,9 @@ from webapp.sipgate import transport
 log = logging.getLogger(__name__)
 
 MAX_UNKNOWNS_IN_A_ROW = 3
-LOOK_AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
-"""A database that restarts is back within seconds; a claim nobody remembers is an "unknown"."""
 
 MAX_SLOWDOWN = timedelta(minutes=15)
 """Nothing is put off for longer; what says so comes from a clock that was ahead, and is over."""
-
-Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +52,12 @@ def claim(message_id: str) -> Claim | None:
     attempt = secrets.token_hex(16)
     at = transport.steady_s()
 
-    def take(rows: Session) -> Message | None:
-        if installation.is_on_hold(rows):
+    def take(session: Session) -> Message | None:
+        if installation.is_on_hold(session):
             return None
-        return _take(rows, _CLAIM, attempt, message=message_id)
+        return _take(session, _CLAIM, attempt, message=message_id)
 
-    taken = surely(take, lambda: _claimed_as(attempt))
+    taken = commit_or_find(take, lambda: _claimed_as(attempt))
     return Claim(taken, at) if taken else None
 
 
@@ -71,57 +70,36 @@ def claim_next(batch_id: str) -> Claim | None:
     attempt = secrets.token_hex(16)
     claimed_at = transport.steady_s()
 
-    def take(rows: Session) -> Message | None:
-        batch = locked(rows, batch_id)
-        if batch is None or batch.stop_reason or installation.is_on_hold(rows):
+    def take(session: Session) -> Message | None:
+        batch = locked(session, batch_id)
+        if batch is None or batch.stop_reason or installation.is_on_hold(session):
             return None
-        if not _may_go_on(rows, batch):
+        if not _may_go_on(session, batch):
             return None
         moves = batch.active_at > now() - tolerance()
-        taken = _take(rows, _CLAIM_NEXT, attempt, batch=batch_id, moves=moves)
+        taken = _take(session, _CLAIM_NEXT, attempt, batch=batch_id, moves=moves)
         if taken is not None:
-            rows.execute(_MOVED, {"batch": batch_id, "at": now()})
+            session.execute(_MOVED, {"batch": batch_id, "at": now()})
         return taken
 
-    found = surely(take, lambda: _claimed_as(attempt))
+    found = commit_or_find(take, lambda: _claimed_as(attempt))
     return Claim(found, claimed_at) if found else None
 
 
-def locked(rows: Session, batch_id: str) -> Batch | None:
+def locked(session: Session, batch_id: str) -> Batch | None:
     """The batch as it is, which nobody else may change until this transaction ends."""
-    return rows.scalar(_LOCKED, {"batch": batch_id}, execution_options=_AS_IT_IS)
+    return session.scalar(_LOCKED, {"batch": batch_id}, execution_options=_AS_IT_IS)
 
 
-def surely(
-    work: Callable[[Session], Kept | None], find_again: Callable[[], Kept | None]
-) -> Kept | None:
-    """Do it in one transaction. If the database is lost at the commit, look whether it was kept.
-
-    A lost answer to COMMIT says nothing about the commit (measured), so the attempt's own id is
-    looked up on a new connection, for a while.
-    """
-    try:
-        with transaction() as rows:
-            return work(rows)
-    except AWAY:
-        log.warning("the database was lost at a claim; looking whether it was kept")
-    for wait_s in LOOK_AGAIN_AFTER_S[:-1]:
-        time.sleep(wait_s)
-        try:
-            return find_again()
-        except AWAY:
-            forget()
-    time.sleep(LOOK_AGAIN_AFTER_S[-1])
-    return find_again()
-
-
-def _take(rows: Session, claim: sa.Update, attempt: str, **chosen: object) -> Message | None:
+def _take(session: Session, claim: sa.Update, attempt: str, **chosen: object) -> Message | None:
     """Claim what the statement chooses, if it waits, is due, and its account need not slow down."""
     at = now()
-    said = {"claimed_as": attempt, "at": at, "limit": at - tolerance(), **chosen}
-    said["slow_until"] = at + MAX_SLOWDOWN
-    taken = rows.scalar(claim, said)
-    return rows.scalar(_TAKEN, {"message": taken}, execution_options=_AS_IT_IS) if taken else None
+    params = {"claimed_as": attempt, "at": at, "limit": at - tolerance(), **chosen}
+    params["slow_until"] = at + MAX_SLOWDOWN
+    taken = session.scalar(claim, params)
+    return (
+        session.scalar(_TAKEN, {"message": taken}, execution_options=_AS_IT_IS) if taken else None
+    )
 
 
 # Built once, as making these statements anew took longer than running them; and the changes from
@@ -197,14 +175,14 @@ def _claimed_as(attempt: str) -> Message | None:
         sa.select(Message).where(Message.attempt == attempt, Message.outcome == Outcome.SENDING),
         execution_options={"populate_existing": True},
     )
-    release()
+    end_read()
     return found
 
 
-def _may_go_on(rows: Session, batch: Batch) -> bool:
+def _may_go_on(session: Session, batch: Batch) -> bool:
     if batch.is_open:
         return True
-    under_way = rows.scalar(
+    under_way = session.scalar(
         sa.select(sa.func.count())
         .select_from(Message)
         .where(Message.batch_id == batch.id, Message.outcome == Outcome.SENDING)

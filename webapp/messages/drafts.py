@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.database import db, put, transaction
+from webapp.database import db, transaction, upsert
 from webapp.database.idempotency import CONTENT_FIELDS, SubmissionId, as_seconds
 from webapp.database.models import Draft, Member
 from webapp.rules.times import now
@@ -38,14 +38,14 @@ def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
     kept[_MADE] = as_seconds(submission.made_at)
     owner = submission.member_id
     others = (Draft.member_id == owner, Draft.submission != submission.id)
-    with transaction() as rows:
+    with transaction() as session:
         # One form of a member at a time, or two at once would both find room.
-        rows.execute(sa.select(Member.id).where(Member.id == owner).with_for_update())
+        session.execute(sa.select(Member.id).where(Member.id == owner).with_for_update())
         newest = sa.select(Draft.submission).where(*others).order_by(Draft.created_at.desc())
-        stay = list(rows.scalars(newest.limit(MAX_DRAFTS - 1)))
-        rows.execute(sa.delete(Draft).where(*others, Draft.submission.not_in(stay)))
+        stay = list(session.scalars(newest.limit(MAX_DRAFTS - 1)))
+        session.execute(sa.delete(Draft).where(*others, Draft.submission.not_in(stay)))
         values = {"member_id": owner, "fields": kept, "created_at": now()}
-        put(rows, Draft, {"submission": submission.id}, values)
+        upsert(session, Draft, {"submission": submission.id}, values)
 
 
 def of_draft(draft: Draft) -> SubmissionId:

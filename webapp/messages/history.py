@@ -13,21 +13,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.account import contacts
-from webapp.database import db, release
+from webapp.database import db, end_read
 from webapp.database.models import Member, Message
 from webapp.messages import attention, visibility
-from webapp.rules.outcomes import MAX_COUNT, STUCK, WAITING, Outcome
+from webapp.rules.outcomes import MAX_COUNT, NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 
 COUNTED_DAYS = 7
 AHEAD_LIMIT = 20
 MAX_AHEAD = timedelta(days=31)
 EXPORT_CHUNK = 500
-STILL_HERE = (*WAITING, *STUCK)
+STILL_HERE = (*WAITING, *NEEDS_RESUME)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Which:
+class MessageFilter:
     """A choice of messages. Empty fields choose nothing away."""
 
     outcomes: tuple[Outcome, ...] = ()
@@ -41,10 +41,12 @@ class Which:
 
     @property
     def is_all(self) -> bool:
-        return self == Which()
+        return self == MessageFilter()
 
 
-def page(which: Which, member: Member, *, before: Message | None, limit: int) -> list[Message]:
+def page(
+    which: MessageFilter, member: Member, *, before: Message | None, limit: int
+) -> list[Message]:
     """The newest of the chosen messages, or those older than `before`."""
     if len(which.outcomes) > 1:
         # One question for each outcome: an index has the newest of one, not of several.
@@ -59,20 +61,20 @@ def page(which: Which, member: Member, *, before: Message | None, limit: int) ->
     return list(db.session.scalars(query.limit(limit)))
 
 
-def every(which: Which, member: Member) -> Iterator[list[Message]]:
+def iter_chunks(which: MessageFilter, member: Member) -> Iterator[list[Message]]:
     """All chosen messages, newest first, in chunks: no transaction is open between two."""
     last: Message | None = None
     while True:
         found = page(which, member, before=last, limit=EXPORT_CHUNK)
         yield found
-        release()
+        end_read()
         if len(found) < EXPORT_CHUNK:
             return
         last = found[-1]
         db.session.expunge_all()
 
 
-def ahead(member: Member, number: str = "") -> list[Message]:
+def upcoming(member: Member, number: str = "") -> list[Message]:
     """What has not gone yet or is planned at sipgate, the next one first; at most 20."""
     at = now()
     still = Message.outcome.in_(STILL_HERE)
@@ -121,7 +123,7 @@ def writers(member: Member) -> list[Member]:
     return found if len(found) > 1 else []
 
 
-def _query(which: Which, member: Member) -> sa.Select[Message]:
+def _query(which: MessageFilter, member: Member) -> sa.Select[Message]:
     query = sa.select(Message).where(visibility.visible_messages(member))
     if which.needs_attention:
         query = query.where(attention.of(member))

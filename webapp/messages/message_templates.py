@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import db, rows_changed, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Event, Member, MessageTemplate
 from webapp.rules.times import now
 
@@ -21,7 +21,12 @@ MAX_TEMPLATES = 500
 MAX_DELETED = 100
 """That can be brought back; the one deleted first goes."""
 SHOWN_CHANGES = 10
-CHANGES = (Did.TEMPLATE_MADE, Did.TEMPLATE_CHANGED, Did.TEMPLATE_DELETED, Did.TEMPLATE_RESTORED)
+CHANGES = (
+    AuditEvent.TEMPLATE_MADE,
+    AuditEvent.TEMPLATE_CHANGED,
+    AuditEvent.TEMPLATE_DELETED,
+    AuditEvent.TEMPLATE_RESTORED,
+)
 
 
 class TooMany(Exception):
@@ -32,12 +37,12 @@ class TooMany(Exception):
 class Change:
     """A line of a template's history."""
 
-    did: Did
+    did: AuditEvent
     by: str
     at: datetime
 
 
-def living(member: Member) -> list[MessageTemplate]:
+def active(member: Member) -> list[MessageTemplate]:
     """The account's templates by name."""
     return _of(member, MessageTemplate.deleted_at.is_(None))
 
@@ -58,11 +63,11 @@ def make(member: Member, *, name: str, text: str) -> MessageTemplate:
     template = MessageTemplate(
         account_id=member.account_id, name=name, text=text, changed_by_id=member.id
     )
-    with transaction() as rows:
-        _require_room(rows, member)
-        rows.add(template)
-        rows.flush()
-        _note(rows, Did.TEMPLATE_MADE, member, template)
+    with transaction() as session:
+        _require_room(session, member)
+        session.add(template)
+        session.flush()
+        _note(session, AuditEvent.TEMPLATE_MADE, member, template)
     return template
 
 
@@ -71,23 +76,23 @@ def change(
 ) -> bool:
     """Whether it was this version that was changed; else somebody was faster."""
     values: dict[str, object] = {"name": name, "text": text}
-    return _write(template, member, Did.TEMPLATE_CHANGED, values, version)
+    return _write(template, member, AuditEvent.TEMPLATE_CHANGED, values, version)
 
 
 def delete(template: MessageTemplate, member: Member) -> None:
     """It can be brought back for a while; of those that can, no more are kept than may live."""
-    _write(template, member, Did.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
-    with transaction() as rows:
+    _write(template, member, AuditEvent.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
+    with transaction() as session:
         kept = _deleted_of(member).order_by(MessageTemplate.deleted_at.desc(), MessageTemplate.id)
-        too_old = list(rows.scalars(kept.offset(MAX_DELETED)))
-        rows_changed(rows, sa.delete(MessageTemplate).where(MessageTemplate.id.in_(too_old)))
+        too_old = list(session.scalars(kept.offset(MAX_DELETED)))
+        rows_changed(session, sa.delete(MessageTemplate).where(MessageTemplate.id.in_(too_old)))
 
 
 def restore(template: MessageTemplate, member: Member) -> None:
     """Raises `TooMany`."""
-    with transaction() as rows:
-        _require_room(rows, member)
-    _write(template, member, Did.TEMPLATE_RESTORED, {"deleted_at": None}, template.version)
+    with transaction() as session:
+        _require_room(session, member)
+    _write(template, member, AuditEvent.TEMPLATE_RESTORED, {"deleted_at": None}, template.version)
 
 
 def changes(template: MessageTemplate) -> list[Change]:
@@ -103,19 +108,19 @@ def changes(template: MessageTemplate) -> list[Change]:
         .order_by(Event.at.desc(), Event.id.desc())
     )
     found = db.session.execute(query.limit(SHOWN_CHANGES))
-    return [Change(Did(kind), name, at) for kind, name, at in found]
+    return [Change(AuditEvent(kind), name, at) for kind, name, at in found]
 
 
-def erase_deleted(rows: Session) -> None:
+def erase_deleted(session: Session) -> None:
     """For the nightly pruning."""
     gone = MessageTemplate.deleted_at < now() - KEPT_AFTER_DELETION
-    rows_changed(rows, sa.delete(MessageTemplate).where(gone))
+    rows_changed(session, sa.delete(MessageTemplate).where(gone))
 
 
-def _require_room(rows: Session, member: Member) -> None:
+def _require_room(session: Session, member: Member) -> None:
     """Raises `TooMany`. What was deleted takes no room."""
     mine = (MessageTemplate.account_id == member.account_id, MessageTemplate.deleted_at.is_(None))
-    count = rows.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(*mine))
+    count = session.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(*mine))
     if (count or 0) >= MAX_TEMPLATES:
         raise TooMany
 
@@ -134,13 +139,17 @@ def _of(member: Member, which: sa.ColumnElement[bool]) -> list[MessageTemplate]:
 
 
 def _write(
-    template: MessageTemplate, member: Member, did: Did, values: dict[str, object], version: int
+    template: MessageTemplate,
+    member: Member,
+    did: AuditEvent,
+    values: dict[str, object],
+    version: int,
 ) -> bool:
-    with transaction() as rows:
+    with transaction() as session:
         this = (MessageTemplate.id == template.id, MessageTemplate.version == version)
         statement = sa.update(MessageTemplate).where(*this)
         changed = rows_changed(
-            rows,
+            session,
             statement.values(
                 **values,
                 version=MessageTemplate.version + 1,
@@ -149,9 +158,9 @@ def _write(
             ),
         )
         if changed:
-            _note(rows, did, member, template)
+            _note(session, did, member, template)
     return changed == 1
 
 
-def _note(rows: Session, did: Did, member: Member, template: MessageTemplate) -> None:
-    note(rows, did, member, detail=template.id)
+def _note(session: Session, did: AuditEvent, member: Member, template: MessageTemplate) -> None:
+    record(session, did, member, detail=template.id)

@@ -11,7 +11,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from webapp.database import db, rows_changed, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Member, Message
 from webapp.rules.outcomes import Outcome
 from webapp.rules.text import normalise_text
@@ -19,7 +19,7 @@ from webapp.rules.times import now
 from webapp.signin import calls, tokens
 from webapp.signin.calls import SignInEnded
 from webapp.sipgate import client
-from webapp.sipgate.login import LoginAway
+from webapp.sipgate.login import LoginUnavailable
 from webapp.sipgate.records import HistoryEntry
 from webapp.sipgate.responses import SipgateError
 
@@ -34,7 +34,7 @@ COULD_OWN = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
 A_PERSON_MAY_SAY = (Outcome.ACCEPTED, Outcome.NOT_SENT)
 
 
-def may_look(member: Member) -> bool:
+def can_check_history(member: Member) -> bool:
     """Whether this member granted us to read the history."""
     return tokens.newest_with_scope(member.id, SCOPE) is not None
 
@@ -46,7 +46,7 @@ def may_answer(message: Message, by: Member) -> bool:
     return by.is_admin and tokens.newest_for(message.member_id) is None
 
 
-def look(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]:
+def check_history(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]:
     """Look in sipgate's history and settle what is certain; returns the entries that fit.
 
     With the sign-in of its member, or of who asks in their place. Without the permission, or with
@@ -62,7 +62,7 @@ def look(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]
     return fitting
 
 
-def say(message: Message, outcome: Outcome, by: Member) -> bool:
+def settle_by_member(message: Message, outcome: Outcome, by: Member) -> bool:
     """A person's word on an unknown message; False if it is not unknown any more."""
     if outcome not in A_PERSON_MAY_SAY:
         raise ValueError("only a final outcome can be said")
@@ -84,7 +84,7 @@ def _fitting_entries(message: Message, asks_id: int) -> tuple[HistoryEntry, ...]
                 until=sent_at + SPAN,
             ),
         )
-    except (SipgateError, SignInEnded, LoginAway) as error:
+    except (SipgateError, SignInEnded, LoginUnavailable) as error:
         log.info("message %s: no look into the history: %s", message.id, type(error).__name__)
         return ()
     return tuple(entry for entry in entries if _fits(message, entry))
@@ -136,10 +136,10 @@ def _settle(message: Message, outcome: Outcome, by: Member | None = None) -> boo
     if by:
         values |= {"done_at": now(), "done_by_id": by.id}
     unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
-    with transaction() as rows:
-        done = rows_changed(rows, sa.update(Message).where(*unknown).values(**values)) == 1
+    with transaction() as session:
+        done = rows_changed(session, sa.update(Message).where(*unknown).values(**values)) == 1
         if done:
-            note(rows, Did.SETTLED, by, message=message, detail=outcome)
+            record(session, AuditEvent.SETTLED, by, message=message, detail=outcome)
     return done
 
 
@@ -148,9 +148,9 @@ def _plan_next_look(message: Message) -> None:
     sent_at = message.sending_since or message.created_at
     later = (sent_at + wait for wait in NEXT_LOOKS if sent_at + wait > now())
     unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
-    with transaction() as rows:
+    with transaction() as session:
         rows_changed(
-            rows,
+            session,
             sa.update(Message)
             .where(*unknown)
             .values(look_at=next(later, None), looks=Message.looks + 1),

@@ -18,7 +18,7 @@ from functools import lru_cache, partial
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import AWAY, detached, forget, put, table, transaction
+from webapp.database import DATABASE_ERRORS, detached, rollback, table, transaction, upsert
 from webapp.database.audit import alarm
 from webapp.database.models import Message, Slowdown
 from webapp.messages import wishes
@@ -31,7 +31,7 @@ from webapp.signin import tokens
 from webapp.signin.calls import ALARMS, Credentials, Result, SignInEnded
 from webapp.sipgate import client, transport
 from webapp.sipgate.client import Authorization
-from webapp.sipgate.login import LoginAway
+from webapp.sipgate.login import LoginUnavailable
 from webapp.sipgate.responses import OutcomeUnknown, Refused, Unauthorized, Unreachable
 from webapp.telemetry import logs, metrics
 
@@ -55,7 +55,7 @@ def deliver(claim: Claim, credentials: Credentials) -> None:
     """Hand a claimed message to sipgate and write down what became of it, finally."""
     message = detached(claim.message)
     result = attempt(claim, credentials, BEGIN_WITHIN_S)
-    tell(message, result, settle(message, result))
+    log_result(message, result, record_result(message, result))
 
 
 def attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
@@ -67,8 +67,8 @@ def attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
     with logs.about(claim.message.id):
         try:
             return _attempt(claim, credentials, within_s)
-        except AWAY:
-            forget()
+        except DATABASE_ERRORS:
+            rollback()
             return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
 
 
@@ -77,7 +77,7 @@ def _attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
         authorization = credentials.current()
     except SignInEnded:
         return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
-    except LoginAway:
+    except LoginUnavailable:
         return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
     try:
         return _post(claim, authorization, within_s)
@@ -85,7 +85,7 @@ def _attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
         return _second_post(claim, credentials, authorization)
 
 
-def tell(message: Message, result: Result, became: Outcome | None) -> None:
+def log_result(message: Message, result: Result, became: Outcome | None) -> None:
     """Log how it ended, and alarm the admins where the set-up is to blame.
 
     Only after the outcome is written: whatever fails here changes nothing of it.
@@ -96,11 +96,11 @@ def tell(message: Message, result: Result, became: Outcome | None) -> None:
     if result.reason in ALARMS:
         try:
             alarm(ALARMS[result.reason])
-        except AWAY:
+        except DATABASE_ERRORS:
             log.exception("an alarm was not kept: %s", result.reason)
 
 
-def settle(
+def record_result(
     message: Message, result: Result, *, first: Step | None = None, more: Step | None = None
 ) -> Outcome | None:
     """Write the outcome down and return it, or what was wished instead; `first` and `more` as in
@@ -144,14 +144,14 @@ def _write(
 
     `first`: what the same transaction locks before the message. `more`: what follows the change.
     """
-    said = {f"new_{name}": value for name, value in values.items()}
-    said |= {"claimed": message.id, "claimed_as": message.attempt, "wished_at": now()}
-    change_once = partial(_change_once, message, change, said, first, more)
+    params = {f"new_{name}": value for name, value in values.items()}
+    params |= {"claimed": message.id, "claimed_as": message.attempt, "wished_at": now()}
+    change_once = partial(_change_once, message, change, params, first, more)
     for wait_s in (*SAVE_AGAIN_AFTER_S, None):
         try:
-            with transaction() as rows:
-                return change_once(rows)
-        except AWAY:
+            with transaction() as session:
+                return change_once(session)
+        except DATABASE_ERRORS:
             if wait_s is None:
                 log.exception("message %s: %s was not saved", message.id, values["outcome"])
                 return None
@@ -162,21 +162,21 @@ def _write(
 def _change_once(
     message: Message,
     change: sa.Update,
-    said: Mapping[str, object],
+    params: Mapping[str, object],
     first: Step | None,
     more: Step | None,
-    rows: Session,
+    session: Session,
 ) -> Outcome | None:
     if first:
-        first(rows)
-    became: Outcome | None = rows.scalar(change, said)
+        first(session)
+    became: Outcome | None = session.scalar(change, params)
     if became is not None:
         if more:
-            more(rows)
+            more(session)
         return became
     # An earlier try may have been kept, whose answer was lost.
-    found = rows.scalar(sa.select(Message.outcome).where(Message.id == message.id))
-    if found == said["new_outcome"] or found in (Outcome.CANCELLED, Outcome.PAUSED):
+    found = session.scalar(sa.select(Message.outcome).where(Message.id == message.id))
+    if found == params["new_outcome"] or found in (Outcome.CANCELLED, Outcome.PAUSED):
         return found
     log.error("message %s was settled by somebody else before", message.id)
     return None
@@ -185,8 +185,8 @@ def _change_once(
 @lru_cache
 def _change_of(names: frozenset[str]) -> sa.Update:
     """A change of these columns, by the claimant: the columns' values come as `new_outcome`…"""
-    said: dict[str, object] = {name: sa.bindparam(f"new_{name}") for name in names}
-    return _claimants().values({**said, "wish": ""})
+    params: dict[str, object] = {name: sa.bindparam(f"new_{name}") for name in names}
+    return _claimants().values({**params, "wish": ""})
 
 
 @lru_cache
@@ -214,10 +214,12 @@ def _second_post(claim: Claim, credentials: Credentials, refused: Authorization)
         return _post(claim, credentials.renewed(refused), AGAIN_WITHIN_S)
     except SignInEnded:
         return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
-    except LoginAway:
+    except LoginUnavailable:
         return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
     except Unauthorized:
-        with suppress(*AWAY):  # the next call finds it out again; what this one learnt is kept
+        with suppress(
+            *DATABASE_ERRORS
+        ):  # the next call finds it out again; what this one learnt is kept
             credentials.end()
         return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
 
@@ -271,9 +273,9 @@ def deliver_claimed(claim: Claim) -> bool:
     opened = False
     message = detached(claim.message)
 
-    def tell_batch(rows: Session) -> None:
+    def tell_batch(session: Session) -> None:
         nonlocal opened
-        opened = after_attempt(rows, message, result)
+        opened = after_attempt(session, message, result)
 
     result = _attempt_with_each_sign_in(claim)
     if result.reason == Reason.SIGN_IN_ENDED:
@@ -284,8 +286,8 @@ def deliver_claimed(claim: Claim) -> bool:
         became = _put_back(message, now() + _backoff(message))
     else:
         first = partial(lock_batch_of, message)
-        became = settle(message, result, first=first, more=tell_batch)
-    tell(message, result, became)
+        became = record_result(message, result, first=first, more=tell_batch)
+    log_result(message, result, became)
     return opened
 
 
@@ -296,8 +298,8 @@ def _attempt_with_each_sign_in(claim: Claim) -> Result:
     while result.reason == Reason.SIGN_IN_ENDED:
         try:
             credentials = tokens.newest_for(claim.message.member_id, tried=tried)
-        except AWAY:
-            forget()
+        except DATABASE_ERRORS:
+            rollback()
             return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
         if credentials is None:
             break
@@ -331,8 +333,8 @@ def _wait_until(message: Message, result: Result) -> Outcome | None:
     """429: this one waits, and so does everything else of its account."""
     until = result.retry_at or now()
 
-    def slow_down(rows: Session) -> None:
-        put(rows, Slowdown, {"account_id": message.account_id}, {"until": until})
+    def slow_down(session: Session) -> None:
+        upsert(session, Slowdown, {"account_id": message.account_id}, {"until": until})
 
     return _put_back(message, until, slow_down)
 
@@ -340,11 +342,11 @@ def _wait_until(message: Message, result: Result) -> Outcome | None:
 def _pause_all_of(message: Message) -> Outcome | None:
     """The sign-in has ended: pause this one, and if no other sign-in lives, all that waits."""
 
-    def pause_rest(rows: Session) -> None:
-        if tokens.newest_for(message.member_id, rows) is None:
-            wishes.pause(rows, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
+    def pause_rest(session: Session) -> None:
+        if tokens.newest_for(message.member_id, session) is None:
+            wishes.pause(session, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
         elif message.batch_id:
-            wishes.pause(rows, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
+            wishes.pause(session, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
 
     first = partial(wishes.lock_all_of, message.member_id)
     how = {"outcome": Outcome.PAUSED, "reason": Reason.SIGN_IN_ENDED}

@@ -17,8 +17,8 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from webapp.config import settings
-from webapp.database import db, insert, installation, rows_changed, table
-from webapp.database.audit import Did, note
+from webapp.database import commit_or_find, db, insert, installation, rows_changed, table
+from webapp.database.audit import AuditEvent, record
 from webapp.database.idempotency import (
     ContentChanged,
     GrownOld,
@@ -36,7 +36,7 @@ from webapp.database.models import (
     Submission,
 )
 from webapp.messages import attention, sending
-from webapp.messages.claims import Claim, surely
+from webapp.messages.claims import Claim
 from webapp.rules.outcomes import Outcome
 from webapp.rules.text import segment
 from webapp.rules.times import now
@@ -145,29 +145,29 @@ def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Cr
 def _insert(
     member: Member, batch: Batch | None, messages: list[Message], used: Submission | None
 ) -> None:
-    def keep(rows: Session) -> bool:
-        if installation.is_on_hold(rows) and messages[0].outcome == Outcome.SENDING:
+    def keep(session: Session) -> bool:
+        if installation.is_on_hold(session) and messages[0].outcome == Outcome.SENDING:
             raise OnHold
         # First of all, for it locks the member's row: one form of a member at a time, or two at
         # once would both find room below the limit.
         chosen = {"of": member.id, "extension": messages[0].extension_id}
-        rows_changed(rows, _LAST_EXTENSION, chosen)
-        require_room(rows, member, len(messages))
-        if messages[0].previous_id and not _is_there(rows, messages[0].previous_id):
+        rows_changed(session, _LAST_EXTENSION, chosen)
+        require_room(session, member, len(messages))
+        if messages[0].previous_id and not _is_there(session, messages[0].previous_id):
             messages[0].previous_id = None  # it was erased since the form was opened
         if batch:
-            insert(rows, batch)
-        insert(rows, *messages)
+            insert(session, batch)
+        insert(session, *messages)
         if used:
-            insert(rows, used)
-            rows_changed(rows, _DRAFT_GONE, {"form": used.id})
+            insert(session, used)
+            rows_changed(session, _DRAFT_GONE, {"form": used.id})
         if messages[0].previous_id:
-            attention.sent_again(rows, messages[0].previous_id, member)
-        done = Did.SENT if messages[0].send_at is None else Did.PLANNED
-        note(rows, done, member, message=messages[0], batch_id=batch.id if batch else None)
+            attention.sent_again(session, messages[0].previous_id, member)
+        done = AuditEvent.SENT if messages[0].send_at is None else AuditEvent.PLANNED
+        record(session, done, member, message=messages[0], batch_id=batch.id if batch else None)
         return True
 
-    kept = surely(keep, lambda: _is_kept(messages[0]))
+    kept = commit_or_find(keep, lambda: _is_kept(messages[0]))
     if not kept:
         raise OperationalError("insert", {}, ConnectionError("the form was not kept"))
 
@@ -176,13 +176,13 @@ def _is_kept(message: Message) -> bool:
     return db.session.scalar(sa.select(Message.id).where(Message.id == message.id)) is not None
 
 
-def _is_there(rows: Session, id_: str) -> bool:
+def _is_there(session: Session, id_: str) -> bool:
     """Whether there is such a message; nobody erases it before this transaction ends."""
     query = sa.select(Message.id).where(Message.id == id_)
-    return rows.scalar(query.with_for_update(read=True, key_share=True)) is not None
+    return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
 
 
-def require_room(rows: Session, member: Member, count: int) -> None:
+def require_room(session: Session, member: Member, count: int) -> None:
     """Raise `DailyLimitReached` where so many texts more are too many for the member's day.
 
     Codes for own numbers are texts, too. The member's row must be locked.
@@ -190,7 +190,7 @@ def require_room(rows: Session, member: Member, count: int) -> None:
     zone = ZoneInfo(settings.default_time_zone)
     day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
     if (
-        rows.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
+        session.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
     ) + count > settings.daily_limit:
         raise DailyLimitReached
 

@@ -74,9 +74,9 @@ def mark_missed() -> None:
     waiting = (Message.outcome.in_((*WAITING, Outcome.PAUSED)), late)
     if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is None:
         return
-    with transaction() as rows:
+    with transaction() as session:
         count = rows_changed(
-            rows, sa.update(Message).where(*waiting).values(outcome=Outcome.MISSED)
+            session, sa.update(Message).where(*waiting).values(outcome=Outcome.MISSED)
         )
     log.warning("%d messages were missed: their time passed before they left", count)
 
@@ -87,10 +87,10 @@ def _pause_without_sign_in() -> None:
     waiting = (Message.member_id.not_in(living), Message.outcome.in_(WAITING))
     lost = sa.select(Message.member_id).where(*waiting).distinct()
     for member_id in db.session.scalars(lost).all():
-        with transaction() as rows:
-            wishes.lock_all_of(member_id, rows)
-            if tokens.newest_for(member_id, rows) is None:
-                wishes.pause(rows, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
+        with transaction() as session:
+            wishes.lock_all_of(member_id, session)
+            if tokens.newest_for(member_id, session) is None:
+                wishes.pause(session, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
 
 
 def _end_what_is_put_off_too_far() -> None:
@@ -98,8 +98,8 @@ def _end_what_is_put_off_too_far() -> None:
     at = now()
     over = Slowdown.until > at + MAX_SLOWDOWN
     if db.session.scalar(sa.select(Slowdown.account_id).where(over).limit(1)) is not None:
-        with transaction() as rows:
-            rows_changed(rows, sa.delete(Slowdown).where(over))
+        with transaction() as session:
+            rows_changed(session, sa.delete(Slowdown).where(over))
     is_tried = sa.and_(Message.outcome == Outcome.HELD, Message.tries > 0)
     is_so = sa.or_(Message.outcome == Outcome.QUEUED, is_tried)
     far = (is_so, Message.due_at > at + MAX_SLOWDOWN)
@@ -107,8 +107,8 @@ def _end_what_is_put_off_too_far() -> None:
         planned = message.send_at - handover_lead() if message.send_at else at
         due_at = max(at, planned) if message.outcome == Outcome.HELD else at
         same = (Message.id == message.id, Message.due_at == message.due_at, is_so)
-        with transaction() as rows:
-            rows_changed(rows, sa.update(Message).where(*same).values(due_at=due_at, tries=0))
+        with transaction() as session:
+            rows_changed(session, sa.update(Message).where(*same).values(due_at=due_at, tries=0))
 
 
 def _hand_over_before_tokens_end() -> None:
@@ -129,8 +129,8 @@ def _hand_over_before_tokens_end() -> None:
         Message.member_id.not_in(endless),
     )
     if db.session.scalar(sa.select(Message.id).where(*early).limit(1)) is not None:
-        with transaction() as rows:
-            rows_changed(rows, sa.update(Message).where(*early).values(due_at=now()))
+        with transaction() as session:
+            rows_changed(session, sa.update(Message).where(*early).values(due_at=now()))
 
 
 STALE_AFTER = timedelta(seconds=80)
@@ -143,9 +143,9 @@ def settle_stale() -> None:
     found = db.session.scalar(sa.select(Message.id).where(*stale).limit(1))
     if found is None:
         return
-    with transaction() as rows:
+    with transaction() as session:
         settled = rows_changed(
-            rows,
+            session,
             sa.update(Message)
             .where(*stale)
             .values(

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from webapp.database import rows_changed, table
 from webapp.database.models import Batch, Member, Message
-from webapp.rules.outcomes import STUCK, WAITING, Outcome, Reason
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome, Reason
 from webapp.rules.times import now
 
 _messages = table(Message).c
@@ -30,7 +30,7 @@ class Wish(StrEnum):
     PAUSE = "pause"
 
 
-CAN_WITHDRAW = _messages.outcome.in_((*WAITING, *STUCK, Outcome.SENDING))
+CAN_WITHDRAW = _messages.outcome.in_((*WAITING, *NEEDS_RESUME, Outcome.SENDING))
 # A message for now is never paused: whoever sent it looks at its page. Only it is never due.
 CAN_PAUSE = sa.or_(
     _messages.outcome.in_(WAITING), sa.and_(_is_sending, _messages.due_at.is_not(None))
@@ -66,61 +66,63 @@ def granted(names: frozenset[str]) -> dict[str, Any]:
     """
     is_cancelled = _messages.wish == Wish.CANCEL.value
     is_paused = _messages.wish == Wish.PAUSE.value
-    said = {name: sa.bindparam(f"new_{name}", type_=_messages[name].type) for name in names}
+    params = {name: sa.bindparam(f"new_{name}", type_=_messages[name].type) for name in names}
     nothing = sa.null()
     by_wish: dict[str, Any] = {
         name: sa.case((_messages.wish == Wish.NONE.value, value), else_=nothing)
-        for name, value in said.items()
+        for name, value in params.items()
     }
     outcomes = {Outcome.CANCELLED: is_cancelled, Outcome.PAUSED: is_paused}
     return {
         **by_wish,
         "outcome": sa.case(
             *((wished, _as_outcome(outcome)) for outcome, wished in outcomes.items()),
-            else_=said["outcome"],
+            else_=params["outcome"],
         ),
-        "reason": sa.case((is_cancelled, ""), (is_paused, _messages.reason), else_=said["reason"]),
+        "reason": sa.case(
+            (is_cancelled, ""), (is_paused, _messages.reason), else_=params["reason"]
+        ),
         "settled_at": sa.case(
             (is_cancelled, sa.bindparam("wished_at", type_=_messages.settled_at.type)),
             (is_paused, nothing),
-            else_=said["settled_at"],
+            else_=params["settled_at"],
         ),
         # What is paused goes on from where it was.
-        **({"due_at": said["due_at"]} if "due_at" in names else {}),
+        **({"due_at": params["due_at"]} if "due_at" in names else {}),
         "wish": Wish.NONE.value,
     }
 
 
-def pause(rows: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
+def pause(session: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
     """Pause what waits among `whose`, and the batches it is in; returns how many. Of what is being
     sent it is wished: it must not wait again by itself."""
     touched = (whose, CAN_PAUSE)
-    _lock_batches(rows, *touched)
+    _lock_batches(session, *touched)
     batches = sa.select(Message.batch_id).where(*touched, Message.batch_id.is_not(None))
     rows_changed(
-        rows,
+        session,
         sa.update(Batch)
         .where(Batch.id.in_(batches), Batch.stop_reason == "")
         .values(stop_reason=reason),
     )
-    return rows_changed(rows, sa.update(Message).where(*touched).values(paused(reason)))
+    return rows_changed(session, sa.update(Message).where(*touched).values(paused(reason)))
 
 
 # Whoever changes several messages, or one and then others, locks in this order: the member, batches
 # by their ids, messages. So nobody waits for somebody who waits for them.
 
 
-def lock_all_of(member_id: int, rows: Session) -> None:
+def lock_all_of(member_id: int, session: Session) -> None:
     """Before all that waits for a member is paused."""
     mine = sa.select(Member.id).where(Member.id == member_id)
-    rows.execute(mine.with_for_update(key_share=True))
-    _lock_batches(rows, Message.member_id == member_id, CAN_PAUSE)
+    session.execute(mine.with_for_update(key_share=True))
+    _lock_batches(session, Message.member_id == member_id, CAN_PAUSE)
 
 
-def _lock_batches(rows: Session, *of: sa.ColumnElement[bool]) -> None:
+def _lock_batches(session: Session, *of: sa.ColumnElement[bool]) -> None:
     theirs = sa.select(Message.batch_id).where(*of, Message.batch_id.is_not(None))
     query = sa.select(Batch.id).where(Batch.id.in_(theirs)).order_by(Batch.id)
-    rows.execute(query.with_for_update()).all()
+    session.execute(query.with_for_update()).all()
 
 
 def _unless_sending(column: sa.Column[Any], value: object) -> sa.Case[Any]:

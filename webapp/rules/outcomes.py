@@ -58,7 +58,7 @@ class Reason(enum.StrEnum):
 WAITING = (Outcome.HELD, Outcome.QUEUED)
 """Still with us, and sent without a further click."""
 
-STUCK = (Outcome.PAUSED, Outcome.MISSED)
+NEEDS_RESUME = (Outcome.PAUSED, Outcome.MISSED)
 """Still with us, and waiting for somebody's click."""
 MAX_COUNT = 1000
 """A page says "999+" from here; no further is counted."""

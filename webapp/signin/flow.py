@@ -21,7 +21,7 @@ from webapp.database import transaction
 from webapp.database.models import SignIn
 from webapp.rules.times import now
 from webapp.sipgate import login
-from webapp.sipgate.login import Grant, LoginAway
+from webapp.sipgate.login import Grant, LoginUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def _exchange_code(code: str, verifier: str) -> Grant:
     except OAuthError as error:
         log.warning("the login server refused a code: %s", login.error_code(error))
         raise SignInFailed(SignInProblem.CODE_REFUSED) from None
-    except LoginAway:
+    except LoginUnavailable:
         raise SignInFailed(SignInProblem.LOGIN_AWAY) from None
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.config import settings
-from webapp.database import AWAY, db, put, rows_changed, transaction
+from webapp.database import DATABASE_ERRORS, db, rows_changed, transaction, upsert
 from webapp.database.models import BrowserSession, Member, TokenSet
 from webapp.rules.outcomes import Reason
 from webapp.rules.times import now
@@ -19,7 +19,7 @@ from webapp.signin.calls import SignInEnded
 from webapp.signin.flow import SignInFailed, SignInProblem
 from webapp.sipgate import client, login
 from webapp.sipgate.client import Authorization
-from webapp.sipgate.login import Grant, LoginAway
+from webapp.sipgate.login import Grant, LoginUnavailable
 from webapp.sipgate.records import Identity, Person
 from webapp.sipgate.responses import Refused, SipgateError
 
@@ -43,8 +43,8 @@ def sessions_of(member: Member) -> list[BrowserSession]:
 
 def remember(identity: Identity, person: Person) -> Member:
     """The member that these are, made or brought up to date (for the command line)."""
-    with transaction() as rows:
-        return remember_in(rows, identity, person)
+    with transaction() as session:
+        return remember_in(session, identity, person)
 
 
 # For every request; built once, for making it anew takes longer than running it (measured).
@@ -64,15 +64,15 @@ def note_use(found: BrowserSession, at: datetime) -> None:
     """A busy database must not keep anybody from a page that only reads."""
     try:
         change_session(found, last_seen_at=at)
-    except AWAY:
+    except DATABASE_ERRORS:
         log.warning("the use of a session could not be noted: the database is busy")
 
 
 def change_session(found: BrowserSession, **values: datetime) -> None:
     """By a statement of its own: a session that another request has ended stays ended."""
-    with transaction() as rows:
+    with transaction() as session:
         mine = BrowserSession.id_hash == found.id_hash
-        rows_changed(rows, sa.update(BrowserSession).where(mine).values(**values))
+        rows_changed(session, sa.update(BrowserSession).where(mine).values(**values))
 
 
 def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
@@ -93,7 +93,7 @@ def revalidate(found: BrowserSession) -> bool:
     except SignInEnded:
         end_all_sessions(found.member)
         return False
-    except (SipgateError, LoginAway):
+    except (SipgateError, LoginUnavailable):
         change_session(found, checked_at=now() - LOOK_EVERY + LOOK_AGAIN_AFTER)
         return True
     if not settings.admits(identity.account_id):
@@ -109,9 +109,9 @@ def end_all_sessions(member: Member) -> None:
     query = sa.select(TokenSet.id).where(
         TokenSet.member_id == member.id, TokenSet.ended_at.is_(None)
     )
-    taken = [tokens.take_for_ending(one) for one in list(db.session.scalars(query))]
-    with transaction() as rows:
-        rows.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
+    taken = [tokens.revoke_locally(one) for one in list(db.session.scalars(query))]
+    with transaction() as session:
+        session.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
     for refresh_token in taken:  # sipgate may be slow; here, all have ended already
         login.revoke(refresh_token)
 
@@ -143,10 +143,10 @@ def who_is(grant: Grant) -> tuple[Identity, Person]:
     return identity, person_of(authorization, identity.sub)
 
 
-def remember_in(rows: Any, identity: Identity, person: Person) -> Member:
+def remember_in(session: Any, identity: Identity, person: Person) -> Member:
     key = {"account_id": identity.account_id, "sub": identity.sub}
     values = {"name": person.name[:MAX_NAME_CHARACTERS], "is_admin": person.is_admin}
-    put(rows, Member, key, values, created_at=now())
+    upsert(session, Member, key, values, created_at=now())
     query = sa.select(Member).filter_by(**key)
-    found: Member = rows.scalars(query, execution_options={"populate_existing": True}).one()
+    found: Member = session.scalars(query, execution_options={"populate_existing": True}).one()
     return found

@@ -20,14 +20,14 @@ import sqlalchemy as sa
 from authlib.integrations.base_client import OAuthError
 from sqlalchemy.orm import Session
 
-from webapp.database import db, installation, release, rows_changed, transaction
+from webapp.database import db, end_read, installation, rows_changed, transaction
 from webapp.database.models import Message, TokenSet
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin.calls import Credentials, SignInEnded
 from webapp.sipgate import login
 from webapp.sipgate.client import Authorization
-from webapp.sipgate.login import Grant, LoginAway
+from webapp.sipgate.login import Grant, LoginUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +71,12 @@ def new_token_set(member_id: int, grant: Grant) -> TokenSet:
 
 
 def newest_for(
-    member_id: int, rows: Session | None = None, *, tried: Collection[int] = ()
+    member_id: int, session: Session | None = None, *, tried: Collection[int] = ()
 ) -> TokenSetCredentials | None:
     """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
     transaction, if it has one open; `tried`: sign-ins that have proved dead."""
     query = _NEWEST.where(TokenSet.id.not_in(tried)) if tried else _NEWEST
-    found = (rows or db.session).scalar(query, {"of": member_id})
+    found = (session or db.session).scalar(query, {"of": member_id})
     return TokenSetCredentials(found) if found else None
 
 
@@ -104,7 +104,7 @@ def newest_with_scope(member_id: int, scope: str) -> TokenSetCredentials | None:
     return next((TokenSetCredentials(one.id) for one in found if scope in one.scope.split()), None)
 
 
-def leave(token_set_id: int) -> None:
+def defer_logout(token_set_id: int) -> None:
     """Its member signed out; it stays for what was handed over, until `end_left` ends it."""
     with transaction() as session:
         rows_changed(
@@ -113,26 +113,26 @@ def leave(token_set_id: int) -> None:
         )
 
 
-def take_for_ending(token_set_id: int) -> str | None:
+def revoke_locally(token_set_id: int) -> str | None:
     """End a sign-in here and return what is needed to end it at sipgate, too.
 
     On hold it stays, for `end_left` to end it after the release; None then.
     """
     if installation.hold_state():
-        leave(token_set_id)
+        defer_logout(token_set_id)
         return None
     refresh_token = _read(token_set_id).refresh_token
     end_token_set(token_set_id)
     return refresh_token
 
 
-def revoke(refresh_token: str | None) -> None:
+def revoke_upstream(refresh_token: str | None) -> None:
     """End a grant at sipgate; on hold not, as it may be one sign-in there with the original's."""
     if not installation.hold_state():
         login.revoke(refresh_token)
 
 
-def left_with_nothing_to_do() -> list[int]:
+def finished_logouts() -> list[int]:
     """Sign-ins whose member has left and whose messages have gone. None while on hold."""
     if installation.hold_state():
         return []
@@ -159,7 +159,7 @@ def keep_alive() -> None:
         if tokens.access_token and now() > tokens.refreshed_at + lifetime / 2:
             try:
                 _access_token(tokens.id, refused=Authorization.bearer(tokens.access_token))
-            except (SignInEnded, LoginAway):
+            except (SignInEnded, LoginUnavailable):
                 log.warning("token set %d could not be kept alive", tokens.id)
 
 
@@ -194,7 +194,7 @@ def _access_token(token_set_id: int, *, refused: Authorization | None = None) ->
     Raises `SignInEnded` or `LoginAway`, the latter also on hold.
     """
     if installation.hold_state():
-        raise LoginAway
+        raise LoginUnavailable
     give_up_at = time.monotonic() + LEASE_WAIT_S
     while True:
         tokens = _read(token_set_id)
@@ -208,7 +208,7 @@ def _access_token(token_set_id: int, *, refused: Authorization | None = None) ->
         if lease:
             return _refresh(tokens, lease, may_use_old=not was_refused)
         if time.monotonic() > give_up_at:
-            raise LoginAway
+            raise LoginUnavailable
         time.sleep(LEASE_POLL_S)
 
 
@@ -217,7 +217,7 @@ def _read(token_set_id: int) -> TokenSet:
         _ONE, {"wanted": token_set_id}, execution_options={"populate_existing": True}
     )
     tokens = found.one()
-    release()  # who waits for somebody else's refresh looks again, and must see what is new
+    end_read()  # who waits for somebody else's refresh looks again, and must see what is new
     return tokens
 
 
@@ -250,8 +250,8 @@ def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
         if login.error_code(error) == "invalid_grant":
             return _after_invalid_grant(tokens, lease)
         _drop_lease(tokens, lease)
-        raise LoginAway from None  # our client is set up wrongly: the member's grant still lives
-    except LoginAway:
+        raise LoginUnavailable from None  # our client is set up wrongly: the member's grant still lives
+    except LoginUnavailable:
         _drop_lease(tokens, lease)
         if may_use_old and tokens.access_token and tokens.expires_at > now():
             return tokens.access_token

@@ -35,13 +35,13 @@ from webapp.sipgate.records import (
     history_entry,
 )
 from webapp.sipgate.responses import (
-    Answer,
-    Nonsense,
+    MalformedResponse,
+    Response,
     Unreachable,
     as_object,
-    judge,
     printable,
-    without_answer,
+    raise_for_no_response,
+    raise_for_outcome,
 )
 from webapp.telemetry import logs, metrics
 
@@ -123,7 +123,7 @@ class Sipgate:
         answer = self._get("/balance", auth)
         amount = answer.get("amount")
         if not isinstance(amount, int) or isinstance(amount, bool):
-            raise Nonsense("amount")
+            raise MalformedResponse("amount")
         return Balance(Decimal(amount) / BALANCE_UNITS, _text(answer, "currency"))
 
     def contacts(self, auth: Authorization) -> AddressBook:
@@ -210,20 +210,20 @@ class Sipgate:
     ) -> None:
         """The one request of a call that changes something or costs money."""
         self._before_waiting()
-        with transport.exchange(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
+        with transport.deadline(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
                 response = self._request(method, path, auth, json_body=body)
-                answer = Answer.read(response)
+                answer = Response.read(response)
             except Exception as error:  # what a library trips over is no reason to lose a text
-                answer = without_answer(exchange, error)
-        judge(answer)
+                answer = raise_for_no_response(exchange, error)
+        raise_for_outcome(answer)
 
     def _items(self, path: str, auth: Authorization, **query: str | int) -> list[Any]:
         """The list that an answer holds under `items`."""
         texts = {name: str(value) for name, value in query.items()}
         items = self._get(path, auth, texts, max_bytes=MAX_CONTACTS_BYTES).get("items")
         if not isinstance(items, list):
-            raise Nonsense("items")
+            raise MalformedResponse("items")
         return items
 
     def _get(
@@ -234,10 +234,10 @@ class Sipgate:
         max_bytes: int = MAX_LIST_BYTES,
     ) -> Mapping[str, Any]:
         self._before_waiting()
-        with transport.exchange(self._read_deadline_s, max_bytes):
+        with transport.deadline(self._read_deadline_s, max_bytes):
             try:
                 response = self._request("GET", path, auth, query=query)
-                answer = Answer.read(response)
+                answer = Response.read(response)
             except Exception:  # also what a library trips over
                 raise Unreachable from None
         return as_object(answer)
@@ -306,9 +306,9 @@ def _text(answer: Mapping[str, Any], key: str) -> str:
     """An id: it must be usable as it is."""
     value = answer.get(key)
     if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
-        raise Nonsense(key)
+        raise MalformedResponse(key)
     if not str(value).isprintable():
-        raise Nonsense(key)
+        raise MalformedResponse(key)
     return str(value)[:64]
 
 
@@ -319,7 +319,7 @@ def _words(answer: Mapping[str, Any], key: str) -> str:
 
 def _extension(item: Any) -> Extension:
     if not isinstance(item, dict):
-        raise Nonsense("items")
+        raise MalformedResponse("items")
     return Extension(
         id=_text(item, "id"),
         alias=_words(item, "alias"),
@@ -334,7 +334,7 @@ def _caller_ids_path(sub: str, extension_id: str) -> str:
 def _caller_id(item: Any) -> CallerId:
     id_ = _text(item, "id") if isinstance(item, dict) else ""
     if not (id_.isascii() and id_.isdigit()):
-        raise Nonsense("items")
+        raise MalformedResponse("items")
     return CallerId(
         id=int(id_),
         number=_words(item, "phonenumber"),

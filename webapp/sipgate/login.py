@@ -17,7 +17,7 @@ from authlib.integrations.requests_client import OAuth2Session
 from flask import Flask, current_app
 
 from webapp.config import settings
-from webapp.database import release
+from webapp.database import end_read
 from webapp.rules.times import now
 from webapp.sipgate import transport
 from webapp.telemetry import metrics
@@ -30,7 +30,7 @@ LOGOUT_DEADLINE_S = 3.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 
-class LoginAway(Exception):
+class LoginUnavailable(Exception):
     """The login server gave no usable answer. Nothing has ended; the same may work later."""
 
 
@@ -77,20 +77,20 @@ def client(**options: Any) -> Any:
 
 def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
     """One request to the token endpoint. `OAuthError` is its no; `LoginAway` is everything odd."""
-    release()
+    end_read()
     with (
         metrics.upstream("token") as answered,
-        transport.exchange(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES) as exchange,
+        transport.deadline(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES) as exchange,
         client() as asker,
     ):
         try:
             return ask(asker, now())
-        except (LoginAway, OAuthError):
+        except (LoginUnavailable, OAuthError):
             raise
         except Exception as error:
             # Also what Authlib or the libraries below trip over: lifetimes such as "300.5", chunks.
             log.warning("the login server could not be used: %s", type(error).__name__)
-            raise LoginAway from None
+            raise LoginUnavailable from None
         finally:
             if exchange.status:
                 answered.append(exchange.status)
@@ -107,9 +107,9 @@ def _checked_answer(response: requests.Response) -> requests.Response:
     )
     if not usable or response.status_code >= 500 or response.status_code == 429:
         log.warning("the login server answered %d without a token", response.status_code)
-        raise LoginAway
+        raise LoginUnavailable
     if "expires_in" in answer and _seconds(answer["expires_in"]) is None:
-        raise LoginAway
+        raise LoginUnavailable
     return response
 
 
@@ -117,7 +117,7 @@ def checked_grant(token: dict[str, Any], asked_at: datetime) -> Grant:
     access_token = token.get("access_token")
     kind = token.get("token_type", "Bearer")
     if not _is_token(access_token) or str(kind).lower() != "bearer":
-        raise LoginAway
+        raise LoginUnavailable
     refresh_token = token.get("refresh_token")
     lifetime_s = _seconds(token.get("expires_in")) or DEFAULT_LIFETIME_S
     refresh_lifetime_s = _seconds(token.get("refresh_expires_in"))
@@ -170,8 +170,8 @@ def revoke(refresh_token: str | None) -> None:
         "client_secret": settings.sipgate_client_secret,
         "refresh_token": refresh_token,
     }
-    release()
-    with transport.exchange(LOGOUT_DEADLINE_S, MAX_ANSWER_BYTES), requests.Session() as session:
+    end_read()
+    with transport.deadline(LOGOUT_DEADLINE_S, MAX_ANSWER_BYTES), requests.Session() as session:
         transport.prepare(session, current_app.extensions["login_transport"])
         try:
             with metrics.upstream("logout") as answered:

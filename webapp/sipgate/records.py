@@ -13,7 +13,7 @@ from typing import Any
 
 from webapp.rules.outcomes import Reason
 from webapp.sipgate.responses import (
-    Nonsense,
+    MalformedResponse,
     Refused,
     SipgateError,
     Unauthorized,
@@ -129,7 +129,7 @@ def _read_pages(page: Callable[[int], Mapping[str, Any]], found: dict[str, Conta
 def _items_and_total(answer: Mapping[str, Any]) -> tuple[list[Any], int | None]:
     items, total = answer.get("items"), answer.get("totalCount")
     if not isinstance(items, list):
-        raise Nonsense("items")
+        raise MalformedResponse("items")
     return items, total if isinstance(total, int) and not isinstance(total, bool) else None
 
 

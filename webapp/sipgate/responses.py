@@ -65,12 +65,12 @@ class Refused(SipgateError):
         super().__init__(f"{reason} ({status})")
 
 
-class Nonsense(SipgateError):
+class MalformedResponse(SipgateError):
     """An answer that is not what this call gives: no JSON, or fields of the wrong kind."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A status and as much of a body as could be read."""
 
     status: int
@@ -79,7 +79,7 @@ class Answer:
     is_whole: bool
 
     @classmethod
-    def read(cls, response: requests.Response) -> "Answer":
+    def read(cls, response: requests.Response) -> "Response":
         """The status line decides, so a body that breaks is kept as far as it came."""
         body, is_whole = b"", True
         try:
@@ -120,12 +120,12 @@ class Answer:
             return None
 
 
-def without_answer(exchange: transport.Exchange, error: Exception) -> Answer:
+def raise_for_no_response(exchange: transport.Exchange, error: Exception) -> Response:
     """Decide by what had left us, never by the class of the error."""
     if not isinstance(error, requests.RequestException):
         log.warning("sipgate's answer could not be read: %s", type(error).__name__)
     if exchange.status is not None:
-        return Answer(exchange.status, exchange.headers, b"", is_whole=False)
+        return Response(exchange.status, exchange.headers, b"", is_whole=False)
     if exchange.request_began:
         raise OutcomeUnknown(Reason.NO_ANSWER) from None
     if exchange.is_late:
@@ -145,7 +145,7 @@ _REASONS = {
 }
 
 
-def judge(answer: Answer) -> None:
+def raise_for_outcome(answer: Response) -> None:
     """What an answer to a send means. Only a clear yes returns; only a clear no is a refusal."""
     status = answer.status
     if answer.is_clear_yes:
@@ -162,7 +162,7 @@ def judge(answer: Answer) -> None:
     raise OutcomeUnknown(Reason.ODD_ANSWER)
 
 
-def _refusal(answer: Answer) -> Refused:
+def _refusal(answer: Response) -> Refused:
     return Refused(
         _REASONS.get(answer.status, Reason.REFUSED),
         answer.status,
@@ -171,7 +171,7 @@ def _refusal(answer: Answer) -> Refused:
     )
 
 
-def as_object(answer: Answer) -> Mapping[str, Any]:
+def as_object(answer: Response) -> Mapping[str, Any]:
     if answer.status == 401:
         raise Unauthorized
     if 400 <= answer.status < 500 and answer.status != 408:
@@ -180,11 +180,11 @@ def as_object(answer: Answer) -> Mapping[str, Any]:
         raise Unreachable
     value = answer.json()
     if not answer.is_whole or not isinstance(value, dict):
-        raise Nonsense("no JSON object")
+        raise MalformedResponse("no JSON object")
     return value
 
 
-def _detail(answer: Answer) -> str:
+def _detail(answer: Response) -> str:
     """sipgate's own words in any of the shapes seen: two JSON shapes, or plain text."""
     if answer.is_html:
         return ""

@@ -88,7 +88,7 @@ def must_begin_by(moment: float) -> Iterator[None]:
 
 
 @contextmanager
-def exchange(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
+def deadline(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
     """Whatever is requested inside shares one deadline; afterwards the exchange tells how far."""
     ends_at = time.monotonic() + deadline_s
     current = Exchange(ends_at=ends_at, max_bytes=max_bytes, begin_by=_begin_by.get())

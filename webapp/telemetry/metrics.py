@@ -159,10 +159,10 @@ def _value_class(files: _Files) -> type:
 
     class Value(values.MutexValue):
         def __init__(
-            self, typ: str, metric: str, name: str, labels: Any, said: Any, text: str, **rest: Any
+            self, typ: str, metric: str, name: str, labels: Any, params: Any, text: str, **rest: Any
         ) -> None:
-            super().__init__(typ, metric, name, labels, said, text, **rest)
-            self._kind, self._key = typ, mmap_key(metric, name, labels, said, text)
+            super().__init__(typ, metric, name, labels, params, text, **rest)
+            self._kind, self._key = typ, mmap_key(metric, name, labels, params, text)
             self._process = os.getpid()
             files.put(typ, self._key, 0.0)
 

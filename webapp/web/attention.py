@@ -9,7 +9,7 @@ from webapp.account import cache
 from webapp.database.models import Batch, Member, Message
 from webapp.jobs import tasks
 from webapp.messages import attention, batches, changes
-from webapp.rules.outcomes import STUCK, Outcome
+from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
 from webapp.web.batches import batch_page
 from webapp.web.forms import ComposeForm
@@ -39,10 +39,10 @@ def done(id: str, member: Member) -> ResponseReturnValue:
 def batch_done(id: str, member: Member) -> ResponseReturnValue:
     """All of a batch with one outcome."""
     batch = managed_or_404(Batch, id, member)
-    said = request.form.get("outcome", "")
-    if said not in set(Outcome):
+    params = request.form.get("outcome", "")
+    if params not in set(Outcome):
         abort(422)
-    outcome = Outcome(said)
+    outcome = Outcome(params)
     if outcome not in attention.TO_BE_DONE:
         flash(_nothing_to_be_done(outcome), "warning")
         return batch_page(batch, member, status=409)
@@ -54,7 +54,7 @@ def batch_done(id: str, member: Member) -> ResponseReturnValue:
 def reschedule(id: str, member: Member) -> ResponseReturnValue:
     """Send a missed or paused message after all: now, or at a time."""
     message = own_or_404(Message, id, member)
-    if message.outcome not in STUCK:
+    if message.outcome not in NEEDS_RESUME:
         return too_late(message)
     form = time_form(message, member)
     if not _moment_is_clear(form, message):
@@ -65,7 +65,7 @@ def reschedule(id: str, member: Member) -> ResponseReturnValue:
         return message_page(message, member, form=form, kept=kept, asked=asked, status=409)
     if not changes.reschedule(message, form.moment, form.zone, member):
         return too_late(message)
-    tasks.wake(message.id)
+    tasks.enqueue_message(message.id)
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
@@ -101,8 +101,10 @@ def release(member: Member) -> ResponseReturnValue:
 
 def _moment_is_clear(form: ComposeForm, message: Message) -> bool:
     """Whether the form says when; a planned message goes at once only if that is said."""
-    said, is_empty = request.form.get("when"), not (form.send_at.data or "").strip()
-    if said == "now" or (said != "planned" and is_empty and not attention.is_time_ahead(message)):
+    params, is_empty = request.form.get("when"), not (form.send_at.data or "").strip()
+    if params == "now" or (
+        params != "planned" and is_empty and not attention.is_time_ahead(message)
+    ):
         form.moment = None
         return True
     if is_empty:

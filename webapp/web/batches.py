@@ -13,7 +13,7 @@ from webapp.i18n import sentences
 from webapp.jobs import tasks
 from webapp.messages import attention, batches, sweep
 from webapp.messages.wishes import Wish
-from webapp.rules.outcomes import STUCK, WAITING, Outcome
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.web import guard
 from webapp.web.forms import whole_number
 from webapp.web.guard import managed_or_404, own_or_404, visible_or_404
@@ -44,10 +44,10 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
     query = sa.select(Message).where(Message.batch_id == batch.id).order_by(Message.position)
     after = request.args.get("after", type=whole_number, default=-1)
     found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
-    contacts.learn_names(member, {one.recipient for one in found})
+    contacts.preload_names(member, {one.recipient for one in found})
     more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
     waits = sum(counts.get(outcome, 0) for outcome in WAITING)
-    stuck = sum(counts.get(outcome, 0) for outcome in STUCK)
+    stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
     wished = batches.wish_counts(batch.id)
     manages = batch.member_id == member.id or member.is_admin
     page = render_template(

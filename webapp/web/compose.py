@@ -148,8 +148,8 @@ def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:
 
 def form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeForm:
     known = cache.extensions(member, guard.credentials())
-    said = {name: value for name, value in (prefill or {}).items() if value}
-    chosen = {"sms_id": member.last_extension_id or "", "own_number": member.own_number, **said}
+    params = {name: value for name, value in (prefill or {}).items() if value}
+    chosen = {"sms_id": member.last_extension_id or "", "own_number": member.own_number, **params}
     if known.items and known.find(chosen["sms_id"]) is None:
         chosen["sms_id"] = known.items[0].id
     return compose_form(known, **chosen)
@@ -183,7 +183,7 @@ def form_page(
         note=note,
         previous=previous,
         tested=tested,
-        templates=[] if editing or previous else message_templates.living(member),
+        templates=[] if editing or previous else message_templates.active(member),
         suggests=contacts.SCOPE in settings.scopes,
         to_names=contacts.names_of_typed(member, form.recipient.data or ""),
         counter_table=counter_table(),

@@ -5,7 +5,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import lazy_gettext as _
 
 from webapp.account import contacts
-from webapp.account.cache import Trouble, kept
+from webapp.account.cache import Trouble, cached
 from webapp.config import settings
 from webapp.database.models import Contact, Member
 from webapp.web import guard
@@ -51,7 +51,7 @@ def index(member: Member) -> ResponseReturnValue:
         typed=typed,
         total=contacts.count(member),
         note=str(TROUBLES.get(known.trouble, "")),
-        read_at=kept(member, contacts.KIND).fetched_at,
+        read_at=cached(member, contacts.KIND).fetched_at,
         more_url=url_for("contacts.index", q=typed or None, after=more) if more else None,
     )
 

@@ -18,7 +18,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.datastructures import MultiDict
 from werkzeug.exceptions import HTTPException, SecurityError
 
-from webapp.database import AWAY, forget, idempotency, may_have_committed
+from webapp.database import DATABASE_ERRORS, idempotency, may_have_committed, rollback
 from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, SubmissionId
 from webapp.messages import drafts, submit
 from webapp.messages.submit import Submitted
@@ -37,7 +37,7 @@ def setup_errors(app: Flask) -> None:
     app.register_error_handler(HTTPException, http_error)
     app.register_error_handler(CSRFError, csrf_error)
     app.register_error_handler(SignInEnded, lambda _error: sign_in_needed())
-    for error in AWAY:
+    for error in DATABASE_ERRORS:
         app.register_error_handler(error, database_error)
     app.register_error_handler(401, lambda _error: sign_in_needed())
 
@@ -50,7 +50,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     if status == 403 or (status == 404 and request.url_rule is not None):
         logs.refusal(status)
     if status >= 500:
-        forget()  # the page reads, too, and PostgreSQL answers nothing more after an error
+        rollback()  # the page reads, too, and PostgreSQL answers nothing more after an error
     title, sentences = _words(status)
     response = _page(title, sentences, status)
     for name in ("Allow", "Retry-After"):
@@ -123,13 +123,13 @@ def _too_large_to_keep() -> ResponseReturnValue:
 
 def database_error(error: Exception) -> ResponseReturnValue:
     may_be_done = request.method == "POST" and may_have_committed()
-    forget()
+    rollback()
     log.error("the database failed: %s", type(getattr(error, "orig", error)).__name__)
     title, sentences = _may_be_done() if may_be_done else _words(503)
     where = [(_("Messages"), url_for("history.index"))] if may_be_done else None
     try:
         return _page(title, sentences, 503, actions=where)
-    except AWAY:
+    except DATABASE_ERRORS:
         guard.do_without_session()
         return _page(title, sentences, 503, actions=where)
 

@@ -313,16 +313,18 @@ def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
 def spent_note(spent: FormSpent) -> str:
     """Why a form's id serves no more: what was typed is shown with a new one."""
     if isinstance(spent, MessageErased):
-        said = gettext(
+        params = gettext(
             "This form was used on %(when)s; its message was erased. Nothing was sent now. "
             "Check what it says, and send it if you mean it.",
             when=when(spent.used_at),
         )
     elif isinstance(spent, GrownOld):
-        said = gettext("This form had grown old. Nothing was sent. Check the message and send it.")
+        params = gettext(
+            "This form had grown old. Nothing was sent. Check the message and send it."
+        )
     else:
-        said = gettext(
+        params = gettext(
             "This form was already used for another message, which is not sent twice. "
             "Check what it says now, and send it if you mean it."
         )
-    return str(said)
+    return str(params)

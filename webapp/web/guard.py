@@ -20,7 +20,7 @@ from werkzeug.routing import RequestRedirect
 
 from webapp.config import settings
 from webapp.database import db, transaction
-from webapp.database.audit import Did, note
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Batch, BrowserSession, Member, Message
 from webapp.messages.visibility import may_see
 from webapp.rules.times import now
@@ -81,7 +81,7 @@ def sign_in(grant: Grant) -> Member:
     try:
         identity, person = who_is(grant)
     except SignInFailed:
-        tokens.revoke(grant.refresh_token)
+        tokens.revoke_upstream(grant.refresh_token)
         raise
     sid = secrets.token_urlsafe(32)
     with transaction() as rows:
@@ -98,7 +98,7 @@ def sign_in(grant: Grant) -> Member:
                 device=request.user_agent.string[:MAX_NAME_CHARACTERS],
             )
         )
-        note(rows, Did.SIGNED_IN, member)
+        record(rows, AuditEvent.SIGNED_IN, member)
     # A new id and a new CSRF secret; the browser's id stays, so that other tabs may finish.
     kept = {key: session[key] for key in ("browser", "locale") if key in session}
     session.clear()
@@ -115,7 +115,7 @@ def end_session() -> int | None:
         return None
     with transaction() as rows:
         _delete_session(rows)
-        note(rows, Did.SIGNED_OUT, found.member)
+        record(rows, AuditEvent.SIGNED_OUT, found.member)
     session.pop("sid", None)
     session.pop("csrf_token", None)
     g.pop("browser_session", None)
@@ -132,10 +132,10 @@ def end_other_session(member: Member, public_id: str) -> None:
     )
     if found is None:
         abort(404)
-    with transaction() as rows:
-        rows.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
-        note(rows, Did.SIGNED_OUT, member)
-    login.revoke(tokens.take_for_ending(found.token_set_id))
+    with transaction() as session:
+        session.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
+        record(session, AuditEvent.SIGNED_OUT, member)
+    login.revoke(tokens.revoke_locally(found.token_set_id))
 
 
 def is_this_browser(found: BrowserSession) -> bool:
@@ -262,8 +262,8 @@ def _load_session() -> BrowserSession | None:
     if not isinstance(sid := session.get("sid"), str):
         return None
     at = now()
-    said = {"hash": flow.hashed(sid), "seen": at - IDLE_LIMIT, "begun": at - ABSOLUTE_LIMIT}
-    found = db.session.scalar(OPEN_SESSION, said)
+    params = {"hash": flow.hashed(sid), "seen": at - IDLE_LIMIT, "begun": at - ABSOLUTE_LIMIT}
+    found = db.session.scalar(OPEN_SESSION, params)
     if found is None or security.is_poll():
         return found
     if found.checked_at < at - LOOK_EVERY and not revalidate(found):

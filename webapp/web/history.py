@@ -12,13 +12,13 @@ from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from webapp.account import contacts
-from webapp.database import release
+from webapp.database import end_read
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.i18n.formats import capped
 from webapp.messages import attention, batches, history, sweep
-from webapp.messages.history import Which
-from webapp.rules.outcomes import STUCK, WAITING, Outcome
+from webapp.messages.history import MessageFilter
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.web.guard import visible_or_404
 
@@ -43,7 +43,7 @@ def index(member: Member) -> ResponseReturnValue:
 def number(id: str, member: Member) -> ResponseReturnValue:
     """Everything with one number. Its address names it by one of its messages."""
     found = visible_or_404(Message, id, member)
-    return _list_page(Which(number=found.recipient), member, number_id=id)
+    return _list_page(MessageFilter(number=found.recipient), member, number_id=id)
 
 
 @blueprint.get("/messages.csv")
@@ -56,14 +56,14 @@ def export(member: Member) -> ResponseReturnValue:
     return answer
 
 
-def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseReturnValue:
+def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> ResponseReturnValue:
     sweep.settle_stale()
     before = request.args.get("before")
     last = visible_or_404(Message, before, member) if before else None
     found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
     is_first = last is None and (which.is_all or bool(number_id))
-    ahead = history.ahead(member, which.number) if is_first else []
-    contacts.learn_names(member, {one.recipient for one in (*found, *ahead)})
+    ahead = history.upcoming(member, which.number) if is_first else []
+    contacts.preload_names(member, {one.recipient for one in (*found, *ahead)})
     arguments = _arguments(which)
     endpoint = "history.number" if number_id else "history.index"
     if number_id:
@@ -84,10 +84,10 @@ def _list_page(which: Which, member: Member, number_id: str = "") -> ResponseRet
     )
 
 
-def _which() -> Which:
+def _which() -> MessageFilter:
     """The filter in the address; what it does not understand chooses nothing."""
     asked = set(request.args.getlist("outcome"))
-    return Which(
+    return MessageFilter(
         outcomes=tuple(one for one in Outcome if one.value in asked),
         by=request.args.get("member", "")[:64],
         words=" ".join(request.args.get("q", "").replace("\x00", "").split())[
@@ -97,7 +97,7 @@ def _which() -> Which:
     )
 
 
-def _arguments(which: Which) -> dict[str, Any]:
+def _arguments(which: MessageFilter) -> dict[str, Any]:
     """A filter as the address has it."""
     arguments: dict[str, Any] = {}
     if which.outcomes:
@@ -111,7 +111,7 @@ def _arguments(which: Which) -> dict[str, Any]:
     return arguments
 
 
-def _count_links(which: Which, member: Member) -> list[dict[str, Any]]:
+def _count_links(which: MessageFilter, member: Member) -> list[dict[str, Any]]:
     """A link for each outcome there is, and for what waits and what needs somebody together."""
     counts = history.counts(member)
     kept = {key: value for key, value in _arguments(which).items() if key not in ("outcome", "tab")}
@@ -126,7 +126,7 @@ def _count_links(which: Which, member: Member) -> list[dict[str, Any]]:
         count = sum(counts[outcome] for outcome in outcomes)
         return link(name, count, is_chosen, outcome=[one.value for one in outcomes])
 
-    others = (one for one in Outcome if one not in (*WAITING, *STUCK, Outcome.UNKNOWN))
+    others = (one for one in Outcome if one not in (*WAITING, *NEEDS_RESUME, Outcome.UNKNOWN))
     needed = attention.count(member)
     links = [
         of(sentences.WAITING, *WAITING),
@@ -136,13 +136,13 @@ def _count_links(which: Which, member: Member) -> list[dict[str, Any]]:
     return [one for one in links if one["is_any"] or one["is_chosen"]]
 
 
-def _csv_lines(which: Which, member: Member) -> Iterator[str]:
+def _csv_lines(which: MessageFilter, member: Member) -> Iterator[str]:
     yield "\ufeff"  # without it, Excel reads UTF-8 as something else
     yield _csv_text([_csv_heads()])
-    for chunk in history.every(which, member):
-        contacts.learn_names(member, {message.recipient for message in chunk})
+    for chunk in history.iter_chunks(which, member):
+        contacts.preload_names(member, {message.recipient for message in chunk})
         text = _csv_text(_csv_row(message, member) for message in chunk)
-        release()
+        end_read()
         yield text
 
 

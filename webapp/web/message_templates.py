@@ -19,7 +19,7 @@ blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templa
 def index(member: Member) -> ResponseReturnValue:
     return render_template(
         "message_templates.html",
-        living=message_templates.living(member),
+        living=message_templates.active(member),
         deleted=message_templates.deleted(member),
     )
 

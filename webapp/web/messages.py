@@ -13,7 +13,7 @@ from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
 from webapp.messages import attention, changes, reconcile, sweep
-from webapp.rules.outcomes import STUCK, Outcome
+from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
 from webapp.web.compose import as_fields, form_of, form_page
 from webapp.web.forms import ComposeForm
@@ -55,7 +55,7 @@ def change(id: str, member: Member) -> ResponseReturnValue:
         return form_page(member, submission, form=form, editing=message, note=note, status=422)
     if not changes.edit(message, form.checked()[0], member):
         return too_late(message)
-    tasks.wake(message.id)
+    tasks.enqueue_message(message.id)
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
@@ -74,17 +74,17 @@ def cancel(id: str, member: Member) -> ResponseReturnValue:
 def settle(id: str, member: Member) -> ResponseReturnValue:
     """A person's word on what became of an unknown message."""
     message = _answerable_or_404(id, member)
-    said = request.form.get("outcome", "")
-    if said not in reconcile.A_PERSON_MAY_SAY:
+    params = request.form.get("outcome", "")
+    if params not in reconcile.A_PERSON_MAY_SAY:
         abort(422)
-    reconcile.say(message, Outcome(said), member)
+    reconcile.settle_by_member(message, Outcome(params), member)
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
 @blueprint.post("/messages/<id>/look")
 def look(id: str, member: Member) -> ResponseReturnValue:
     """Look in sipgate's history once more."""
-    entries = reconcile.look(_answerable_or_404(id, member), by=member)
+    entries = reconcile.check_history(_answerable_or_404(id, member), by=member)
     message = visible_or_404(Message, id, member)
     if message.outcome == Outcome.UNKNOWN:
         return message_page(message, member, entries=entries, looked=True)
@@ -112,10 +112,10 @@ def message_page(
     followups = db.session.scalars(
         sa.select(Message).where(Message.previous_id == message.id).order_by(Message.created_at)
     )
-    contacts.learn_names(member, [message.recipient])
+    contacts.preload_names(member, [message.recipient])
     is_own = message.member_id == member.id
     manages = is_own or member.is_admin
-    needs_time = is_own and message.outcome in STUCK
+    needs_time = is_own and message.outcome in NEEDS_RESUME
     is_unknown = message.outcome == Outcome.UNKNOWN and reconcile.may_answer(message, member)
     page = render_template(
         "message.html",
@@ -126,7 +126,7 @@ def message_page(
         can_withdraw=manages and changes.can_withdraw(message),
         can_be_done=manages and attention.can_be_done(message),
         can_settle=is_unknown,
-        can_look=is_unknown and reconcile.may_look(member),
+        can_look=is_unknown and reconcile.can_check_history(member),
         handover_at=changes.handover_at(message),
         time_form=(form or time_form(message, member)) if needs_time else None,
         is_time_over=message.send_at is not None and not attention.is_time_ahead(message),

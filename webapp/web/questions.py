@@ -249,15 +249,15 @@ def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Questio
 
     Of messages that the member may see: else anybody could learn a colleague's text by trying.
     """
-    said: dict[str, object] = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
+    params: dict[str, object] = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
     query = _SAME_AGAIN
     if not visibility.sees_account(member):
-        query, said["of"] = _SAME_AGAIN_OF_MINE, member.id
-    found = [one for one in _messages(query, form, member, said) if one.id != itself]
+        query, params["of"] = _SAME_AGAIN_OF_MINE, member.id
+    found = [one for one in _messages(query, form, member, params) if one.id != itself]
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
-            number=contacts.called(member, found[0].recipient),
+            number=contacts.display_name(member, found[0].recipient),
             at=when(found[0].created_at),
         )
         yield Question(f"again-{found[0].id[:12]}", sentence)
@@ -266,9 +266,9 @@ def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Questio
 def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
     midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
-    said = {"of": member.id, "since": midnight}
+    params = {"of": member.id, "since": midnight}
     sentences: dict[str, str] = {}
-    for message in _messages(_COLLEAGUE, form, member, said):
+    for message in _messages(_COLLEAGUE, form, member, params):
         # Without names and times several read the same: one of them is enough.
         sentences.setdefault(_colleague_sentence(message, member), message.id)
     for sentence, id_ in sentences.items():
@@ -276,11 +276,11 @@ def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
 
 
 def _messages(
-    query: sa.Select[Message], form: Sendable, member: Member, said: dict[str, object]
+    query: sa.Select[Message], form: Sendable, member: Member, params: dict[str, object]
 ) -> sa.ScalarResult[Message]:
     """The newest messages to the form's numbers, of the member's account, that have not failed."""
-    said |= {"account": member.account_id, "numbers": form.numbers}
-    return db.session.scalars(query, said)
+    params |= {"account": member.account_id, "numbers": form.numbers}
+    return db.session.scalars(query, params)
 
 
 # For every send; built once, as in `claims.py`. A list in a statement is written out at each use,
@@ -309,7 +309,7 @@ _COLLEAGUE = _TO_THESE.where(
 
 
 def _colleague_sentence(message: Message, member: Member) -> str:
-    name, number = message.member.name, contacts.called(member, message.recipient)
+    name, number = message.member.name, contacts.display_name(member, message.recipient)
     at = when(message.send_at or message.created_at)
     if not visibility.may_see(member, message):
         return _about_somebody(message, number)

@@ -7,7 +7,7 @@ from flask_babel import lazy_gettext as _
 
 from webapp.account import cache, senders
 from webapp.account.cache import Trouble
-from webapp.account.senders import TEXT_SENDER_ID, Place, Senders, TooManyGuesses
+from webapp.account.senders import TEXT_SENDER_ID, SenderContext, Senders, TooManyGuesses
 from webapp.database import idempotency, installation
 from webapp.database.idempotency import FormSpent, GrownOld, OnHold
 from webapp.database.models import Member
@@ -85,13 +85,13 @@ def add(member: Member) -> ResponseReturnValue:
     typed = {"sms_id": extension.id, "recipient": request.form.get("number", "")}
     content = idempotency.content_hash(typed)
     try:
-        result = senders.earlier(submission, content)
+        result = senders.previous_result(submission, content)
         if result is None:
             form = SenderForm(request.form)
             form.senders = senders.listed(_place(member, extension))
             if not form.validate():
                 # The same form may have been taken meanwhile, which is why the number is listed.
-                result = senders.earlier(submission, content)
+                result = senders.previous_result(submission, content)
                 if result is None:
                     return _page(member, extension, form=form, status=422)
             elif form.senders.trouble == Trouble.AWAY:
@@ -144,7 +144,7 @@ def prove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
     if not form.validate():
         return _code_page(extension, entry, form, status=422)
     try:
-        result = senders.prove(caller_id, form.typed, place=_place(member, extension))
+        result = senders.verify(caller_id, form.typed, place=_place(member, extension))
     except TooManyGuesses:
         form.code.errors = [str(NEW_CODE_NEEDED)]
         return _code_page(extension, entry, form, status=422)
@@ -168,7 +168,7 @@ def choose(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
             extension,
             (asked, gettext("Make it the default")),
         )
-    result = senders.choose(caller_id, place=_place(member, extension))
+    result = senders.make_default(caller_id, place=_place(member, extension))
     return _done(result, member, extension, gettext("Done: people see this sender from now on."))
 
 
@@ -192,10 +192,12 @@ def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
 
 def _spent_note(spent: FormSpent) -> str:
     if isinstance(spent, GrownOld):
-        said = gettext("This form had grown old. Nothing was sent. Check the number once more.")
+        params = gettext("This form had grown old. Nothing was sent. Check the number once more.")
     else:
-        said = gettext("This form was already used for another number. Check it and try once more.")
-    return str(said)
+        params = gettext(
+            "This form was already used for another number. Check it and try once more."
+        )
+    return str(params)
 
 
 def _why_not_now() -> str:
@@ -237,8 +239,8 @@ def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
     return sentences
 
 
-def _place(member: Member, extension: Extension) -> Place:
-    return Place(member=member, extension_id=extension.id, credentials=guard.credentials())
+def _place(member: Member, extension: Extension) -> SenderContext:
+    return SenderContext(member=member, extension_id=extension.id, credentials=guard.credentials())
 
 
 def _extension_or_404(member: Member, sms_id: str) -> Extension:

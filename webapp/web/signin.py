@@ -115,11 +115,11 @@ def _to_welcome() -> ResponseReturnValue:
 def _leave(member: Member, token_set_id: int, choice: str) -> None:
     """End the token set now, or once what it was needed for has gone."""
     if choice == HAND_OVER and changes.waiting_count(member.id):
-        tokens.leave(token_set_id)
+        tokens.defer_logout(token_set_id)
         changes.hand_over_now(member.id)
         tasks.wake_sweep()
         return
-    refresh_token = tokens.take_for_ending(token_set_id)
+    refresh_token = tokens.revoke_locally(token_set_id)
     if choice == PAUSE:
         changes.pause_waiting_of(member.id, Reason.SIGNED_OUT)
     login_server.revoke(refresh_token)
