@@ -14,7 +14,7 @@ from webapp.database import beside_database, end_read, setup_database
 from webapp.i18n.formats import setup_i18n
 from webapp.i18n.sentences import setup_words
 from webapp.jobs.tasks import setup_queue
-from webapp.sipgate.client import setup_sipgate
+from webapp.sipgate import setup_sipgate
 from webapp.sipgate.login import setup_login_server
 from webapp.telemetry.logs import setup_logs
 from webapp.telemetry.metrics import setup_metrics

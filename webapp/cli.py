@@ -11,6 +11,7 @@ from webapp.account import cache
 from webapp.account.cache import Extensions, Trouble
 from webapp.config import settings
 from webapp.database import db, installation, schema
+from webapp.database.daily_limit import DailyLimitReached
 from webapp.database.idempotency import OnHold
 from webapp.database.installation import BackupFailed
 from webapp.database.models import Member, Message
@@ -18,17 +19,14 @@ from webapp.database.schema import SchemaError
 from webapp.i18n import sentences
 from webapp.jobs import retention
 from webapp.messages import submit, sweep
-from webapp.messages.submit import DailyLimitReached, NewMessage
+from webapp.messages.submit import NewMessage
 from webapp.rules import times
 from webapp.rules.numbers import RecipientRefused, parse_recipient
 from webapp.rules.outcomes import Outcome
 from webapp.rules.text import TextRefused, check_text, normalise_text
 from webapp.rules.times import TimeRefused, now
-from webapp.signin import calls, sessions
-from webapp.signin.calls import PersonalToken, SignInEnded
-from webapp.sipgate import client
-from webapp.sipgate.records import Person
-from webapp.sipgate.responses import SipgateError
+from webapp.signin import PersonalToken, SignInEnded, sessions, with_one_refresh
+from webapp.sipgate import Person, SipgateError, client
 
 EXIT_CODES = {
     Outcome.ACCEPTED: 0,
@@ -88,13 +86,13 @@ def _owner() -> tuple[Member, PersonalToken]:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
     token = PersonalToken(settings.sipgate_token_id, settings.sipgate_token)
     try:
-        identity = calls.with_one_refresh(token, client.client().identity)
+        identity = with_one_refresh(token, client().identity)
     except SignInEnded:
         raise click.ClickException("sipgate does not take the personal access token.") from None
     except SipgateError:
         raise click.ClickException("sipgate could not be asked whose token this is.") from None
     try:
-        person = client.client().person(token.current(), identity.sub)
+        person = client().person(token.current(), identity.sub)
     except SipgateError:
         person = Person(name=identity.sub, is_admin=False)
     return sessions.remember(identity, person), token

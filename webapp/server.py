@@ -15,7 +15,7 @@ from gunicorn.glogging import Logger
 
 from webapp import create_app
 from webapp.config import Settings
-from webapp.database import engine, installation, schema
+from webapp.database import beside_database, close_connections, installation, schema
 from webapp.database.schema import SchemaError
 from webapp.jobs.consumer import EmbeddedWorker
 from webapp.messages import sweep
@@ -110,8 +110,8 @@ def main() -> None:
             schema.upgrade_schema()
             installation.register_location()
             sweep.settle_stale()
-            metrics.forget_ended_processes(engine.beside_database(app, "metrics"))
-            engine.close_connections()
+            metrics.forget_ended_processes(beside_database(app, "metrics"))
+            close_connections()
     except SchemaError as error:
         sys.exit(f"Team SMS cannot start: {error}")
     settings: Settings = app.config["SETTINGS"]

@@ -21,7 +21,7 @@ from webapp.simulator.faults import Fault
 from webapp.simulator.people import Contact
 from webapp.simulator.records import Paging
 from webapp.simulator.server import Simulator
-from webapp.sipgate.records import contact_entry, internal_entry
+from webapp.sipgate import contact_entry, internal_entry
 
 SCOPES = "contacts:read balance:read history:read"
 EMIL = "+491713920020"

@@ -27,7 +27,7 @@ from webapp.signin import sessions
 from webapp.signin.tokens import TokenSetCredentials
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
-from webapp.sipgate.records import Identity, Person
+from webapp.sipgate import Identity, Person
 
 START_S = 30
 """Longer than a process takes to start on a busy machine."""

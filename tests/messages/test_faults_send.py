@@ -38,8 +38,7 @@ from tests.support.raw_servers import (
 )
 from webapp.simulator import Fault, Simulator
 from webapp.simulator.faults import Mode
-from webapp.sipgate.client import Authorization
-from webapp.sipgate.responses import OutcomeUnknown, Refused, SipgateError, Unauthorized
+from webapp.sipgate import Authorization, OutcomeUnknown, Refused, SipgateError, Unauthorized
 
 MAINTENANCE = b"<!doctype html><title>Maintenance</title><h1>We will be back soon</h1>"
 TO = "+491713920050"

@@ -10,7 +10,7 @@ from flask import Flask, has_app_context
 from tests.support.pages import Browser
 from webapp.database import db, end_read, transaction
 from webapp.simulator.server import Simulator
-from webapp.sipgate.client import Authorization, client
+from webapp.sipgate import Authorization, client
 
 
 def test_a_message_is_sent_once_and_its_page_says_accepted(

@@ -15,10 +15,8 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.support.raw_servers import RawServer, limit, raw_server, read_request
-from webapp.sipgate import login
-from webapp.sipgate.client import Authorization
+from webapp.sipgate import MAX_RETRY_AFTER_S, Authorization, Refused, SipgateError, login
 from webapp.sipgate.login import LoginUnavailable
-from webapp.sipgate.responses import MAX_RETRY_AFTER_S, Refused, SipgateError
 
 AUTH = Authorization.bearer("a-token")
 SEED = 79

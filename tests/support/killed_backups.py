@@ -1,9 +1,9 @@
 """`python -m tests.support.killed_backups FOLDER`: many backups, each SIGKILLed at another point.
 
 Each is a child of its own, which makes `FOLDER/0.sqlite`, `1.sqlite` … of the database that the
-environment names. The first ones die at the first, second … line of `webapp/database/installation.py` that
-they come to, until one is not killed; the others in the midst of SQLite's own work. Prints how many
-there were.
+environment names. The first ones die at the first, second … line that they come to of
+`webapp/database/installation.py`, until one is not killed; the others in the midst of SQLite's own
+work. Prints how many there were.
 """
 
 import os

@@ -21,9 +21,8 @@ from werkzeug.serving import make_server
 
 from tests.conftest import ON_POSTGRESQL, database_url
 from tests.support.pages import Browser, Page
-from webapp.database import end_read
 from webapp.simulator import Arrival, Simulator, running_simulator
-from webapp.sipgate.client import Sipgate
+from webapp.sipgate import Sipgate
 
 LOOPBACK = "127.0.0.1"
 SENT = ("accepted", "scheduled")
@@ -118,7 +117,6 @@ def limit(
         pool_size=64,
         send_deadline_s=send_s,
         read_deadline_s=read_s,
-        before_waiting=end_read,
     )
     app.extensions["sipgate"] = client
     return client

@@ -7,13 +7,13 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.support.pages import Browser, Page
-from webapp.database import end_read, transaction
+from webapp.database import transaction
 from webapp.database.models import Batch, Message
 from webapp.jobs import tasks
 from webapp.jobs.tasks import queue
 from webapp.rules.times import now
 from webapp.simulator import Simulator
-from webapp.sipgate.client import Sipgate
+from webapp.sipgate import Sipgate
 
 
 def work(app: Flask, *, sweep: bool = True) -> int:
@@ -37,7 +37,6 @@ def impatient(app: Flask, deadline_s: float = 0.5) -> None:
         pool_size=8,
         send_deadline_s=deadline_s,
         read_deadline_s=deadline_s,
-        before_waiting=end_read,
     )
 
 

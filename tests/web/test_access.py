@@ -26,8 +26,8 @@ from webapp.web.guard import is_public
 PUBLIC = {
     "static",
     "compose.compose",  # the welcome page to a stranger
-    "auth.login",
-    "auth.callback",
+    "signin.login",
+    "signin.callback",
     "operator.healthz",
     "operator.readyz",
     "operator.metrics_page",  # with METRICS_TOKEN only
@@ -100,7 +100,7 @@ def test_a_stranger_gets_no_further_than_the_sign_in(
             assert response.headers["Location"].startswith("/login?next="), where
         elif method == "POST":
             assert response.status_code in (302, 401), where
-        if rule.endpoint != "auth.login" and "Location" in response.headers:
+        if rule.endpoint != "signin.login" and "Location" in response.headers:
             assert not urlsplit(response.headers["Location"]).netloc, where
     assert sipgate.world.calls == {}, "a stranger made us call sipgate"
 

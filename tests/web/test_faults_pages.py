@@ -42,8 +42,7 @@ from webapp.database.models import BrowserSession, KeptAnswer, Message, TokenSet
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
 from webapp.simulator import Fault, Simulator
-from webapp.sipgate.client import Authorization
-from webapp.sipgate.responses import SipgateError
+from webapp.sipgate import Authorization, SipgateError
 
 TO = "+491713920050"
 OTHER = "+491713920051"

@@ -49,13 +49,13 @@ class Route:
 
 
 ROUTES = {
-    "auth.ask_logout": Route(),
-    "auth.callback": Route(status=400),
-    "auth.end_all_sessions": Route(is_own="ends the visitor's own sessions"),
-    "auth.end_session": Route(of="session"),
-    "auth.login": Route(status=302),
-    "auth.logout": Route(is_own="ends the visitor's own session"),
-    "auth.sessions": Route(),
+    "signin.ask_logout": Route(),
+    "signin.callback": Route(status=400),
+    "signin.end_all_sessions": Route(is_own="ends the visitor's own sessions"),
+    "signin.end_session": Route(of="session"),
+    "signin.login": Route(status=302),
+    "signin.logout": Route(is_own="ends the visitor's own session"),
+    "signin.sessions": Route(),
     "attention.batch_done": Route(of="batch", admin=409),  # the outcome named needs nobody
     "attention.count": Route(),
     "attention.done": Route(of="message", admin=409),
@@ -108,7 +108,8 @@ ROUTES = {
 }
 
 WHAT_TO_DO = (
-    "give {} a line in ROUTES of tests/web/test_walk.py: of which kind of object its address names one "
+    "give {} a line in ROUTES of tests/web/test_walk.py: of which kind of object its address names "
+    "one "
     "(a new kind needs objects in `objects_of`), and what an admin gets for a colleague's"
 )
 

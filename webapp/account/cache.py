@@ -18,13 +18,9 @@ from webapp.database import db, rows_changed, transaction, upsert
 from webapp.database.models import BrowserSession, KeptAnswer, Member
 from webapp.rules.outcomes import Reason
 from webapp.rules.times import now
-from webapp.signin import calls
-from webapp.signin.calls import Credentials
-from webapp.sipgate import client
-from webapp.sipgate.client import Authorization
+from webapp.signin import Credentials, with_one_refresh
+from webapp.sipgate import Authorization, Balance, Extension, Refused, SipgateError, client
 from webapp.sipgate.login import LoginUnavailable
-from webapp.sipgate.records import Balance, Extension
-from webapp.sipgate.responses import Refused, SipgateError
 
 FRESH = timedelta(minutes=1)
 ASK_AGAIN_AFTER = timedelta(seconds=30)
@@ -74,7 +70,7 @@ def extensions(member: Member, credentials: Credentials) -> Extensions:
         member,
         credentials,
         "extensions",
-        lambda auth: [asdict(item) for item in client.client().extensions(auth, member.sub)],
+        lambda auth: [asdict(item) for item in client().extensions(auth, member.sub)],
     )
     items = tuple(Extension(**item) for item in known.value or ())
     return Extensions(items, known.trouble)
@@ -84,7 +80,7 @@ def read_balance(member: Member, credentials: Credentials) -> None:
     """Ask for the account's balance and keep it; a refusal or a sipgate that is away hides it."""
 
     def call(auth: Authorization) -> Any:
-        found = client.client().balance(auth)
+        found = client().balance(auth)
         return {"amount": str(found.amount), "currency": found.currency}
 
     fetch(member, credentials, "balance", call)
@@ -136,7 +132,7 @@ def fetch(
     if known.trouble == Trouble.AWAY and left_in_peace:
         return known
     try:
-        value = calls.with_one_refresh(credentials, call)
+        value = with_one_refresh(credentials, call)
     except Refused as refused:
         # 403 and 404 mean that the person does not have this; anything else is no answer to that.
         if refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):

@@ -6,7 +6,6 @@ another. A page never waits for them, except the page of the contacts itself.
 
 import hashlib
 import hmac
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,17 +22,21 @@ from webapp.config import settings
 from webapp.database import db, rows_changed, table, transaction
 from webapp.database.models import Contact, Member
 from webapp.rules.keys import Purpose, derived
-from webapp.rules.numbers import RecipientRefused, parse_recipient, phone, split_recipients
-from webapp.signin import tokens
-from webapp.signin.calls import Credentials
-from webapp.sipgate import client
-from webapp.sipgate.records import MAX_CONTACTS, AddressBook, ContactEntry, Lack
+from webapp.rules.numbers import (
+    RecipientRefused,
+    digits_of,
+    is_like_a_number,
+    parse_recipient,
+    phone,
+    split_recipients,
+)
+from webapp.signin import Credentials, tokens
+from webapp.sipgate import MAX_CONTACTS, AddressBook, Authorization, ContactEntry, Lack, client
 
 SCOPE = "contacts:read"
 KIND = "contacts"
 FRESH = timedelta(minutes=10)
 MAX_NUMBERS_FOR_A_NAME = 200
-_NUMBER_LIKE = re.compile(r"[\s\d+()/.-]*")
 
 
 def read(member: Member, credentials: Credentials, *, again: bool = False) -> Cached:
@@ -45,8 +48,8 @@ def read(member: Member, credentials: Credentials, *, again: bool = False) -> Ca
     if tokens.lacks_scope(credentials, SCOPE):
         return Cached(None, Trouble.NOT_GRANTED)
 
-    def call(auth: client.Authorization) -> _Read:
-        return _look_at(member, client.client().contacts(auth))
+    def call(auth: Authorization) -> _Read:
+        return _look_at(member, client().contacts(auth))
 
     def store(session: Session, value: _Read) -> dict[str, str]:
         _replace(session, member, value)
@@ -65,7 +68,7 @@ def find(member: Member, words: str, *, after: str = "", limit: int) -> list[Con
     `after` is the id of the last one of the page before.
     """
     query = sa.select(Contact).where(Contact.member_id == member.id)
-    for word in [words] if _NUMBER_LIKE.fullmatch(words) else words.split():
+    for word in [words] if is_like_a_number(words) else words.split():
         query = query.where(_matches(word))
     # Of several numbers the smallest first: German mobile numbers precede landlines.
     order = (Contact.name, sa.func.coalesce(Contact.number, Contact.typed), Contact.id)
@@ -144,14 +147,6 @@ def keep_own_number(member: Member, number: str) -> None:
             session.execute(
                 sa.update(Member).where(Member.id == member.id).values(own_number=number)
             )
-
-
-def digits_of(words: str) -> str:
-    """What a typed piece of a number has in common with E.164: `0171 39` becomes `17139`."""
-    if not _NUMBER_LIKE.fullmatch(words):
-        return ""
-    digits = "".join(c for c in words if c.isdecimal() and c.isascii())
-    return digits.lstrip("0") if len(digits) > 2 else ""
 
 
 def _names() -> dict[str, str]:

@@ -21,18 +21,14 @@ from webapp.account.cache import Trouble
 from webapp.config import settings
 from webapp.database import db, installation, rows_changed, transaction, upsert
 from webapp.database.audit import AuditEvent, alarm, record
+from webapp.database.daily_limit import DailyLimitReached, require_room
 from webapp.database.idempotency import ContentChanged, GrownOld, OnHold, SubmissionId
 from webapp.database.models import CODE_ASKED_FOR, GUESSES, KeptAnswer, Member
-from webapp.messages import submit
-from webapp.messages.submit import DailyLimitReached
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
-from webapp.signin import calls
-from webapp.signin.calls import ALARMS, Credentials, Result, SignInEnded
-from webapp.sipgate import client
+from webapp.signin import ALARMS, Credentials, Result, SignInEnded, with_one_refresh
+from webapp.sipgate import CallerId, OutcomeUnknown, Refused, SipgateError, Unreachable, client
 from webapp.sipgate.login import LoginUnavailable
-from webapp.sipgate.records import CallerId
-from webapp.sipgate.responses import OutcomeUnknown, Refused, SipgateError, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +57,7 @@ class SenderContext:
     def call(self, call: Callable[..., T]) -> T:
         """Call one of the client's functions about this extension's caller ids."""
         sub, extension_id = self.member.sub, self.extension_id
-        return calls.with_one_refresh(
+        return with_one_refresh(
             self.credentials, lambda auth: call(auth, sub=sub, extension_id=extension_id)
         )
 
@@ -95,7 +91,7 @@ def may_change(scope: str) -> bool:
 def listed(place: SenderContext) -> Senders:
     """Raises `tokens.SignInEnded` only."""
     try:
-        return Senders(place.call(client.client().caller_ids))
+        return Senders(place.call(client().caller_ids))
     except Refused as refused:
         is_no = refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD)
         return Senders((), Trouble.NOT_ALLOWED if is_no else Trouble.AWAY)
@@ -136,7 +132,7 @@ def add(
             if installation.is_on_hold(session):
                 raise OnHold
             _lock(session, place.member)
-            submit.require_room(session, place.member, 1)
+            require_room(session, place.member, 1)
             value = _as_value(under_way, content_hash)
             session.add(KeptAnswer(member_id=place.member.id, kind=_kind(submission), value=value))
             record(session, AuditEvent.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
@@ -149,7 +145,7 @@ def add(
             raise
         return taken
     try:
-        result = _ask(place, partial(client.client().add_caller_id, number=number))
+        result = _ask(place, partial(client().add_caller_id, number=number))
     except SignInEnded:
         ended = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
         _keep(place.member, submission, _as_value(ended, content_hash))
@@ -161,7 +157,7 @@ def add(
 def verify(caller_id: int, code: str, *, place: SenderContext) -> Result:
     """Hand in the code that came by SMS. Raises `TooManyGuesses`, and, as the two below,
     `SignInEnded`."""
-    call = partial(client.client().verify_caller_id, code=code)
+    call = partial(client().verify_caller_id, code=code)
     _count_guess(caller_id, place)
     try:
         result = _change(
@@ -183,7 +179,7 @@ def verify(caller_id: int, code: str, *, place: SenderContext) -> Result:
 
 def make_default(caller_id: int, *, place: SenderContext) -> Result:
     """Make it the default of its extension, for everybody."""
-    call = client.client().make_default
+    call = client().make_default
     return _change(
         AuditEvent.SENDER_CHOSEN,
         caller_id,
@@ -194,7 +190,7 @@ def make_default(caller_id: int, *, place: SenderContext) -> Result:
 
 
 def remove(caller_id: int, *, place: SenderContext) -> Result:
-    call = client.client().delete_caller_id
+    call = client().delete_caller_id
     result = _change(AuditEvent.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
     if result.outcome == Outcome.ACCEPTED:
         _forget_guesses(caller_id, place)  # its code is worth nothing any more

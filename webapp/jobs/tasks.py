@@ -25,7 +25,7 @@ from webapp.messages import claims, reconcile, sending
 from webapp.messages import sweep as waiting
 from webapp.rules.keys import Purpose, accepted
 from webapp.rules.times import now
-from webapp.signin import calls, tokens
+from webapp.signin import SignInEnded, tokens
 from webapp.telemetry.logs import about
 
 # Its real storage and its app come from `tasks.setup_queue`.
@@ -173,7 +173,7 @@ def read_account(member_id: int) -> None:
             if member and credentials:
                 try:
                     read(member, credentials)
-                except calls.SignInEnded:
+                except SignInEnded:
                     log.info("member %d: nothing was read, the sign-in has ended", member_id)
 
 

@@ -16,7 +16,7 @@ from webapp.messages.claims import MAX_UNKNOWNS_IN_A_ROW, locked, tolerance
 from webapp.messages.wishes import Wish
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
-from webapp.signin.calls import Result
+from webapp.signin import Result
 
 
 def stop(batch: Batch, by: Member) -> None:

@@ -22,8 +22,7 @@ from webapp.database import (
 )
 from webapp.database.models import Batch, Message, Slowdown
 from webapp.rules.outcomes import WAITING, Outcome
-from webapp.rules.times import now
-from webapp.sipgate import transport
+from webapp.rules.times import now, steady_s
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ MAX_SLOWDOWN = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A message that is ours alone to send, and since when by `wire.steady_s`: a claim has an age,
+    """A message that is ours alone to send, and since when by `times.steady_s`: a claim has an age,
     and an old one begins nothing."""
 
     message: Message
@@ -50,7 +49,7 @@ def tolerance() -> timedelta:
 def claim(message_id: str) -> Claim | None:
     """Take a waiting message that is due; None when it is not, or somebody else has it."""
     attempt = secrets.token_hex(16)
-    at = transport.steady_s()
+    at = steady_s()
 
     def take(session: Session) -> Message | None:
         if installation.is_on_hold(session):
@@ -68,7 +67,7 @@ def claim_next(batch_id: str) -> Claim | None:
     that hangs from the start costs three unknowns, not a hundred.
     """
     attempt = secrets.token_hex(16)
-    claimed_at = transport.steady_s()
+    claimed_at = steady_s()
 
     def take(session: Session) -> Message | None:
         batch = locked(session, batch_id)

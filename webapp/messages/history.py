@@ -12,10 +12,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from webapp.account import contacts
 from webapp.database import db, end_read
 from webapp.database.models import Member, Message
 from webapp.messages import attention, visibility
+from webapp.rules.numbers import digits_of
 from webapp.rules.outcomes import MAX_COUNT, NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 
@@ -35,6 +35,8 @@ class MessageFilter:
     """The `sub` (`w0`) of the account's member who wrote it."""
     words: str = ""
     """In the text, the number, a contact's or a member's name."""
+    numbers_meant: tuple[str, ...] = ()
+    """In E.164: whose contacts' names hold `words`, as whoever asks has looked up."""
     number: str = ""
     """The one recipient, in E.164."""
     needs_attention: bool = False
@@ -137,19 +139,20 @@ def _query(which: MessageFilter, member: Member) -> sa.Select[Message]:
     if which.by:
         query = query.where(Message.member_id.in_(_members_of(member, Member.sub == which.by)))
     if which.words:
-        query = query.where(_mentions(which.words, member))
+        query = query.where(_mentions(which, member))
     return query.order_by(Message.created_at.desc(), Message.id.desc())
 
 
-def _mentions(words: str, member: Member) -> sa.ColumnElement[bool]:
+def _mentions(which: MessageFilter, member: Member) -> sa.ColumnElement[bool]:
+    called = Member.name.icontains(which.words, autoescape=True)
     found = [
-        _has(Message.text, words),
-        Message.member_id.in_(_members_of(member, Member.name.icontains(words, autoescape=True))),
+        _has(Message.text, which.words),
+        Message.member_id.in_(_members_of(member, called)),
     ]
-    if digits := contacts.digits_of(words):
+    if digits := digits_of(which.words):
         found.append(Message.recipient.contains(digits))
-    if numbers := contacts.numbers_called(member, words):
-        found.append(Message.recipient.in_(numbers))
+    if which.numbers_meant:
+        found.append(Message.recipient.in_(which.numbers_meant))
     return sa.or_(*found)
 
 

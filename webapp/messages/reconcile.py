@@ -16,12 +16,9 @@ from webapp.database.models import Member, Message
 from webapp.rules.outcomes import Outcome
 from webapp.rules.text import normalise_text
 from webapp.rules.times import now
-from webapp.signin import calls, tokens
-from webapp.signin.calls import SignInEnded
-from webapp.sipgate import client
+from webapp.signin import SignInEnded, tokens, with_one_refresh
+from webapp.sipgate import HistoryEntry, SipgateError, client
 from webapp.sipgate.login import LoginUnavailable
-from webapp.sipgate.records import HistoryEntry
-from webapp.sipgate.responses import SipgateError
 
 log = logging.getLogger(__name__)
 
@@ -75,9 +72,9 @@ def _fitting_entries(message: Message, asks_id: int) -> tuple[HistoryEntry, ...]
     if credentials is None:
         return ()
     try:
-        entries = calls.with_one_refresh(
+        entries = with_one_refresh(
             credentials,
-            lambda auth: client.client().sent_texts(
+            lambda auth: client().sent_texts(
                 auth,
                 extension_id=message.extension_id,
                 since=sent_at - SPAN,

@@ -27,20 +27,26 @@ from webapp.messages.claims import Claim
 from webapp.rules.numbers import mask
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
-from webapp.signin import tokens
-from webapp.signin.calls import ALARMS, Credentials, Result, SignInEnded
-from webapp.sipgate import client, transport
-from webapp.sipgate.client import Authorization
+from webapp.signin import ALARMS, Credentials, Result, SignInEnded, tokens
+from webapp.sipgate import (
+    SEND_DEADLINE_S,
+    Authorization,
+    OutcomeUnknown,
+    Refused,
+    Unauthorized,
+    Unreachable,
+    client,
+    must_begin_by,
+)
 from webapp.sipgate.login import LoginUnavailable
-from webapp.sipgate.responses import OutcomeUnknown, Refused, Unauthorized, Unreachable
 from webapp.telemetry import logs, metrics
 
 log = logging.getLogger(__name__)
 
-BEGIN_WITHIN_S = client.SEND_DEADLINE_S
+BEGIN_WITHIN_S = SEND_DEADLINE_S
 """Of its claim: a request that would begin later (the process was frozen) does not begin, for its
 claim may be given up by then."""
-AGAIN_WITHIN_S = 2 * client.SEND_DEADLINE_S
+AGAIN_WITHIN_S = 2 * SEND_DEADLINE_S
 """The same for a request after a 401, whose answer alone may have taken that long."""
 SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
 DEFAULT_RETRY_AFTER_S = 60
@@ -230,8 +236,8 @@ def _post(claim: Claim, authorization: Authorization, within_s: float) -> Result
     # Late, but within the tolerance: it goes now, and its page says that it was late.
     is_ahead = message.send_at is not None and message.send_at > now()
     try:
-        with transport.must_begin_by(claim.at + within_s):
-            client.client().send_sms(
+        with must_begin_by(claim.at + within_s):
+            client().send_sms(
                 authorization,
                 extension_id=message.extension_id,
                 recipient=message.recipient,

@@ -10,7 +10,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -19,6 +18,7 @@ from sqlalchemy.orm import Session
 from webapp.config import settings
 from webapp.database import commit_or_find, db, insert, installation, rows_changed, table
 from webapp.database.audit import AuditEvent, record
+from webapp.database.daily_limit import DailyLimitReached, require_room
 from webapp.database.idempotency import (
     ContentChanged,
     GrownOld,
@@ -27,10 +27,8 @@ from webapp.database.idempotency import (
     SubmissionId,
 )
 from webapp.database.models import (
-    CODE_ASKED_FOR,
     Batch,
     Draft,
-    KeptAnswer,
     Member,
     Message,
     Submission,
@@ -39,10 +37,9 @@ from webapp.messages import attention, sending
 from webapp.messages.claims import Claim
 from webapp.rules.outcomes import Outcome
 from webapp.rules.text import segment
-from webapp.rules.times import now
-from webapp.signin.calls import Credentials
-from webapp.sipgate import transport
-from webapp.sipgate.records import Extension
+from webapp.rules.times import now, steady_s
+from webapp.signin import Credentials
+from webapp.sipgate import Extension
 from webapp.telemetry import logs
 
 log = logging.getLogger(__name__)
@@ -70,10 +67,6 @@ class Submitted:
 
     message_id: str | None
     batch_id: str | None = None
-
-
-class DailyLimitReached(Exception):
-    """The member may send no more today. Nothing was sent."""
 
 
 def handover_lead() -> timedelta:
@@ -107,7 +100,7 @@ def submit(
     However often and however parallel the same form arrives, one call does it; the others return
     the same. Raises `FormSpent`, `DailyLimitReached` or `OnHold`; nothing is sent then.
     """
-    at = transport.steady_s()
+    at = steady_s()
     batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
     messages = [_message(one, member, batch, place) for place, one in enumerate(new)]
     messages[0].previous_id = submission.previous or None
@@ -135,7 +128,7 @@ def submit(
 
 def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Credentials) -> str:
     """Send a message that no form asked for, and return its id. It goes to sipgate at once."""
-    at = transport.steady_s()
+    at = steady_s()
     message = _message(new, member, None, 0, at_once=True)
     _insert(member, None, [message], None)
     sending.deliver(Claim(message, at), credentials)
@@ -182,19 +175,6 @@ def _is_there(session: Session, id_: str) -> bool:
     return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
 
 
-def require_room(session: Session, member: Member, count: int) -> None:
-    """Raise `DailyLimitReached` where so many texts more are too many for the member's day.
-
-    Codes for own numbers are texts, too. The member's row must be locked.
-    """
-    zone = ZoneInfo(settings.default_time_zone)
-    day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    if (
-        session.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
-    ) + count > settings.daily_limit:
-        raise DailyLimitReached
-
-
 # For every message; built once, as in `claims.py`.
 _USED = sa.select(
     Submission.content_hash,
@@ -210,20 +190,6 @@ _LAST_EXTENSION = (
     .values(last_extension_id=sa.bindparam("extension"))
 )
 _DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bindparam("form"))
-_SENT_SINCE = sa.select(
-    sa.select(sa.func.count())
-    .select_from(Message)
-    .where(Message.member_id == sa.bindparam("of"), Message.created_at >= sa.bindparam("day"))
-    .scalar_subquery()
-    + sa.select(sa.func.count())
-    .select_from(KeptAnswer)
-    .where(
-        KeptAnswer.member_id == sa.bindparam("of"),
-        KeptAnswer.kind.startswith(CODE_ASKED_FOR),
-        KeptAnswer.asked_at >= sa.bindparam("day"),
-    )
-    .scalar_subquery()
-)
 
 
 def _message(

@@ -65,6 +65,7 @@ _GERMAN_SERVICES = {
     "180": RecipientProblem.SHARED_COST,
     "900": RecipientProblem.PREMIUM,
 }
+_NUMBER_LIKE = re.compile(r"[\s\d+()/.-]*")
 _LENGTH_PROBLEMS = {
     ValidationResult.TOO_SHORT: RecipientProblem.TOO_SHORT,
     ValidationResult.TOO_LONG: RecipientProblem.TOO_LONG,
@@ -263,3 +264,16 @@ def phone(number: str) -> str:
         return number
     pretty: str = phonenumbers.format_number(parsed, phonenumbers.PhoneNumberFormat.INTERNATIONAL)
     return pretty
+
+
+def is_like_a_number(words: str) -> bool:
+    """Whether these could be a piece of a number as people write them."""
+    return _NUMBER_LIKE.fullmatch(words) is not None
+
+
+def digits_of(words: str) -> str:
+    """What a typed piece of a number has in common with E.164: `0171 39` becomes `17139`."""
+    if not is_like_a_number(words):
+        return ""
+    digits = "".join(c for c in words if c.isdecimal() and c.isascii())
+    return digits.lstrip("0") if len(digits) > 2 else ""

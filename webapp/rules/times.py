@@ -5,11 +5,13 @@ Pure functions over strings and aware times.
 
 import enum
 import re
+import time as clock
 import zoneinfo
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from importlib import resources
 
+_STEADY = getattr(clock, "CLOCK_BOOTTIME", clock.CLOCK_MONOTONIC)
 MIN_AHEAD = timedelta(minutes=2)
 MAX_AHEAD = timedelta(days=30)
 """sipgate's own library takes no time further ahead."""
@@ -119,3 +121,9 @@ def _offset(local: datetime) -> timedelta:
 def now() -> datetime:
     """The one clock: aware, UTC."""
     return datetime.now(UTC)
+
+
+def steady_s() -> float:
+    """A clock in seconds that nobody sets, and that goes on while the machine is suspended, where
+    there is one."""
+    return clock.clock_gettime(_STEADY)

@@ -10,8 +10,7 @@ from typing import Protocol, TypeVar
 
 from webapp.database.audit import AlarmKind
 from webapp.rules.outcomes import Outcome, Reason
-from webapp.sipgate.client import Authorization
-from webapp.sipgate.responses import Unauthorized
+from webapp.sipgate import Authorization, Unauthorized
 
 T = TypeVar("T")
 

@@ -11,17 +11,15 @@ import sqlalchemy as sa
 
 from webapp.config import settings
 from webapp.database import DATABASE_ERRORS, db, rows_changed, transaction, upsert
+from webapp.database.audit import AuditEvent, record
 from webapp.database.models import BrowserSession, Member, TokenSet
 from webapp.rules.outcomes import Reason
 from webapp.rules.times import now
 from webapp.signin import calls, tokens
 from webapp.signin.calls import SignInEnded
 from webapp.signin.flow import SignInFailed, SignInProblem
-from webapp.sipgate import client, login
-from webapp.sipgate.client import Authorization
+from webapp.sipgate import Authorization, Identity, Person, Refused, SipgateError, client, login
 from webapp.sipgate.login import Grant, LoginUnavailable
-from webapp.sipgate.records import Identity, Person
-from webapp.sipgate.responses import Refused, SipgateError
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +33,65 @@ LOOK_AGAIN_AFTER = timedelta(minutes=1)
 MAX_NAME_CHARACTERS = 200
 
 
+def open_session(
+    identity: Identity,
+    person: Person,
+    grant: Grant,
+    *,
+    id_hash: str,
+    device: str,
+    replaces: str | None,
+) -> Member:
+    """A new session with its own token set, in place of the one that the browser had."""
+    with transaction() as session:
+        if replaces:
+            session.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == replaces))
+        member = _remember(session, identity, person)
+        token_set = tokens.new_token_set(member.id, grant)
+        session.add(token_set)
+        session.flush()
+        session.add(
+            BrowserSession(
+                id_hash=id_hash,
+                member_id=member.id,
+                token_set_id=token_set.id,
+                device=device[:MAX_NAME_CHARACTERS],
+            )
+        )
+        record(session, AuditEvent.SIGNED_IN, member)
+    return member
+
+
+def close_session(found: BrowserSession) -> None:
+    """End a session here; its token set is the caller's to end."""
+    with transaction() as session:
+        session.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
+        record(session, AuditEvent.SIGNED_OUT, found.member)
+
+
+def find_open(id_hash: str) -> BrowserSession | None:
+    """The session with this id, unless it or its token set has ended."""
+    at = now()
+    params = {"hash": id_hash, "seen": at - IDLE_LIMIT, "begun": at - ABSOLUTE_LIMIT}
+    return db.session.scalar(_OPEN_SESSION, params)
+
+
+def is_still_good(found: BrowserSession) -> bool:
+    """Note that the session is used, and every 15 minutes look again at who uses it."""
+    at = now()
+    if found.checked_at < at - LOOK_EVERY and not _revalidate(found):
+        return False
+    if found.last_seen_at < at - SEEN_EVERY:
+        _note_use(found, at)
+    return True
+
+
+def session_of(member: Member, public_id: str) -> BrowserSession | None:
+    """One of the member's own, by the id that its page shows."""
+    mine = (BrowserSession.member_id == member.id, BrowserSession.public_id == public_id)
+    return db.session.scalar(sa.select(BrowserSession).where(*mine))
+
+
 def sessions_of(member: Member) -> list[BrowserSession]:
     """The browsers this member is signed in with, the latest used first."""
     query = sa.select(BrowserSession).where(BrowserSession.member_id == member.id, *_is_alive())
@@ -44,11 +101,11 @@ def sessions_of(member: Member) -> list[BrowserSession]:
 def remember(identity: Identity, person: Person) -> Member:
     """The member that these are, made or brought up to date (for the command line)."""
     with transaction() as session:
-        return remember_in(session, identity, person)
+        return _remember(session, identity, person)
 
 
 # For every request; built once, for making it anew takes longer than running it (measured).
-OPEN_SESSION = (
+_OPEN_SESSION = (
     sa.select(BrowserSession)
     .join(TokenSet, TokenSet.id == BrowserSession.token_set_id)
     .where(
@@ -60,15 +117,15 @@ OPEN_SESSION = (
 )
 
 
-def note_use(found: BrowserSession, at: datetime) -> None:
+def _note_use(found: BrowserSession, at: datetime) -> None:
     """A busy database must not keep anybody from a page that only reads."""
     try:
-        change_session(found, last_seen_at=at)
+        _change_session(found, last_seen_at=at)
     except DATABASE_ERRORS:
         log.warning("the use of a session could not be noted: the database is busy")
 
 
-def change_session(found: BrowserSession, **values: datetime) -> None:
+def _change_session(found: BrowserSession, **values: datetime) -> None:
     """By a statement of its own: a session that another request has ended stays ended."""
     with transaction() as session:
         mine = BrowserSession.id_hash == found.id_hash
@@ -83,23 +140,23 @@ def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
     )
 
 
-def revalidate(found: BrowserSession) -> bool:
+def _revalidate(found: BrowserSession) -> bool:
     """Look again at who this is. An ended sign-in or a removed account ends all sessions of the
     member; a sipgate that is away ends nothing."""
     own = tokens.TokenSetCredentials(found.token_set_id)
     try:
-        identity = calls.with_one_refresh(own, client.client().identity)
-        person = person_of(own.current(), identity.sub, found.member)
+        identity = calls.with_one_refresh(own, client().identity)
+        person = _person_of(own.current(), identity.sub, found.member)
     except SignInEnded:
         end_all_sessions(found.member)
         return False
     except (SipgateError, LoginUnavailable):
-        change_session(found, checked_at=now() - LOOK_EVERY + LOOK_AGAIN_AFTER)
+        _change_session(found, checked_at=now() - LOOK_EVERY + LOOK_AGAIN_AFTER)
         return True
     if not settings.admits(identity.account_id):
         end_all_sessions(found.member)
         return False
-    change_session(found, checked_at=now())
+    _change_session(found, checked_at=now())
     remember(identity, person)
     return True
 
@@ -116,13 +173,13 @@ def end_all_sessions(member: Member) -> None:
         login.revoke(refresh_token)
 
 
-def person_of(authorization: Authorization, sub: str, known: Member | None = None) -> Person:
+def _person_of(authorization: Authorization, sub: str, known: Member | None = None) -> Person:
     """Name and role; where sipgate does not say, what is known, else the id and no admin.
 
     A 403 means that the role which allowed the question is gone.
     """
     try:
-        return client.client().person(authorization, sub)
+        return client().person(authorization, sub)
     except SipgateError as error:
         is_refused = isinstance(error, Refused) and error.reason == Reason.NOT_ALLOWED
         was_admin = known is not None and known.is_admin
@@ -133,17 +190,17 @@ def who_is(grant: Grant) -> tuple[Identity, Person]:
     """Ask sipgate whose grant this is. Without a name, the id is the name."""
     authorization = Authorization.bearer(grant.access_token)
     try:
-        identity = client.client().identity(authorization)
+        identity = client().identity(authorization)
     except SipgateError as error:
         log.warning("nobody could say whose sign-in this is: %s", type(error).__name__)
         raise SignInFailed(SignInProblem.IDENTITY_UNKNOWN) from None
     if not settings.admits(identity.account_id):
         log.warning("sign-in from account %s, which SIPGATE_ACCOUNTS omits", identity.account_id)
         raise SignInFailed(SignInProblem.NOT_ADMITTED, identity.account_id)
-    return identity, person_of(authorization, identity.sub)
+    return identity, _person_of(authorization, identity.sub)
 
 
-def remember_in(session: Any, identity: Identity, person: Person) -> Member:
+def _remember(session: Any, identity: Identity, person: Person) -> Member:
     key = {"account_id": identity.account_id, "sub": identity.sub}
     values = {"name": person.name[:MAX_NAME_CHARACTERS], "is_admin": person.is_admin}
     upsert(session, Member, key, values, created_at=now())

@@ -25,8 +25,7 @@ from webapp.database.models import Message, TokenSet
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin.calls import Credentials, SignInEnded
-from webapp.sipgate import login
-from webapp.sipgate.client import Authorization
+from webapp.sipgate import Authorization, login
 from webapp.sipgate.login import Grant, LoginUnavailable
 
 log = logging.getLogger(__name__)
@@ -250,7 +249,8 @@ def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
         if login.error_code(error) == "invalid_grant":
             return _after_invalid_grant(tokens, lease)
         _drop_lease(tokens, lease)
-        raise LoginUnavailable from None  # our client is set up wrongly: the member's grant still lives
+        # Our client is set up wrongly: the member's grant still lives.
+        raise LoginUnavailable from None
     except LoginUnavailable:
         _drop_lease(tokens, lease)
         if may_use_old and tokens.access_token and tokens.expires_at > now():

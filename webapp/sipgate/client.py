@@ -83,10 +83,7 @@ class Authorization:
 
 
 class Sipgate:
-    """The client. One per process; safe to share between threads. Limits in seconds.
-
-    `before_waiting` is called before each request: to let go of what must not be held meanwhile.
-    """
+    """The client. One per process; safe to share between threads. Limits in seconds."""
 
     def __init__(
         self,
@@ -95,10 +92,8 @@ class Sipgate:
         pool_size: int,
         send_deadline_s: float = SEND_DEADLINE_S,
         read_deadline_s: float = READ_DEADLINE_S,
-        before_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._api_url = api_url
-        self._before_waiting = before_waiting
         self._adapter = transport.DeadlineAdapter(pool_size)
         self._threads = threading.local()
         self._send_deadline_s = send_deadline_s
@@ -209,7 +204,6 @@ class Sipgate:
         self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
     ) -> None:
         """The one request of a call that changes something or costs money."""
-        self._before_waiting()
         with transport.deadline(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
                 response = self._request(method, path, auth, json_body=body)
@@ -233,7 +227,6 @@ class Sipgate:
         query: Mapping[str, str] | None = None,
         max_bytes: int = MAX_LIST_BYTES,
     ) -> Mapping[str, Any]:
-        self._before_waiting()
         with transport.deadline(self._read_deadline_s, max_bytes):
             try:
                 response = self._request("GET", path, auth, query=query)
@@ -282,12 +275,10 @@ class Sipgate:
 
 
 def setup_sipgate(app: Flask, *, before_waiting: Callable[[], None]) -> None:
+    """`before_waiting` is called before each request, to let go of what nobody may hold then."""
     settings = app.config["SETTINGS"]
-    app.extensions["sipgate"] = Sipgate(
-        settings.sipgate_api_url,
-        pool_size=settings.web_threads,
-        before_waiting=before_waiting,
-    )
+    transport.before_waiting(app, before_waiting)
+    app.extensions["sipgate"] = Sipgate(settings.sipgate_api_url, pool_size=settings.web_threads)
 
 
 def client() -> Sipgate:

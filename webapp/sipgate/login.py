@@ -17,7 +17,6 @@ from authlib.integrations.requests_client import OAuth2Session
 from flask import Flask, current_app
 
 from webapp.config import settings
-from webapp.database import end_read
 from webapp.rules.times import now
 from webapp.sipgate import transport
 from webapp.telemetry import metrics
@@ -77,7 +76,6 @@ def client(**options: Any) -> Any:
 
 def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
     """One request to the token endpoint. `OAuthError` is its no; `LoginAway` is everything odd."""
-    end_read()
     with (
         metrics.upstream("token") as answered,
         transport.deadline(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES) as exchange,
@@ -170,7 +168,6 @@ def revoke(refresh_token: str | None) -> None:
         "client_secret": settings.sipgate_client_secret,
         "refresh_token": refresh_token,
     }
-    end_read()
     with transport.deadline(LOGOUT_DEADLINE_S, MAX_ANSWER_BYTES), requests.Session() as session:
         transport.prepare(session, current_app.extensions["login_transport"])
         try:

@@ -14,7 +14,7 @@ import http.client
 import io
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,22 +22,18 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Protocol
 
 import requests
+from flask import Flask, current_app, has_app_context
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from webapp.rules.times import steady_s
+
 CONNECT_TIMEOUT_S = 5.0
-_STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 MAX_IDLE_S = 5.0
 """A pooled connection idle for longer may be dying at the other end; it is not used again, for a
 request lost on it would be an "unknown" that a fresh connection avoids."""
-
-
-def steady_s() -> float:
-    """A clock in seconds that nobody sets, and that goes on while the machine is suspended, where
-    there is one."""
-    return time.clock_gettime(_STEADY)
 
 
 @dataclass(slots=True)
@@ -74,7 +70,13 @@ class Exchange:
 
 
 _current: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+_BEFORE_WAITING = "before_waiting"
 _begin_by: ContextVar[float] = ContextVar("begin_by", default=math.inf)
+
+
+def before_waiting(app: Flask, let_go: Callable[[], None]) -> None:
+    """`let_go` is called before each request to sipgate or its login server."""
+    app.extensions[_BEFORE_WAITING] = let_go
 
 
 @contextmanager
@@ -89,7 +91,12 @@ def must_begin_by(moment: float) -> Iterator[None]:
 
 @contextmanager
 def deadline(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
-    """Whatever is requested inside shares one deadline; afterwards the exchange tells how far."""
+    """Whatever is requested inside shares one deadline; afterwards the exchange tells how far.
+
+    First of all, the app lets go of what must not be held while somebody is waited for.
+    """
+    if has_app_context():
+        current_app.extensions.get(_BEFORE_WAITING, lambda: None)()
     ends_at = time.monotonic() + deadline_s
     current = Exchange(ends_at=ends_at, max_bytes=max_bytes, begin_by=_begin_by.get())
     token = _current.set(current)
@@ -102,7 +109,7 @@ def deadline(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
 def _exchange() -> Exchange:
     current = _current.get()
     if current is None:
-        raise RuntimeError("requests to sipgate are made inside `with exchange(...)`")
+        raise RuntimeError("requests to sipgate are made inside `with deadline(...)`")
     return current
 
 

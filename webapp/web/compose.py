@@ -9,12 +9,13 @@ from flask_babel import gettext as _
 from webapp.account import cache, contacts
 from webapp.config import settings
 from webapp.database import db, idempotency
+from webapp.database.daily_limit import DailyLimitReached
 from webapp.database.idempotency import FormSpent, OnHold, SubmissionId
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
 from webapp.messages import drafts, message_templates, submit
-from webapp.messages.submit import DailyLimitReached, Submitted
+from webapp.messages.submit import Submitted
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.text import counter_table, normalise_text, segment
 from webapp.web import guard, limits, questions
@@ -233,5 +234,5 @@ def _welcome() -> ResponseReturnValue:
         {"scope": scope, "why": sentences.scope_words(scope)} for scope in settings.scopes
     ]
     return render_template(
-        "welcome.html", permissions=permissions, sign_in_url=url_for("auth.login")
+        "welcome.html", permissions=permissions, sign_in_url=url_for("signin.login")
     )

@@ -22,7 +22,7 @@ from webapp.database import DATABASE_ERRORS, idempotency, may_have_committed, ro
 from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, SubmissionId
 from webapp.messages import drafts, submit
 from webapp.messages.submit import Submitted
-from webapp.signin.calls import SignInEnded
+from webapp.signin import SignInEnded
 from webapp.telemetry import logs
 from webapp.web import compose, guard
 from webapp.web.forms import spent_note
@@ -107,7 +107,7 @@ def sign_in_needed() -> ResponseReturnValue:
         _("Sign in again"),
         sentences,
         401,
-        actions=[(_("Sign in again"), url_for("auth.login", next=next_path))],
+        actions=[(_("Sign in again"), url_for("signin.login", next=next_path))],
     )
 
 
@@ -117,7 +117,7 @@ def _too_large_to_keep() -> ResponseReturnValue:
         _("Your sign-in has ended. Nothing was sent."),
         _("This form holds too much to be kept: copy your text before you sign in again."),
     ]
-    actions = [(_("Sign in again"), url_for("auth.login"))]
+    actions = [(_("Sign in again"), url_for("signin.login"))]
     return _page(_("That is too much at once"), sentences, 413, actions)
 
 

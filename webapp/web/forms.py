@@ -33,7 +33,7 @@ from webapp.rules.numbers import (
 )
 from webapp.rules.text import TextProblem, TextRefused, check_characters, check_text, normalise_text
 from webapp.rules.times import TimeRefused, now
-from webapp.sipgate.records import Extension
+from webapp.sipgate import Extension
 
 MAX_RECIPIENTS = 100
 MAX_NAMED_PROBLEMS = 5

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import sqlalchemy as sa
 from flask import Flask, abort, current_app, g, redirect, request, session, url_for
 from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import CSRFProtect
@@ -19,25 +18,11 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from webapp.config import settings
-from webapp.database import db, transaction
-from webapp.database.audit import AuditEvent, record
+from webapp.database import db
 from webapp.database.models import Batch, BrowserSession, Member, Message
 from webapp.messages.visibility import may_see
-from webapp.rules.times import now
-from webapp.signin import flow, tokens
+from webapp.signin import flow, sessions, tokens
 from webapp.signin.flow import SignInFailed
-from webapp.signin.sessions import (
-    ABSOLUTE_LIMIT,
-    IDLE_LIMIT,
-    LOOK_EVERY,
-    MAX_NAME_CHARACTERS,
-    OPEN_SESSION,
-    SEEN_EVERY,
-    note_use,
-    remember_in,
-    revalidate,
-    who_is,
-)
 from webapp.sipgate import login
 from webapp.sipgate.login import Grant
 from webapp.web import security
@@ -79,26 +64,19 @@ def sign_in(grant: Grant) -> Member:
     A grant that leads to no session is ended at sipgate again.
     """
     try:
-        identity, person = who_is(grant)
+        identity, person = sessions.who_is(grant)
     except SignInFailed:
         tokens.revoke_upstream(grant.refresh_token)
         raise
     sid = secrets.token_urlsafe(32)
-    with transaction() as rows:
-        _delete_session(rows)
-        member = remember_in(rows, identity, person)
-        token_set = tokens.new_token_set(member.id, grant)
-        rows.add(token_set)
-        rows.flush()
-        rows.add(
-            BrowserSession(
-                id_hash=flow.hashed(sid),
-                member_id=member.id,
-                token_set_id=token_set.id,
-                device=request.user_agent.string[:MAX_NAME_CHARACTERS],
-            )
-        )
-        record(rows, AuditEvent.SIGNED_IN, member)
+    member = sessions.open_session(
+        identity,
+        person,
+        grant,
+        id_hash=flow.hashed(sid),
+        device=request.user_agent.string,
+        replaces=_id_hash(),
+    )
     # A new id and a new CSRF secret; the browser's id stays, so that other tabs may finish.
     kept = {key: session[key] for key in ("browser", "locale") if key in session}
     session.clear()
@@ -113,9 +91,7 @@ def end_session() -> int | None:
     found = _current_session()
     if found is None:
         return None
-    with transaction() as rows:
-        _delete_session(rows)
-        record(rows, AuditEvent.SIGNED_OUT, found.member)
+    sessions.close_session(found)
     session.pop("sid", None)
     session.pop("csrf_token", None)
     g.pop("browser_session", None)
@@ -125,16 +101,10 @@ def end_session() -> int | None:
 
 def end_other_session(member: Member, public_id: str) -> None:
     """End one of one's own sessions and its grant; 404 if it is not one's own."""
-    found = db.session.scalar(
-        sa.select(BrowserSession).where(
-            BrowserSession.member_id == member.id, BrowserSession.public_id == public_id
-        )
-    )
+    found = sessions.session_of(member, public_id)
     if found is None:
         abort(404)
-    with transaction() as session:
-        session.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
-        record(session, AuditEvent.SIGNED_OUT, member)
+    sessions.close_session(found)
     login.revoke(tokens.revoke_locally(found.token_set_id))
 
 
@@ -212,7 +182,7 @@ def _require_sign_in() -> ResponseReturnValue | None:
     g.member_id = found.member_id if found else None  # for the log
     if found is None and not is_public(current_app.view_functions[str(request.endpoint)]):
         if request.method in ("GET", "HEAD") and not wants_json():
-            return redirect(url_for("auth.login", next=asked_path()))
+            return redirect(url_for("signin.login", next=asked_path()))
         abort(401)
     if request.method in UNSAFE_METHODS:
         if _comes_from_another_site():
@@ -259,20 +229,13 @@ def do_without_session() -> None:
 
 
 def _load_session() -> BrowserSession | None:
-    if not isinstance(sid := session.get("sid"), str):
-        return None
-    at = now()
-    params = {"hash": flow.hashed(sid), "seen": at - IDLE_LIMIT, "begun": at - ABSOLUTE_LIMIT}
-    found = db.session.scalar(OPEN_SESSION, params)
+    id_hash = _id_hash()
+    found = sessions.find_open(id_hash) if id_hash else None
     if found is None or security.is_poll():
         return found
-    if found.checked_at < at - LOOK_EVERY and not revalidate(found):
-        return None
-    if found.last_seen_at < at - SEEN_EVERY:
-        note_use(found, at)
-    return found
+    return found if sessions.is_still_good(found) else None
 
 
-def _delete_session(rows: Any) -> None:
-    if isinstance(sid := session.get("sid"), str):
-        rows.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == flow.hashed(sid)))
+def _id_hash() -> str | None:
+    sid = session.get("sid")
+    return flow.hashed(sid) if isinstance(sid, str) else None

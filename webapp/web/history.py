@@ -36,7 +36,7 @@ _BEGINNING = re.compile(rf"({_CELL_BEGINS}{_SKIPPED})([=+\-@＝＋－＠﹦﹢�
 
 @blueprint.get("/messages")
 def index(member: Member) -> ResponseReturnValue:
-    return _list_page(_which(), member)
+    return _list_page(_which(member), member)
 
 
 @blueprint.get("/numbers/<id>")
@@ -49,7 +49,7 @@ def number(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.get("/messages.csv")
 def export(member: Member) -> ResponseReturnValue:
     """What the filter shows, for a spreadsheet: its cells are text, never formulas."""
-    lines = _csv_lines(_which(), member)
+    lines = _csv_lines(_which(member), member)
     answer = Response(stream_with_context(lines), mimetype="text/csv")
     name = f"messages-{now():%Y-%m-%d}.csv"
     answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
@@ -84,15 +84,15 @@ def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> Res
     )
 
 
-def _which() -> MessageFilter:
+def _which(member: Member) -> MessageFilter:
     """The filter in the address; what it does not understand chooses nothing."""
     asked = set(request.args.getlist("outcome"))
+    words = " ".join(request.args.get("q", "").replace("\x00", "").split())[:MAX_WORDS_CHARACTERS]
     return MessageFilter(
         outcomes=tuple(one for one in Outcome if one.value in asked),
         by=request.args.get("member", "")[:64],
-        words=" ".join(request.args.get("q", "").replace("\x00", "").split())[
-            :MAX_WORDS_CHARACTERS
-        ],
+        words=words,
+        numbers_meant=tuple(contacts.numbers_called(member, words)) if words else (),
         needs_attention=request.args.get("tab") == ATTENTION,
     )
 

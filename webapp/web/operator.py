@@ -4,7 +4,7 @@ from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webapp.config import settings
-from webapp.database import engine, schema
+from webapp.database import is_reachable, schema
 from webapp.database.models import Member
 from webapp.jobs import heartbeat
 from webapp.signin import flow
@@ -52,7 +52,7 @@ def metrics_page() -> ResponseReturnValue:
 @public
 def readyz() -> ResponseReturnValue:
     """The database answers, has this version's schema, and a worker is alive."""
-    if not engine.is_reachable():
+    if not is_reachable():
         return {"status": "no database"}, 503
     state = schema.schema_state()
     if state != "current":

@@ -28,7 +28,7 @@ from webapp.rules.numbers import NumberKind, country_of, number_kind, phone
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.text import placeholders, segment
 from webapp.rules.times import now
-from webapp.sipgate.records import Extension
+from webapp.sipgate import Extension
 from webapp.web.forms import ComposeForm
 
 SAME_AGAIN_WITHIN = timedelta(minutes=10)

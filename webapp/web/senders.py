@@ -9,15 +9,14 @@ from webapp.account import cache, senders
 from webapp.account.cache import Trouble
 from webapp.account.senders import TEXT_SENDER_ID, SenderContext, Senders, TooManyGuesses
 from webapp.database import idempotency, installation
+from webapp.database.daily_limit import DailyLimitReached
 from webapp.database.idempotency import FormSpent, GrownOld, OnHold
 from webapp.database.models import Member
 from webapp.i18n import sentences as words
 from webapp.i18n.formats import sender
-from webapp.messages.submit import DailyLimitReached
 from webapp.rules.outcomes import Outcome, Reason
-from webapp.signin import flow
-from webapp.signin.calls import Result
-from webapp.sipgate.records import CallerId, Extension
+from webapp.signin import Result, flow
+from webapp.sipgate import CallerId, Extension
 from webapp.web import guard, limits
 from webapp.web.forms import CodeForm, SenderForm
 
@@ -328,7 +327,7 @@ def _page(
         if not (may_change and is_allowed) or found.trouble == Trouble.NOT_ALLOWED
         else [],
         sign_in_url=url_for(
-            "auth.login",
+            "signin.login",
             next=_list_url(extension.id if extension else None),
             purpose="senders",
         ),

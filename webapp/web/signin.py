@@ -19,7 +19,7 @@ from webapp.web import guard
 from webapp.web.guard import public
 from webapp.web.security import limiter
 
-blueprint = Blueprint("auth", __name__)
+blueprint = Blueprint("signin", __name__)
 
 HAND_OVER, PAUSE = "hand_over", "pause"
 
@@ -91,7 +91,7 @@ def sessions(member: Member) -> ResponseReturnValue:
 def end_session(id: str, member: Member) -> ResponseReturnValue:
     guard.end_other_session(member, id)
     flash(_("That sign-in has ended."), "success")
-    return redirect(url_for("auth.sessions"), 303)
+    return redirect(url_for("signin.sessions"), 303)
 
 
 @blueprint.post("/logout/everywhere")
@@ -129,7 +129,7 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
     """A kind page with a way on. A reloaded callback may find its browser signed in."""
     if failed.problem == SignInProblem.NOT_OURS:
         logs.refusal(failed.problem)
-    actions = [(_("Sign in again"), url_for("auth.login"))]
+    actions = [(_("Sign in again"), url_for("signin.login"))]
     if failed.problem == SignInProblem.NOT_ADMITTED:
         title = _("Your account may not use this app yet")
         sentences = [
