@@ -6,6 +6,7 @@ once, on one Python, is left to the caller.
 """
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -54,10 +55,12 @@ def collects(python: Path) -> bool:
         done = subprocess.run(make, env=env, capture_output=True, text=True, check=False)
         pip = [f"{folder}/.venv/bin/python", "-m", "pip", "--version"]
         used = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
-    print(f"{python}: {used.split(' from')[0]}: {done.stdout.splitlines()[-1]}", flush=True)
-    if done.returncode:
-        print(done.stdout[-5000:], done.stderr[-5000:], flush=True)
-    return done.returncode == 0
+    count = re.search(r"^(\d+) tests collected in", done.stdout, re.MULTILINE)
+    if done.returncode or count is None:
+        print(f"{python}:\n{done.stdout[-5000:]}\n{done.stderr[-5000:]}", flush=True)
+        return False
+    print(f"{python}, {used.split(' from')[0]}: finds {count[1]} tests", flush=True)
+    return True
 
 
 if __name__ == "__main__":
