@@ -20,6 +20,8 @@ limiter = Limiter(key_func=lambda: "", in_memory_fallback_enabled=True)
 MAX_FORM_BYTES = 256 * 1024
 POLLED = ("attention.count", "messages.show", "batches.show")
 """What open pages ask for again and again."""
+PROBES = ("operator.healthz", "operator.readyz", "operator.metrics_page")
+"""What programs ask, under whatever name they know: they keep no cookie and follow no redirect."""
 YEAR_S = 365 * 24 * 3600
 COMPRESSED = ("text/html", "application/json")
 LEAST_COMPRESSED_BYTES = 1000
@@ -65,7 +67,7 @@ def setup_security(app: Flask) -> None:
         WTF_CSRF_TIME_LIMIT=None,
         # Flask-WTF hands it to itsdangerous, which takes several and signs with the last.
         WTF_CSRF_SECRET_KEY=accepted(settings.secret_key, Purpose.CSRF)[::-1],
-        # Checked by `members`, after it has looked whether there is a session at all.
+        # `guard` checks, once it knows whether there is a session at all.
         WTF_CSRF_CHECK_DEFAULT=False,
         # Every sentence of a form is ours: WTForms' own would be read anew for each (measured).
         WTF_I18N_ENABLED=False,
@@ -127,7 +129,7 @@ def _one_loopback_name() -> ResponseReturnValue | None:
     settings: Settings = current_app.config["SETTINGS"]
     asked = urlsplit(request.host_url).hostname or ""
     other_name = asked != settings.hostname and is_loopback(asked)
-    is_probe = (request.blueprint or "") == "ops"
+    is_probe = request.endpoint in PROBES
     if settings.is_https or not other_name or is_probe or request.method not in ("GET", "HEAD"):
         return None
     return redirect(f"{settings.public_url}{request.full_path.rstrip('?')}")
