@@ -260,7 +260,7 @@ def test_f69_a_new_container_on_the_same_volume_does_not_hold(
     """Another mount namespace, host name and process numbers; the volume at the same path."""
     stop(start())
     home = database.parent
-    inside = f"mount --bind {home} {home} && hostname another && {sys.executable} -c '{REGISTER_LOCATION}'"
+    inside = f"mount --bind {home} {home} && hostname another && {sys.executable} -c '{REGISTER}'"
     in_namespace("--mount --uts --pid --fork", inside, values_for(sipgate, database))
     assert state_of(database) == ""
     assert not is_on_hold(start())
@@ -276,7 +276,7 @@ def test_f69_a_reboot_does_not_hold(
         file.truncate(16 << 20)
     subprocess.run(["mkfs.ext4", "-q", disk], check=True)
     values = values_for(sipgate, database)
-    settle = f"{sys.executable} -c '{REGISTER_LOCATION}' && stat -c %d {database}"
+    settle = f"{sys.executable} -c '{REGISTER}' && stat -c %d {database}"
     inside = (
         f"mount -o loop {disk} {tmp_path}/mnt && cp {database} {tmp_path}/mnt/ &&"
         f" umount {tmp_path}/mnt && "
@@ -290,7 +290,7 @@ def test_f69_a_reboot_does_not_hold(
     assert said[1] != said[3], "the device is the same"
 
 
-REGISTER_LOCATION = """
+REGISTER = """
 from webapp import create_app
 from webapp.database import installation, schema
 with create_app().app_context():
