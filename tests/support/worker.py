@@ -21,7 +21,7 @@ def work(app: Flask, *, sweep: bool = True) -> int:
     queue.app = app
     tasks.setup_queue(app)
     if sweep:
-        tasks.sweep.call_local()
+        tasks.every_minute.call_local()
     count = 0
     while (task := queue.dequeue()) is not None:
         queue.execute(task)

@@ -91,7 +91,7 @@ def release(member: Member) -> ResponseReturnValue:
     count, batch_ids = batches.release_all(member)
     for batch_id in batch_ids:
         tasks.start_batch(batch_id)
-    tasks.wake_sweep()
+    tasks.enqueue_sweep()
     flash(
         ngettext("%(num)s message was released.", "%(num)s messages were released.", count),
         "success",

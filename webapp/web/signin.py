@@ -56,7 +56,7 @@ def callback() -> ResponseReturnValue:
         member = guard.sign_in(grant)
     except SignInFailed as failed:
         return _sign_in_trouble(failed)
-    tasks.wake_reading(member.id)
+    tasks.enqueue_reading(member.id)
     return redirect(next_path)
 
 
@@ -117,7 +117,7 @@ def _leave(member: Member, token_set_id: int, choice: str) -> None:
     if choice == HAND_OVER and changes.waiting_count(member.id):
         tokens.defer_logout(token_set_id)
         changes.hand_over_now(member.id)
-        tasks.wake_sweep()
+        tasks.enqueue_sweep()
         return
     refresh_token = tokens.revoke_locally(token_set_id)
     if choice == PAUSE:
