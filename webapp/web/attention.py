@@ -82,7 +82,7 @@ def release(member: Member) -> ResponseReturnValue:
     asked = questions.questions_about_all(kept, member)
     if questions.unanswered(asked, request.form.get("confirm", "")):
         page = render_template(
-            "release.html",
+            "attention_release.html",
             warnings=asked,
             confirm_value=questions.confirm_value(asked),
             count=len(kept),

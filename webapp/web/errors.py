@@ -151,7 +151,7 @@ def _page(
         response = jsonify(error=title)
     else:
         page = render_template(
-            "problem.html",
+            "errors.html",
             title=title,
             sentences=sentences,
             actions=actions or [(_("New message"), url_for("compose.compose"))],

@@ -17,7 +17,7 @@ def index(member: Member) -> ResponseReturnValue:
     known = cache.extensions(member, guard.credentials())
     note = sentences.EXTENSION_TROUBLES.get(known.trouble)
     return render_template(
-        "extensions.html",
+        "senders_extensions.html",
         extensions=known.items,
         note=str(note or ""),
         is_away=known.trouble == Trouble.AWAY,

@@ -70,7 +70,7 @@ def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> Res
         arguments = {"id": number_id}
     older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
     return render_template(
-        "messages.html",
+        "history.html",
         which=which,
         number_id=number_id,
         messages=found[:PAGE_SIZE],

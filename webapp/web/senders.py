@@ -345,7 +345,7 @@ def _further_scopes() -> list[dict[str, str]]:
 def _code_page(
     extension: Extension, entry: CallerId, form: CodeForm, status: int = 200
 ) -> ResponseReturnValue:
-    page = render_template("sender_code.html", extension=extension, sender=entry, form=form)
+    page = render_template("senders_code.html", extension=extension, sender=entry, form=form)
     return page, status
 
 
@@ -353,7 +353,7 @@ def _question(
     title: str, sentences: list[str], extension: Extension, confirm: tuple[str, str]
 ) -> ResponseReturnValue:
     page = render_template(
-        "sender_question.html",
+        "senders_question.html",
         title=title,
         sentences=sentences,
         confirm=confirm,

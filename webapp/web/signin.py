@@ -63,7 +63,7 @@ def callback() -> ResponseReturnValue:
 @blueprint.get("/logout")
 def ask_logout(member: Member) -> ResponseReturnValue:
     """While messages wait: what should become of them."""
-    return render_template("logout.html", waiting=changes.waiting_count(member.id))
+    return render_template("signin_logout.html", waiting=changes.waiting_count(member.id))
 
 
 @blueprint.post("/logout")
@@ -83,7 +83,7 @@ def logout(member: Member) -> ResponseReturnValue:
 def sessions(member: Member) -> ResponseReturnValue:
     found = members.sessions_of(member)
     return render_template(
-        "sessions.html", sessions=[(one, guard.is_this_browser(one)) for one in found]
+        "signin_sessions.html", sessions=[(one, guard.is_this_browser(one)) for one in found]
     )
 
 
@@ -140,7 +140,7 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
             )
         ]
         return render_template(
-            "problem.html", title=title, sentences=sentences, actions=actions, kept_text=None
+            "errors.html", title=title, sentences=sentences, actions=actions, kept_text=None
         ), 403
     title = _("You are not signed in")
     sentences = [str(words.SIGN_IN_PROBLEMS[failed.problem])]
@@ -151,5 +151,5 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
             sentences = [_("You did not allow it at sipgate. You are signed in as before.")]
             actions = [(_("Go on"), failed.detail)]
     return render_template(
-        "problem.html", title=title, sentences=sentences, actions=actions, kept_text=None
+        "errors.html", title=title, sentences=sentences, actions=actions, kept_text=None
     ), 400
