@@ -428,9 +428,9 @@ def test_f72_a_copy_on_hold_costs_its_original_no_sign_in(
     anna.send(send_at=soon, time_zone="UTC")
     ben = Browser(original, sipgate)
     ben.sign_in("ben")
-    with original.app_context(), transaction() as rows:  # his sign-in is about to end
+    with original.app_context(), transaction() as session:  # his sign-in is about to end
         newest = sa.select(sa.func.max(TokenSet.id)).scalar_subquery()
-        rows.execute(
+        session.execute(
             sa.update(TokenSet).where(TokenSet.id == newest).values(leaving_at=TokenSet.created_at)
         )
     result = original.test_cli_runner().invoke(args=["backup", f"{tmp_path}/copy"])
