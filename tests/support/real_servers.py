@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
-    """Run a program of ours until the block ends; yields its process id. Its output goes to `log`."""
+    """Run a program of ours until the block ends; yields its process id. `log` gets its output."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,

@@ -47,7 +47,7 @@ def keep_locale(locale: str) -> None:
 
 
 def choose_locale() -> str:
-    """The one chosen in the menu, else what the browser asks for, else English (as without one)."""
+    """The one from the menu, else what the browser asks for, else English (the command line's)."""
     if not has_request_context():
         return "en"
     chosen = session.get("locale")

@@ -1,4 +1,4 @@
-"""Signing in through sipgate, signing out, and the list of one's sessions."""
+"""Signing in through sipgate, signing out, and the list of a member's sessions."""
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
