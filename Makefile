@@ -30,11 +30,12 @@ test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm, ngin
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # What TLS can change: cookies, origins, headers, redirects, and the forms that depend on them.
-TLS_TESTS := access bad_input faults_login faults_pages headers members_apart own_number questions \
-	sending settling waiting
+TLS_TESTS := $(addprefix web/test_,access bad_input faults_pages headers members_apart questions) \
+	$(addprefix messages/test_,changes reconcile sending) account/test_own_number \
+	signin/test_faults_login
 test-tls: $(VENV)/dev $(CATALOGS) ## the tests of sign-in, forms and headers once more, with the app behind HTTPS
 	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
-		$(TLS_TESTS:%=tests/test_%.py) tests/browser --ignore tests/browser/test_every_page.py \
+		$(TLS_TESTS:%=tests/%.py) tests/browser --ignore tests/browser/test_every_page.py \
 		--ignore tests/browser/test_counter.py --ignore tests/browser/test_outcomes.py \
 		--ignore tests/browser/test_weight.py
 

@@ -253,9 +253,12 @@ def test_a_form_under_the_other_loopback_name_is_not_led_away(local: Flask) -> N
 
 def test_health_is_told_under_either_loopback_name(local: Flask) -> None:
     for host in ("localhost", "127.0.0.1"):
-        assert local.test_client().get("/healthz", base_url=f"http://{host}:5000").json == {
-            "status": "ok"
+        client = local.test_client()
+        told = {
+            path: client.get(path, base_url=f"http://{host}:5000").json
+            for path in ("/healthz", "/readyz")
         }
+        assert told == {"/healthz": {"status": "ok"}, "/readyz": {"status": "no worker"}}
 
 
 def test_over_https_no_name_is_led_to_another(public: Flask) -> None:

@@ -15,28 +15,27 @@ class DailyLimitReached(Exception):
 
 
 def require_room(session: Session, member: Member, count: int) -> None:
-    """Raise `DailyLimitReached` where so many texts more are too many for the member's day.
+    """Raise `DailyLimitReached` if `count` more texts exceed the member's limit for today.
 
-    Codes for own numbers are texts, too. The member's row must be locked.
+    The caller must hold a lock on the member's row.
     """
     zone = ZoneInfo(settings.default_time_zone)
     day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    if (
-        session.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
-    ) + count > settings.daily_limit:
+    sent = session.scalar(_SENT_SINCE, {"member": member.id, "day": day}) or 0
+    if sent + count > settings.daily_limit:
         raise DailyLimitReached
 
 
-# For every message; built once, for making it anew takes longer than running it (measured).
+# For every message. Building it takes longer than running it (measured), so it is built once.
 _SENT_SINCE = sa.select(
     sa.select(sa.func.count())
     .select_from(Message)
-    .where(Message.member_id == sa.bindparam("of"), Message.created_at >= sa.bindparam("day"))
+    .where(Message.member_id == sa.bindparam("member"), Message.created_at >= sa.bindparam("day"))
     .scalar_subquery()
     + sa.select(sa.func.count())
     .select_from(KeptAnswer)
     .where(
-        KeptAnswer.member_id == sa.bindparam("of"),
+        KeptAnswer.member_id == sa.bindparam("member"),
         KeptAnswer.kind.startswith(CODE_ASKED_FOR),
         KeptAnswer.asked_at >= sa.bindparam("day"),
     )

@@ -1,4 +1,4 @@
-"""Many recipients: how far it is, and stop, go on, withdraw."""
+"""A batch's page, and stopping, resuming and withdrawing it."""
 
 import sqlalchemy as sa
 from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
@@ -44,7 +44,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
     query = sa.select(Message).where(Message.batch_id == batch.id).order_by(Message.position)
     after = request.args.get("after", type=whole_number, default=-1)
     found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
-    contacts.preload_names(member, {one.recipient for one in found})
+    contacts.preload_names(member, {message.recipient for message in found})
     more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
     waits = sum(counts.get(outcome, 0) for outcome in WAITING)
     stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
