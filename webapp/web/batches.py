@@ -12,8 +12,7 @@ from webapp.database.models import Batch, Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
 from webapp.messages import attention, batches, sweep
-from webapp.messages.wishes import Wish
-from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome, Wish
 from webapp.web import guard
 from webapp.web.forms import whole_number
 from webapp.web.guard import managed_or_404, own_or_404, visible_or_404
