@@ -104,6 +104,17 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "only a click lets a paused message go on",
+        (
+            (
+                "rules/outcomes.py",
+                "        Actor.WORKER: {Outcome.MISSED},",
+                "        Actor.WORKER: {Outcome.MISSED, Outcome.SENDING},",
+            ),
+        ),
+        ("messages/test_transitions.py::test_a_function_makes_its_changes_and_no_others[claim]",),
+    ),
+    Mutation(
         "an interrupted send becomes unknown (made: waiting again)",
         (
             (
@@ -225,9 +236,9 @@ MUTATIONS = (
         "what is somebody else's is not there",
         (
             (
-                "members.py",
+                "messages/visibility.py",
                 "    if row.account_id != member.account_id:\n        return False\n"
-                "    return row.member_id == member.id or sees_account(member)\n",
+                "    return owns(member, row) or sees_account(member)\n",
                 "    return True\n",
             ),
         ),

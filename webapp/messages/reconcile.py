@@ -37,13 +37,6 @@ def can_check_history(member: Member) -> bool:
     return tokens.newest_with_scope(member.id, SCOPE) is not None
 
 
-def may_answer(message: Message, by: Member) -> bool:
-    """Whose word counts: its owner knows best; an admin answers for an owner who is gone."""
-    if message.member_id == by.id:
-        return True
-    return by.is_admin and tokens.newest_for(message.member_id) is None
-
-
 def check_history(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]:
     """Look in sipgate's history and settle the message if that is certain; returns the entries that
     fit.
