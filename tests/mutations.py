@@ -70,8 +70,16 @@ MUTATIONS = (
     Mutation(
         "a claim is conditional",
         (
-            ("claims.py", "chosen.where(_WAITS, ", "chosen.where("),
-            ("claims.py", "scalar_subquery(), _WAITS)", "scalar_subquery())"),
+            (
+                "messages/claims.py",
+                "chosen.where(transitions.CAN_CLAIM, ",
+                "chosen.where(",
+            ),
+            (
+                "messages/transitions.py",
+                "sa.update(table(Message)).where(CAN_CLAIM)",
+                "sa.update(table(Message))",
+            ),
         ),
         ("messages/test_faults_worker.py::test_f60_a_message_that_is_too_late_is_asked_about",),
     ),
@@ -96,12 +104,23 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "only a click lets a paused message go on",
+        (
+            (
+                "rules/outcomes.py",
+                "        Actor.WORKER: {Outcome.MISSED},",
+                "        Actor.WORKER: {Outcome.MISSED, Outcome.SENDING},",
+            ),
+        ),
+        ("messages/test_transitions.py::test_a_function_makes_its_changes_and_no_others[claim]",),
+    ),
+    Mutation(
         "an interrupted send becomes unknown (made: waiting again)",
         (
             (
-                "sending.py",
-                "outcome=Outcome.UNKNOWN,\n                reason=Reason.INTERRUPTED,",
-                "outcome=Outcome.QUEUED,\n                reason='',",
+                "messages/sweep.py",
+                "transitions.change_to(Outcome.UNKNOWN, Actor.WORKER)",
+                "sa.update(Message).where(sending).values(outcome=Outcome.QUEUED)",
             ),
         ),
         (
@@ -156,14 +175,9 @@ MUTATIONS = (
         "a wish waits with the row",
         (
             (
-                "sending.py",
-                "_wished_change_of if result.took_nothing else _change_of",
-                "_change_of",
-            ),
-            (
-                "sending.py",
-                "return _write(message, _wished_change_of(frozenset(values))",
-                "return _write(message, _change_of(frozenset(values))",
+                "messages/transitions.py",
+                "_change_by_wish(columns) if follows_wish else _change_by_result(columns)",
+                "_change_by_result(columns)",
             ),
         ),
         (
@@ -222,9 +236,9 @@ MUTATIONS = (
         "what is somebody else's is not there",
         (
             (
-                "members.py",
+                "messages/visibility.py",
                 "    if row.account_id != member.account_id:\n        return False\n"
-                "    return row.member_id == member.id or sees_account(member)\n",
+                "    return owns(member, row) or sees_account(member)\n",
                 "    return True\n",
             ),
         ),

@@ -18,9 +18,8 @@ from webapp.database.audit import AlarmKind, AuditEvent
 from webapp.database.models import Batch, Message
 from webapp.i18n.formats import when
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
-from webapp.messages.wishes import Wish
 from webapp.rules.numbers import RecipientProblem, RecipientRefused
-from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason
+from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason, Wish
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
 from webapp.signin.flow import SignInProblem

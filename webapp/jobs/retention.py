@@ -26,7 +26,7 @@ from webapp.database.models import (
     Submission,
     TokenSet,
 )
-from webapp.messages import message_templates, wishes
+from webapp.messages import message_templates, transitions
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin import tokens
@@ -76,8 +76,7 @@ def prune() -> int:
 def forget_number(number: str) -> int:
     """Withdraw what waits for a number and erase all else to it; returns how many messages."""
     with transaction() as session:
-        waits = (Message.recipient == number, wishes.CAN_WITHDRAW)
-        rows_changed(session, sa.update(Message).where(*waits).values(wishes.withdrawn()))
+        rows_changed(session, transitions.withdraw().where(Message.recipient == number))
         count = _erase(
             session, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
         )

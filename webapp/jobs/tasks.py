@@ -22,7 +22,7 @@ from webapp.config import SettingError, Settings
 from webapp.database import beside_database, db, end_read, make_private
 from webapp.database.models import Member, Message
 from webapp.jobs import retention
-from webapp.messages import claims, reconcile, sending, sweep
+from webapp.messages import batches, claims, reconcile, sending, sweep
 from webapp.rules.keys import Purpose, accepted
 from webapp.rules.times import now
 from webapp.signin import SignInEnded, tokens
@@ -81,7 +81,7 @@ def start_batch(batch_id: str) -> None:
 
     Tasks that find none cost time, too: 32 for each of 200 batches held up the next one (measured).
     """
-    _enqueue_batch(batch_id, min(claims.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
+    _enqueue_batch(batch_id, min(batches.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
 
 
 def continue_batch(batch_id: str) -> None:
@@ -146,7 +146,7 @@ def send_batch(batch_id: str) -> None:
             with about(claim.message.id):
                 opened = sending.deliver_claimed(claim)
             if opened:
-                _enqueue_batch(batch_id, _concurrency() - claims.MAX_UNKNOWNS_IN_A_ROW)
+                _enqueue_batch(batch_id, _concurrency() - batches.MAX_UNKNOWNS_IN_A_ROW)
             if time.monotonic() > turn_ends_at:
                 _enqueue(send_batch, batch_id)
                 return

@@ -8,13 +8,13 @@ from flask_babel import gettext as _
 
 from webapp.account import cache, contacts
 from webapp.config import settings
-from webapp.database import db, idempotency
+from webapp.database import idempotency
 from webapp.database.daily_limit import DailyLimitReached
 from webapp.database.idempotency import FormSpent, OnHold, SubmissionId
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import drafts, message_templates, submit
+from webapp.messages import drafts, history, message_templates, submit, visibility
 from webapp.messages.submit import Submitted
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.text import counter_table, normalise_text, segment
@@ -37,7 +37,7 @@ def compose() -> ResponseReturnValue:
     if draft is None:
         return form_page(member, idempotency.new_submission(member), prefill=_start(member))
     # The kept form was never taken, so it goes on under the id it had.
-    submission = drafts.of_draft(draft)
+    submission = drafts.submission_of(draft)
     test = request.args.get("test")
     tested = own_or_404(Message, test, member) if test else None
     return form_page(member, submission, prefill=drafts.fields_of(draft), tested=tested)
@@ -200,8 +200,8 @@ def form_page(
 def _previous(submission: SubmissionId, member: Member) -> Message | None:
     """What the form sends again, unless it was erased meanwhile."""
     id_ = submission.previous
-    found = db.session.get(Message, id_, populate_existing=True) if id_ else None
-    return found if found and found.member_id == member.id else None
+    found = history.find(Message, id_, member) if id_ else None
+    return found if found and visibility.owns(member, found) else None
 
 
 def _heading(previous: Message | None, editing: Message | None) -> str:

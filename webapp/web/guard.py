@@ -18,9 +18,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from webapp.config import settings
-from webapp.database import db
 from webapp.database.models import Batch, BrowserSession, Member, Message
-from webapp.messages.visibility import may_see
+from webapp.messages import history, visibility
 from webapp.signin import flow, sessions, tokens
 from webapp.signin.flow import SignInFailed
 from webapp.sipgate import login
@@ -144,23 +143,23 @@ Row = TypeVar("Row", Message, Batch)
 def own_or_404(kind: type[Row], id_: str, member: Member) -> Row:
     """The member's own, else 404: as for an id that does not exist."""
     found = visible_or_404(kind, id_, member)
-    if found.member_id != member.id:
+    if not visibility.owns(member, found):
         abort(404)
     return found
 
 
 def visible_or_404(kind: type[Row], id_: str, member: Member) -> Row:
-    """One that the member may see: their own, or their account's if the settings share them."""
-    found = db.session.get(kind, id_, populate_existing=True)
-    if found is None or not may_see(member, found):
+    """One that the member may see."""
+    found = history.find(kind, id_, member)
+    if found is None:
         abort(404)
     return found
 
 
 def managed_or_404(kind: type[Row], id_: str, member: Member) -> Row:
-    """One that the member may withdraw or stop: their own, or as an admin their account's."""
+    """One that the member may withdraw, stop or mark done."""
     found = visible_or_404(kind, id_, member)
-    if found.member_id != member.id and not member.is_admin:
+    if not visibility.may_manage(member, found):
         abort(404)
     return found
 

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
@@ -16,7 +17,7 @@ from webapp.database import end_read
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.i18n.formats import capped
-from webapp.messages import attention, batches, history, sweep
+from webapp.messages import attention, batches, history, visibility
 from webapp.messages.history import MessageFilter
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
@@ -57,7 +58,6 @@ def export(member: Member) -> ResponseReturnValue:
 
 
 def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> ResponseReturnValue:
-    sweep.settle_stale()
     before = request.args.get("before")
     last = visible_or_404(Message, before, member) if before else None
     found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
@@ -79,6 +79,7 @@ def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> Res
         writers=[] if number_id else history.writers(member),
         older_url=url_for(endpoint, **arguments, before=older) if older else None,
         export_url=None if number_id else url_for("history.export", **arguments),
+        may_manage=partial(visibility.may_manage, member),
         has_paused=which.needs_attention and batches.has_releasable(member),
         clear_url=url_for("history.index"),
     )

@@ -12,7 +12,7 @@ from webapp.database import db, idempotency
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import attention, changes, reconcile, sweep
+from webapp.messages import attention, changes, reconcile, visibility
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
 from webapp.web.compose import as_fields, form_of, form_page
@@ -26,7 +26,6 @@ REPEATABLE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.CANCEL
 
 @blueprint.get("/messages/<id>")
 def show(id: str, member: Member) -> ResponseReturnValue:
-    sweep.settle_stale()
     message = visible_or_404(Message, id, member)
     if guard.wants_json():
         return jsonify(_as_json(message))
@@ -93,7 +92,7 @@ def look(id: str, member: Member) -> ResponseReturnValue:
 
 def _answerable_or_404(id: str, member: Member) -> Message:
     message = managed_or_404(Message, id, member)
-    if not reconcile.may_answer(message, member):
+    if not visibility.may_settle(member, message):
         abort(404)
     return message
 
@@ -113,10 +112,10 @@ def message_page(
         sa.select(Message).where(Message.previous_id == message.id).order_by(Message.created_at)
     )
     contacts.preload_names(member, [message.recipient])
-    is_own = message.member_id == member.id
-    manages = is_own or member.is_admin
+    is_own = visibility.owns(member, message)
+    manages = visibility.may_manage(member, message)
     needs_time = is_own and message.outcome in NEEDS_RESUME
-    is_unknown = message.outcome == Outcome.UNKNOWN and reconcile.may_answer(message, member)
+    is_unknown = message.outcome == Outcome.UNKNOWN and visibility.may_settle(member, message)
     page = render_template(
         "message.html",
         message=message,
