@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError, OperationalError
@@ -20,14 +20,21 @@ from webapp.account import cache
 from webapp.account.cache import Trouble
 from webapp.config import settings
 from webapp.database import db, installation, rows_changed, transaction, upsert
-from webapp.database.audit import AuditEvent, alarm, record
+from webapp.database.audit import AuditEvent, record
 from webapp.database.daily_limit import DailyLimitReached, require_room
 from webapp.database.idempotency import ContentChanged, GrownOld, OnHold, SubmissionId
 from webapp.database.models import CODE_ASKED_FOR, GUESSES, KeptAnswer, Member
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
-from webapp.signin import ALARMS, Credentials, Result, SignInEnded, with_one_refresh
-from webapp.sipgate import CallerId, OutcomeUnknown, Refused, SipgateError, Unreachable, client
+from webapp.signin import (
+    Credentials,
+    Result,
+    SignInEnded,
+    alarm_admins,
+    outcome_of,
+    with_one_refresh,
+)
+from webapp.sipgate import CallerId, Refused, SipgateError, client
 from webapp.sipgate.login import LoginUnavailable
 
 log = logging.getLogger(__name__)
@@ -38,8 +45,6 @@ CHANGING_SCOPES = frozenset({"sms:callerid:write", "sms:write", "all"})
 
 MAX_GUESSES = 5
 """Codes that may be tried for a number; then it needs a new code."""
-
-T = TypeVar("T")
 
 
 class TooManyGuesses(Exception):
@@ -54,12 +59,26 @@ class SenderContext:
     extension_id: str
     credentials: Credentials
 
-    def call(self, call: Callable[..., T]) -> T:
-        """Call one of the client's functions about this extension's caller ids."""
-        sub, extension_id = self.member.sub, self.extension_id
+    def read(self) -> tuple[CallerId, ...]:
+        """Ask sipgate for the extension's caller IDs."""
         return with_one_refresh(
-            self.credentials, lambda auth: call(auth, sub=sub, extension_id=extension_id)
+            self.credentials, lambda auth: client().caller_ids(auth, **self._about)
         )
+
+    def change(self, call: Callable[..., None], **params: Any) -> Result:
+        """Call one of the client's functions that change them; not tried twice, except after a 401.
+
+        Raises `SignInEnded`; nothing was done then.
+        """
+        result = outcome_of(self.credentials, partial(call, **self._about, **params))
+        alarm_admins(result)
+        if result.reason == Reason.SIGN_IN_ENDED:
+            raise SignInEnded
+        return result
+
+    @property
+    def _about(self) -> dict[str, str]:
+        return {"sub": self.member.sub, "extension_id": self.extension_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +110,7 @@ def may_change(scope: str) -> bool:
 def listed(place: SenderContext) -> Senders:
     """Raises `tokens.SignInEnded` only."""
     try:
-        return Senders(place.call(client().caller_ids))
+        return Senders(place.read())
     except Refused as refused:
         is_no = refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD)
         return Senders((), Trouble.NOT_ALLOWED if is_no else Trouble.AWAY)
@@ -145,7 +164,7 @@ def add(
             raise
         return taken
     try:
-        result = _ask(place, partial(client().add_caller_id, number=number))
+        result = place.change(client().add_caller_id, number=number)
     except SignInEnded:
         ended = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
         _keep(place.member, submission, _as_value(ended, content_hash))
@@ -208,7 +227,7 @@ def _change(
 
     A form that a browser sends twice is refused the second time, though its wish has come true.
     """
-    result = _ask(place, partial(call, caller_id=caller_id))
+    result = place.change(call, caller_id=caller_id)
     if result.outcome != Outcome.NOT_SENT:
         cache.expire_extensions(place.member.account_id)
     if result.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
@@ -252,24 +271,6 @@ def _guesses(caller_id: int, place: SenderContext) -> str:
 def _lock(session: Session, member: Member) -> None:
     """What else counts for this member waits until the transaction ends."""
     session.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
-
-
-def _ask(place: SenderContext, call: Callable[..., None]) -> Result:
-    """One request, or two after a 401; raises `SignInEnded`, and nothing was done then."""
-    try:
-        place.call(call)
-        result = Result(Outcome.ACCEPTED)
-    except Refused as refused:
-        result = Result(Outcome.REFUSED, refused.reason, refused.detail)
-    except Unreachable as error:
-        result = Result(Outcome.NOT_SENT, error.reason)
-    except LoginUnavailable:
-        result = Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
-    except OutcomeUnknown as error:
-        result = Result(Outcome.UNKNOWN, error.reason)
-    if result.reason in ALARMS:
-        alarm(ALARMS[result.reason])
-    return result
 
 
 def _kind(submission: SubmissionId) -> str:

@@ -56,6 +56,9 @@ REASONS = {
     Reason.LOGIN_AWAY: _(
         "sipgate's sign-in service could not be reached, so nothing was changed. Try again."
     ),
+    Reason.DATABASE_AWAY: _(
+        "This app's database failed for a moment, so nothing was changed. Try again."
+    ),
     Reason.SIGN_IN_ENDED: _("Your sign-in had ended, so nothing was changed. Try again."),
 }
 NOT_NOW = {OnHold: (words.on_hold, 503), DailyLimitReached: (words.daily_limit, 429)}
