@@ -6,24 +6,24 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.config import settings
-from webapp.database.models import CODE_ASKED_FOR, KeptAnswer, Member, Message
+from webapp.database.idempotency import NotTaken
+from webapp.database.models import Member, Message, Submission
 from webapp.rules.times import now
 
 
-class DailyLimitReached(Exception):
-    """The member may send no more today. Nothing was sent."""
+class DailyLimitReached(NotTaken):
+    """The member may send no more today."""
 
 
 def require_room(session: Session, member: Member, count: int) -> None:
-    """Raise `DailyLimitReached` where so many texts more are too many for the member's day.
+    """Raise `DailyLimitReached` if so many more texts are too many for the member's day.
 
     Codes for own numbers are texts, too. The member's row must be locked.
     """
     zone = ZoneInfo(settings.default_time_zone)
     day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    if (
-        session.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
-    ) + count > settings.daily_limit:
+    sent = session.scalar(_SENT_SINCE, {"of": member.id, "day": day}) or 0
+    if sent + count > settings.daily_limit:
         raise DailyLimitReached
 
 
@@ -34,11 +34,11 @@ _SENT_SINCE = sa.select(
     .where(Message.member_id == sa.bindparam("of"), Message.created_at >= sa.bindparam("day"))
     .scalar_subquery()
     + sa.select(sa.func.count())
-    .select_from(KeptAnswer)
+    .select_from(Submission)
     .where(
-        KeptAnswer.member_id == sa.bindparam("of"),
-        KeptAnswer.kind.startswith(CODE_ASKED_FOR),
-        KeptAnswer.asked_at >= sa.bindparam("day"),
+        Submission.member_id == sa.bindparam("of"),
+        Submission.outcome.is_not(None),
+        Submission.created_at >= sa.bindparam("day"),
     )
     .scalar_subquery()
 )

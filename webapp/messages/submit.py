@@ -7,24 +7,24 @@ to the old one.
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from webapp.config import settings
 from webapp.database import commit_or_find, db, insert, installation, rows_changed, table
 from webapp.database.audit import AuditEvent, record
-from webapp.database.daily_limit import DailyLimitReached, require_room
+from webapp.database.daily_limit import require_room
 from webapp.database.idempotency import (
     ContentChanged,
-    GrownOld,
-    MessageErased,
     OnHold,
     SubmissionId,
+    find_used,
+    take_once,
 )
 from webapp.database.models import (
     Batch,
@@ -75,20 +75,16 @@ def handover_lead() -> timedelta:
 
 def find_submission(submission: SubmissionId, content_hash: str) -> Submitted | None:
     """What this form already became, if it did; raises `FormSpent` where it is for nothing more."""
-    used = db.session.execute(_USED, {"form": submission.id}).first()
+    used = find_used(submission, content_hash)
     if used is None:
-        if submission.is_too_old:
-            raise GrownOld
         return None
-    if used.erased_at is not None:
-        raise MessageErased(used.created_at)
-    if (used.content_hash, used.member_id) != (content_hash, submission.member_id):
-        raise ContentChanged
+    if used.outcome is not None:
+        raise ContentChanged  # it asked for the code of an own number
     return Submitted(used.message_id, used.batch_id)
 
 
 def submit(
-    new: Sequence[NewMessage],
+    prepare: Callable[[], Sequence[NewMessage]],
     *,
     member: Member,
     submission: SubmissionId,
@@ -98,8 +94,24 @@ def submit(
     """Take a form exactly once: send its one message now, or keep what is for later or for many.
 
     However often and however parallel the same form arrives, one call does it; the others return
-    the same. Raises `FormSpent`, `DailyLimitReached` or `OnHold`; nothing is sent then.
+    the same. `prepare` checks the form and returns its messages, and is called for a new form only.
+    Raises `FormSpent`, or `NotTaken` (also from `prepare`); nothing is sent then.
     """
+
+    def take() -> Submitted:
+        new = prepare()
+        return _take(new, member, submission, content_hash, credentials)
+
+    return take_once(lambda: find_submission(submission, content_hash), take)
+
+
+def _take(
+    new: Sequence[NewMessage],
+    member: Member,
+    submission: SubmissionId,
+    content_hash: str,
+    credentials: Credentials,
+) -> Submitted:
     at = steady_s()
     batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
     messages = [_message(one, member, batch, place) for place, one in enumerate(new)]
@@ -111,14 +123,7 @@ def submit(
         message_id=None if batch else messages[0].id,
         batch_id=batch.id if batch else None,
     )
-    try:
-        _insert(member, batch, messages, used)
-    except (IntegrityError, DailyLimitReached):
-        # The same form may have come before, and have taken the last place of the day.
-        earlier = find_submission(submission, content_hash)
-        if earlier is None:
-            raise
-        return earlier
+    _insert(member, batch, messages, used)
     for one in messages:
         logs.say(log, "message %s was taken as %s", one.id, one.outcome, message_id=one.id)
     if messages[0].outcome == Outcome.SENDING:
@@ -176,14 +181,6 @@ def _is_there(session: Session, id_: str) -> bool:
 
 
 # For every message; built once, as in `claims.py`.
-_USED = sa.select(
-    Submission.content_hash,
-    Submission.member_id,
-    Submission.message_id,
-    Submission.batch_id,
-    Submission.created_at,
-    Submission.erased_at,
-).where(Submission.id == sa.bindparam("form"))
 _LAST_EXTENSION = (
     sa.update(table(Member))
     .where(table(Member).c.id == sa.bindparam("of"))
