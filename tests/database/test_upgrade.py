@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,22 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from tests.account.test_senders import add_fields, allowed
 from tests.conftest import MakeApp, database_name
 from tests.support import servers
 from tests.support.pages import Browser
 from tests.support.rows import stored_rows
 from tests.support.worker import work
-from webapp.database import alembic, db
+from webapp.database import alembic, db, transaction
+from webapp.database.daily_limit import DailyLimitReached, require_room
+from webapp.database.idempotency import SubmissionId, content_hash
+from webapp.database.models import KeptAnswer, Member, Submission
 from webapp.database.schema import schema_state, upgrade_schema
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
 from webapp.simulator.server import Simulator
 
-RELEASED = ("0001", "0002", "0003")
+RELEASED = ("0001", "0002", "0003", "0005")
 """The schema's revision in each version that somebody may have; the newest needs no upgrade."""
 
 SETTLED = ("accepted", "scheduled", "refused", "not_sent", "unknown")
@@ -30,6 +35,7 @@ OUTCOMES = {
     "0001": (*SETTLED, "sending"),
     "0002": (*SETTLED, "sending", *WAITING),
     "0003": (*SETTLED, "sending", *WAITING),
+    "0005": (*SETTLED, "sending", *WAITING),
 }
 """What rows of that version can be."""
 
@@ -90,6 +96,7 @@ def message(place: int, outcome: str, at: datetime) -> dict[str, Any]:
         "due_at": at - timedelta(minutes=1) if outcome in ("held", "queued") else None,
         "expected_at": at + timedelta(minutes=30 if is_planned else 0),
         "batch_id": "b" * 32 if is_queued else None,
+        "done_at": at if outcome in ("refused", "not_sent") else None,
     }
 
 
@@ -150,6 +157,90 @@ def test_f59_the_way_down_and_up_again_loses_no_message(app: Flask, revision: st
         assert schema_state() == "current"
         assert alembic.compare_metadata() == []
     assert len(stored_rows(app)["messages"]) == len(before)
+
+
+FORM_ID = "0123456789abcdef" * 2
+CODE_FORMS = {
+    FORM_ID: ("accepted", ""),
+    "c" * 32: ("unknown", "interrupted"),
+    "d" * 32: ("refused", "rejected"),
+}
+"""Forms that asked for the code of an own number, and what became of them."""
+
+
+def content_of_code_form(app: Flask) -> str:
+    with app.app_context():
+        return content_hash({"sms_id": "s0", "recipient": "0171 3920055"})
+
+
+def fill_with_code_forms(app: Flask, at: datetime) -> None:
+    """As schema 0005 kept them: beside what sipgate last said, under a part of their id."""
+    fill(app, "0005")
+    content = content_of_code_form(app)
+    with app.app_context():
+        insert("kept_answers", member_id=1, kind="guesses:" + "a" * 32, value={"count": 1})
+        for id_, (outcome, reason) in CODE_FORMS.items():
+            value = {"content": content, "outcome": outcome, "reason": reason}
+            kind = f"sender:{id_[:25]}"
+            insert("kept_answers", member_id=1, kind=kind, value=value, asked_at=at)
+        db.engine.dispose()
+
+
+def kept_answers(app: Flask) -> list[dict[str, Any]]:
+    with app.app_context():
+        query = sa.select(KeptAnswer.kind, KeptAnswer.value, KeptAnswer.asked_at)
+        found = db.session.execute(query.order_by(KeptAnswer.kind)).mappings()
+        return [dict(row) for row in found]
+
+
+def test_forms_that_asked_for_a_code_move_to_the_used_forms_and_back(app: Flask) -> None:
+    at = now() - timedelta(hours=1)
+    fill_with_code_forms(app, at)
+    before = kept_answers(app)
+    with app.app_context():
+        upgrade_schema()
+    assert [row["kind"] for row in kept_answers(app)] == ["guesses:" + "a" * 32]
+    with app.app_context():
+        query = sa.select(Submission).order_by(Submission.id)
+        moved = {row.id: row for row in db.session.scalars(query)}
+    assert set(moved) == {id_[:25] for id_ in CODE_FORMS}
+    for id_, (outcome, reason) in CODE_FORMS.items():
+        row = moved[id_[:25]]
+        assert (row.outcome, row.reason or "", row.created_at) == (outcome, reason, at)
+        assert (row.member_id, row.message_id, row.erased_at) == (1, None, None)
+    with app.app_context():
+        alembic.downgrade("0005")
+    assert kept_answers(app) == before
+    assert stored_rows(app)["submissions"] == []
+
+
+def test_a_form_that_asked_for_a_code_before_the_upgrade_does_not_ask_again_after_it(
+    app: Flask, sipgate: Simulator
+) -> None:
+    fill_with_code_forms(app, now())
+    with app.app_context():
+        upgrade_schema()
+    anna = allowed(Browser(app, sipgate), "anna")
+    page = add_fields(anna.get("/senders?sms_id=s0"))
+    with app.app_context():
+        signed = SubmissionId(FORM_ID, 1).signed
+    form = {**page, "number": "0171 3920055", "submission_id": signed}
+    anna.post("/senders", form, status=303)
+    anna.post("/senders", {**form, "number": "0171 3920056"}, status=409)
+    assert sipgate.world.calls["add_caller_id"] == 0
+
+
+def test_codes_asked_for_before_the_upgrade_count_as_texts_of_their_day(app: Flask) -> None:
+    fill_with_code_forms(app, now())
+    sent = len(OUTCOMES["0005"]) + len(CODE_FORMS)
+    with app.app_context():
+        upgrade_schema()
+        anna = db.session.get_one(Member, 1)
+        app.config["SETTINGS"] = replace(app.config["SETTINGS"], daily_limit=sent + 1)
+        with transaction() as session:
+            require_room(session, anna, 1)
+            with pytest.raises(DailyLimitReached):
+                require_room(session, anna, 2)
 
 
 def test_every_outcome_is_in_the_newest_released_database() -> None:

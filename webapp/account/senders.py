@@ -10,24 +10,44 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from webapp.account import cache
 from webapp.account.cache import Trouble
 from webapp.config import settings
-from webapp.database import db, installation, rows_changed, transaction, upsert
-from webapp.database.audit import AuditEvent, alarm, record
-from webapp.database.daily_limit import DailyLimitReached, require_room
-from webapp.database.idempotency import ContentChanged, GrownOld, OnHold, SubmissionId
-from webapp.database.models import CODE_ASKED_FOR, GUESSES, KeptAnswer, Member
+from webapp.database import (
+    DATABASE_ERRORS,
+    insert,
+    installation,
+    rollback,
+    rows_changed,
+    transaction,
+    upsert,
+)
+from webapp.database.audit import AuditEvent, record
+from webapp.database.daily_limit import require_room
+from webapp.database.idempotency import (
+    ContentChanged,
+    OnHold,
+    SubmissionId,
+    find_used,
+    take_once,
+)
+from webapp.database.models import GUESSES, KeptAnswer, Member, Submission
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
-from webapp.signin import ALARMS, Credentials, Result, SignInEnded, with_one_refresh
-from webapp.sipgate import CallerId, OutcomeUnknown, Refused, SipgateError, Unreachable, client
+from webapp.signin import (
+    Credentials,
+    Result,
+    SignInEnded,
+    alarm_admins,
+    outcome_of,
+    with_one_refresh,
+)
+from webapp.sipgate import CallerId, Refused, SipgateError, client
 from webapp.sipgate.login import LoginUnavailable
 
 log = logging.getLogger(__name__)
@@ -38,8 +58,6 @@ CHANGING_SCOPES = frozenset({"sms:callerid:write", "sms:write", "all"})
 
 MAX_GUESSES = 5
 """Codes that may be tried for a number; then it needs a new code."""
-
-T = TypeVar("T")
 
 
 class TooManyGuesses(Exception):
@@ -54,12 +72,26 @@ class SenderContext:
     extension_id: str
     credentials: Credentials
 
-    def call(self, call: Callable[..., T]) -> T:
-        """Call one of the client's functions about this extension's caller ids."""
-        sub, extension_id = self.member.sub, self.extension_id
+    def read(self) -> tuple[CallerId, ...]:
+        """Ask sipgate for the extension's caller IDs."""
         return with_one_refresh(
-            self.credentials, lambda auth: call(auth, sub=sub, extension_id=extension_id)
+            self.credentials, lambda auth: client().caller_ids(auth, **self._about)
         )
+
+    def change(self, call: Callable[..., None], **params: Any) -> Result:
+        """Call one of the client's functions that change them; not tried twice, except after a 401.
+
+        Raises `SignInEnded`; nothing was done then.
+        """
+        result = outcome_of(self.credentials, partial(call, **self._about, **params))
+        alarm_admins(result)
+        if result.reason == Reason.SIGN_IN_ENDED:
+            raise SignInEnded
+        return result
+
+    @property
+    def _about(self) -> dict[str, str]:
+        return {"sub": self.member.sub, "extension_id": self.extension_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +123,7 @@ def may_change(scope: str) -> bool:
 def listed(place: SenderContext) -> Senders:
     """Raises `tokens.SignInEnded` only."""
     try:
-        return Senders(place.call(client().caller_ids))
+        return Senders(place.read())
     except Refused as refused:
         is_no = refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD)
         return Senders((), Trouble.NOT_ALLOWED if is_no else Trouble.AWAY)
@@ -99,59 +131,80 @@ def listed(place: SenderContext) -> Senders:
         return Senders((), Trouble.AWAY)
 
 
-def previous_result(submission: SubmissionId, content_hash: str) -> Result | None:
-    """What this form already became, if it was taken; raises `outbox.FormSpent`.
-
-    While its request is under way, and after a crash in the middle of it, that is `unknown`.
-    """
-    kept = db.session.get(
-        KeptAnswer, (submission.member_id, _kind(submission)), populate_existing=True
-    )
-    if kept is None or kept.value is None:
-        if submission.is_too_old:
-            raise GrownOld
-        return None
-    if kept.value["content"] != content_hash:
-        raise ContentChanged
-    reason = kept.value["reason"]
-    return Result(Outcome(kept.value["outcome"]), Reason(reason) if reason else None)
-
-
 def add(
-    number: str, *, place: SenderContext, submission: SubmissionId, content_hash: str
+    prepare: Callable[[], str],
+    *,
+    place: SenderContext,
+    submission: SubmissionId,
+    content_hash: str,
 ) -> Result:
-    """Have sipgate send a verification code to an E.164 number, at most once for each form.
+    """Have sipgate send a verification code to a number, at most once for each form.
 
     However often and however parallel the same form arrives, one call asks; the others return what
-    is known by then. Raises `ContentChanged`, `DailyLimitReached`, `OnHold` or `SignInEnded`;
-    nothing is sent then.
+    is known by then: `unknown` while the request is under way, and for good if it was interrupted.
+    `prepare` checks the form and returns its number (E.164), and is called for a new form only.
+    Raises `FormSpent`, `NotTaken` (also from `prepare`) or `SignInEnded`; nothing is sent then.
     """
-    under_way = Result(Outcome.UNKNOWN, Reason.INTERRUPTED)
+
+    def take() -> Result:
+        number = prepare()
+        _use_form(place, submission, content_hash)
+        return _ask_for_code(number, place, submission)
+
+    return take_once(lambda: _find_result(submission, content_hash), take)
+
+
+def _find_result(submission: SubmissionId, content_hash: str) -> Result | None:
+    used = find_used(submission, content_hash)
+    if used is None:
+        return None
+    if used.outcome is None:
+        raise ContentChanged  # it became a message
+    return Result(Outcome(used.outcome), Reason(used.reason) if used.reason else None)
+
+
+def _use_form(place: SenderContext, submission: SubmissionId, content_hash: str) -> None:
+    """Keep the form's id before anything is asked.
+
+    If the database fails at the commit, nobody looks whether the form was kept, for a parallel
+    arrival of the same form may have kept it and be asking already.
+    """
+    used = Submission(
+        id=submission.id,
+        member_id=place.member.id,
+        content_hash=content_hash,
+        outcome=Outcome.UNKNOWN,
+        reason=Reason.INTERRUPTED,
+    )
+    with transaction() as session:
+        if installation.is_on_hold(session):
+            raise OnHold
+        _lock(session, place.member)
+        require_room(session, place.member, 1)
+        insert(session, used)
+        record(session, AuditEvent.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
+
+
+def _ask_for_code(number: str, place: SenderContext, submission: SubmissionId) -> Result:
+    try:
+        result = place.change(client().add_caller_id, number=number)
+    except SignInEnded:
+        _save(submission, Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED))
+        raise
+    _save(submission, result)
+    return result
+
+
+def _save(submission: SubmissionId, result: Result) -> None:
+    """Save what became of a form. If that fails it stays `unknown`."""
+    values = {"outcome": result.outcome, "reason": result.reason}
+    mine = Submission.id == submission.id
     try:
         with transaction() as session:
-            if installation.is_on_hold(session):
-                raise OnHold
-            _lock(session, place.member)
-            require_room(session, place.member, 1)
-            value = _as_value(under_way, content_hash)
-            session.add(KeptAnswer(member_id=place.member.id, kind=_kind(submission), value=value))
-            record(session, AuditEvent.SENDER_ASKED_FOR, place.member, detail=place.extension_id)
-    except IntegrityError:
-        return previous_result(submission, content_hash) or under_way
-    except DailyLimitReached:
-        # The same form may have taken the last place.
-        taken = previous_result(submission, content_hash)
-        if taken is None:
-            raise
-        return taken
-    try:
-        result = _ask(place, partial(client().add_caller_id, number=number))
-    except SignInEnded:
-        ended = Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
-        _keep(place.member, submission, _as_value(ended, content_hash))
-        raise
-    _keep(place.member, submission, _as_value(result, content_hash))
-    return result
+            rows_changed(session, sa.update(Submission).where(mine).values(values))
+    except DATABASE_ERRORS:
+        rollback()
+        log.exception("member %d: what became of a sender was not saved", submission.member_id)
 
 
 def verify(caller_id: int, code: str, *, place: SenderContext) -> Result:
@@ -208,7 +261,7 @@ def _change(
 
     A form that a browser sends twice is refused the second time, though its wish has come true.
     """
-    result = _ask(place, partial(call, caller_id=caller_id))
+    result = place.change(call, caller_id=caller_id)
     if result.outcome != Outcome.NOT_SENT:
         cache.expire_extensions(place.member.account_id)
     if result.outcome in (Outcome.REFUSED, Outcome.UNKNOWN):
@@ -252,44 +305,3 @@ def _guesses(caller_id: int, place: SenderContext) -> str:
 def _lock(session: Session, member: Member) -> None:
     """What else counts for this member waits until the transaction ends."""
     session.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
-
-
-def _ask(place: SenderContext, call: Callable[..., None]) -> Result:
-    """One request, or two after a 401; raises `SignInEnded`, and nothing was done then."""
-    try:
-        place.call(call)
-        result = Result(Outcome.ACCEPTED)
-    except Refused as refused:
-        result = Result(Outcome.REFUSED, refused.reason, refused.detail)
-    except Unreachable as error:
-        result = Result(Outcome.NOT_SENT, error.reason)
-    except LoginUnavailable:
-        result = Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
-    except OutcomeUnknown as error:
-        result = Result(Outcome.UNKNOWN, error.reason)
-    if result.reason in ALARMS:
-        alarm(ALARMS[result.reason])
-    return result
-
-
-def _kind(submission: SubmissionId) -> str:
-    return f"{CODE_ASKED_FOR}{submission.id[:25]}"  # the column holds 32 characters
-
-
-def _as_value(result: Result, content_hash: str) -> dict[str, str]:
-    return {
-        "content": content_hash,
-        "outcome": result.outcome,
-        "reason": result.reason or "",
-    }
-
-
-def _keep(member: Member, submission: SubmissionId, value: dict[str, str]) -> None:
-    """Write down what became of a form. What cannot be saved stays `unknown`."""
-    mine = (KeptAnswer.member_id == member.id, KeptAnswer.kind == _kind(submission))
-    try:
-        with transaction() as session:
-            session.execute(sa.update(KeptAnswer).where(*mine).values(value=value, asked_at=now()))
-    except OperationalError:
-        db.session.rollback()
-        log.exception("member %d: what became of a sender was not saved", member.id)

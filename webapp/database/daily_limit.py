@@ -6,12 +6,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.config import settings
-from webapp.database.models import CODE_ASKED_FOR, KeptAnswer, Member, Message
+from webapp.database.idempotency import NotTaken
+from webapp.database.models import Member, Message, Submission
 from webapp.rules.times import now
 
 
-class DailyLimitReached(Exception):
-    """The member may send no more today. Nothing was sent."""
+class DailyLimitReached(NotTaken):
+    """The member may send no more today."""
 
 
 def require_room(session: Session, member: Member, count: int) -> None:
@@ -33,11 +34,11 @@ _SENT_SINCE = sa.select(
     .where(Message.member_id == sa.bindparam("member"), Message.created_at >= sa.bindparam("day"))
     .scalar_subquery()
     + sa.select(sa.func.count())
-    .select_from(KeptAnswer)
+    .select_from(Submission)
     .where(
-        KeptAnswer.member_id == sa.bindparam("member"),
-        KeptAnswer.kind.startswith(CODE_ASKED_FOR),
-        KeptAnswer.asked_at >= sa.bindparam("day"),
+        Submission.member_id == sa.bindparam("member"),
+        Submission.outcome.is_not(None),
+        Submission.created_at >= sa.bindparam("day"),
     )
     .scalar_subquery()
 )

@@ -28,8 +28,6 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-CODE_ASKED_FOR = "sender:"
-"""Prefix of `KeptAnswer.kind`: an SMS with a code."""
 GUESSES = "guesses:"
 """Prefix of `KeptAnswer.kind`: how many codes were tried for a number."""
 
@@ -112,9 +110,8 @@ class BrowserSession(Base, kw_only=True):
 class KeptAnswer(Base, kw_only=True):
     """What sipgate last told us about a member, and when we last asked.
 
-    `kind` is `extensions`, `balance`, `contacts` (the answer is in the table `contacts`), `sender:`
-    and a form's id (what became of the SMS with a code that the form asked for), or `guesses:` and
-    a hash of extension and caller ID (how many codes were tried).
+    `kind` is `extensions`, `balance`, `contacts` (the answer is in the table `contacts`), or
+    `guesses:` and a hash of extension and caller ID (how many codes were tried).
     """
 
     __tablename__ = "kept_answers"
@@ -176,9 +173,22 @@ class Draft(Base, kw_only=True):
 
 
 class Submission(Base, kw_only=True):
-    """A form that was taken: its one-time id, and a keyed hash of its content."""
+    """A form that was taken: its one-time id, a keyed hash of its content, and what it became.
+
+    That is a message, a batch, or a request for the code of an own number, with its `outcome`.
+    """
 
     __tablename__ = "submissions"
+    __table_args__ = (
+        # The requests for a code, which count as texts of their day.
+        sa.Index(
+            None,
+            "member_id",
+            "created_at",
+            sqlite_where=sa.text("outcome IS NOT NULL"),
+            postgresql_where=sa.text("outcome IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
     member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
@@ -192,6 +202,9 @@ class Submission(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     erased_at: Mapped[datetime | None] = mapped_column(default=None)
     """When its message was erased. The id stays, so that the form is not taken again."""
+    outcome: Mapped[str | None] = mapped_column(sa.String(16), default=None)
+    """Of a request for a code; None for a form that became messages, which have their own."""
+    reason: Mapped[str | None] = mapped_column(sa.String(32), default=None)
 
 
 class Batch(Base, kw_only=True):

@@ -275,6 +275,9 @@ SENDER_REASONS = {
     Reason.LOGIN_AWAY: _(
         "sipgate's sign-in service could not be reached, so nothing was changed. Try again."
     ),
+    Reason.DATABASE_AWAY: _(
+        "This app's database failed for a moment, so nothing was changed. Try again."
+    ),
     Reason.SIGN_IN_ENDED: _("Your sign-in had ended, so nothing was changed. Try again."),
     Reason.REFUSED: _("sipgate refused this. Nothing was changed."),
 }

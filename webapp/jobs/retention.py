@@ -9,9 +9,8 @@ from sqlalchemy.orm import Session
 from webapp.config import settings
 from webapp.database import rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
-from webapp.database.idempotency import GOOD_FOR, USED_ID_KEPT_FOR
+from webapp.database.idempotency import USED_ID_KEPT_FOR
 from webapp.database.models import (
-    CODE_ASKED_FOR,
     GUESSES,
     Batch,
     BrowserSession,
@@ -57,12 +56,12 @@ def prune() -> int:
         session.execute(sa.delete(Event).where(Event.at < old))
         session.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
         session.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
-        # By then the form itself is too old to be taken.
-        used = Submission.erased_at < now() - USED_ID_KEPT_FOR
-        session.execute(sa.delete(Submission).where(used))
-        for kind, lifetime in ((CODE_ASKED_FOR, GOOD_FOR), (GUESSES, GUESSES_LIFETIME)):
-            old_answers = (KeptAnswer.kind.startswith(kind), KeptAnswer.asked_at < now() - lifetime)
-            session.execute(sa.delete(KeptAnswer).where(*old_answers))
+        _delete_used_forms(session)
+        old_guesses = (
+            KeptAnswer.kind.startswith(GUESSES),
+            KeptAnswer.asked_at < now() - GUESSES_LIFETIME,
+        )
+        session.execute(sa.delete(KeptAnswer).where(*old_guesses))
         session.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
         ended = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
         session.execute(sa.delete(BrowserSession).where(ended))
@@ -103,6 +102,15 @@ def _empty_submissions(session: Session, which: sa.ColumnElement[bool]) -> None:
     """Erase what forms became. Their ids stay for a while, or they could be sent again (F71)."""
     erased = {"message_id": None, "batch_id": None, "content_hash": "", "erased_at": now()}
     rows_changed(session, sa.update(Submission).where(which).values(erased))
+
+
+def _delete_used_forms(session: Session) -> None:
+    """Delete what is known of forms that are too old to be taken again. A form that asked for a
+    code has no message to be erased: its time counts from its use."""
+    old = now() - USED_ID_KEPT_FOR
+    asked_for_a_code = sa.and_(Submission.outcome.is_not(None), Submission.created_at < old)
+    gone = sa.or_(Submission.erased_at < old, asked_for_a_code)
+    session.execute(sa.delete(Submission).where(gone))
 
 
 def _delete_ended_token_sets(session: Session) -> None:

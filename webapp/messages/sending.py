@@ -8,7 +8,6 @@
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,25 +16,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import DATABASE_ERRORS, detached, rollback, transaction, upsert
-from webapp.database.audit import alarm
 from webapp.database.models import Message, Slowdown
 from webapp.messages import batches, transitions
 from webapp.messages.claims import Claim
 from webapp.rules.numbers import mask
 from webapp.rules.outcomes import BY_WISH, Outcome, Reason
 from webapp.rules.times import now
-from webapp.signin import ALARMS, Credentials, Result, SignInEnded, tokens
-from webapp.sipgate import (
-    SEND_DEADLINE_S,
-    Authorization,
-    OutcomeUnknown,
-    Refused,
-    Unauthorized,
-    Unreachable,
-    client,
-    must_begin_by,
-)
-from webapp.sipgate.login import LoginUnavailable
+from webapp.signin import Credentials, Result, alarm_admins, outcome_of, tokens
+from webapp.sipgate import SEND_DEADLINE_S, Authorization, client, must_begin_by
 from webapp.telemetry import logs, metrics
 
 log = logging.getLogger(__name__)
@@ -46,7 +34,6 @@ claim may be given up by then."""
 AGAIN_WITHIN_S = 2 * SEND_DEADLINE_S
 """The same for a request after a 401, whose answer alone may have taken that long."""
 SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
-DEFAULT_RETRY_AFTER_S = 60
 FIRST_LOOK = timedelta(minutes=1)
 
 InTransaction = Callable[[Session], object]
@@ -61,30 +48,14 @@ def deliver(claim: Claim, credentials: Credentials) -> None:
 
 
 def attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
-    """Try to hand it over: one request, or two after a 401. `within_s` of the claim it must begin.
-
-    Our own database failing on the way is proof that nothing was sent: it is used before a request
-    only, or after a 401.
-    """
+    """Try to hand it over: one request, or two after a 401. The first one must begin within
+    `within_s` of the claim."""
     with logs.about(claim.message.id):
-        try:
-            return _attempt(claim, credentials, within_s)
-        except DATABASE_ERRORS:
-            rollback()
-            return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
-
-
-def _attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
-    try:
-        authorization = credentials.current()
-    except SignInEnded:
-        return Result(Outcome.NOT_SENT, Reason.SIGN_IN_ENDED)
-    except LoginUnavailable:
-        return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
-    try:
-        return _post(claim, authorization, within_s)
-    except Unauthorized:
-        return _second_post(claim, credentials, authorization)
+        return outcome_of(
+            credentials,
+            partial(_post, claim, within_s),
+            again=partial(_post, claim, AGAIN_WITHIN_S),
+        )
 
 
 def log_result(message: Message, result: Result, became: Outcome | None) -> None:
@@ -95,11 +66,7 @@ def log_result(message: Message, result: Result, became: Outcome | None) -> None
     to = mask(message.recipient)
     how = (message.id, to, became or result.outcome, result.reason or "")
     logs.say(log, "message %s to %s: %s %s", *how, message_id=message.id)
-    if result.reason in ALARMS:
-        try:
-            alarm(ALARMS[result.reason])
-        except DATABASE_ERRORS:
-            log.exception("an alarm was not kept: %s", result.reason)
+    alarm_admins(result)
 
 
 def record_result(
@@ -187,50 +154,20 @@ def _update_once(session: Session, message: Message, change: _Change) -> Outcome
     return None
 
 
-def _second_post(claim: Claim, credentials: Credentials, refused: Authorization) -> Result:
-    """sipgate answered 401, so nothing was sent: the one case for another try."""
-    try:
-        return _post(claim, credentials.renewed(refused), AGAIN_WITHIN_S)
-    except SignInEnded:
-        return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
-    except LoginUnavailable:
-        return Result(Outcome.NOT_SENT, Reason.LOGIN_AWAY)
-    except Unauthorized:
-        with suppress(
-            *DATABASE_ERRORS
-        ):  # the next call finds it out again; what this one learnt is kept
-            credentials.end()
-        return Result(Outcome.REFUSED, Reason.SIGN_IN_ENDED)
-
-
-def _post(claim: Claim, authorization: Authorization, within_s: float) -> Result:
-    """One request to sipgate; `Unauthorized` is the caller's."""
+def _post(claim: Claim, within_s: float, authorization: Authorization) -> Outcome:
+    """One request to sipgate; it does not begin later than `within_s` after the claim."""
     message = claim.message
     # Late, but within the tolerance: it goes now, and its page says that it was late.
     is_ahead = message.send_at is not None and message.send_at > now()
-    try:
-        with must_begin_by(claim.at + within_s):
-            client().send_sms(
-                authorization,
-                extension_id=message.extension_id,
-                recipient=message.recipient,
-                text=message.text,
-                send_at=message.send_at if is_ahead else None,
-            )
-    except Refused as refused:
-        return Result(Outcome.REFUSED, refused.reason, refused.detail, _retry_at(refused))
-    except Unreachable as error:
-        return Result(Outcome.NOT_SENT, error.reason)
-    except OutcomeUnknown as error:
-        return Result(Outcome.UNKNOWN, error.reason)
-    return Result(Outcome.SCHEDULED if is_ahead else Outcome.ACCEPTED)
-
-
-def _retry_at(refused: Refused) -> datetime | None:
-    if refused.reason != Reason.RATE_LIMITED:
-        return None
-    wait_s = refused.retry_after_s
-    return now() + timedelta(seconds=DEFAULT_RETRY_AFTER_S if wait_s is None else wait_s)
+    with must_begin_by(claim.at + within_s):
+        client().send_sms(
+            authorization,
+            extension_id=message.extension_id,
+            recipient=message.recipient,
+            text=message.text,
+            send_at=message.send_at if is_ahead else None,
+        )
+    return Outcome.SCHEDULED if is_ahead else Outcome.ACCEPTED
 
 
 # --- The worker's side ----------------------------------------------------------------------------

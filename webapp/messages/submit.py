@@ -6,23 +6,23 @@ at once, the others wait. "Send again" makes a new message, linked to the old on
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from webapp.database import commit_or_find, db, insert, installation, rows_changed, table
 from webapp.database.audit import AuditEvent, record
-from webapp.database.daily_limit import DailyLimitReached, require_room
+from webapp.database.daily_limit import require_room
 from webapp.database.idempotency import (
     ContentChanged,
-    GrownOld,
-    MessageErased,
     OnHold,
     SubmissionId,
+    find_used,
+    take_once,
 )
 from webapp.database.models import Batch, Draft, Member, Message, Submission
 from webapp.messages import attention, sending
@@ -64,20 +64,16 @@ class Submitted:
 
 def find_submission(submission: SubmissionId, content_hash: str) -> Submitted | None:
     """What this form has become already, if anything. Raises `FormSpent` if it cannot be used."""
-    used = db.session.execute(_USED, {"form": submission.id}).first()
+    used = find_used(submission, content_hash)
     if used is None:
-        if submission.is_too_old:
-            raise GrownOld
         return None
-    if used.erased_at is not None:
-        raise MessageErased(used.created_at)
-    if (used.content_hash, used.member_id) != (content_hash, submission.member_id):
-        raise ContentChanged
+    if used.outcome is not None:
+        raise ContentChanged  # it asked for the code of an own number
     return Submitted(used.message_id, used.batch_id)
 
 
 def submit(
-    new: Sequence[NewMessage],
+    prepare: Callable[[], Sequence[NewMessage]],
     *,
     member: Member,
     submission: SubmissionId,
@@ -86,9 +82,25 @@ def submit(
 ) -> Submitted:
     """Take a form exactly once: send its one message now, or let its messages wait.
 
-    Of several calls with the same form one does it, and the others return the same. Raises
-    `FormSpent`, `DailyLimitReached` or `OnHold`; nothing is sent then.
+    Of several calls with the same form one does it, and the others return the same. `prepare`
+    checks the form and returns its messages; it is called for a new form only. Raises `FormSpent`,
+    or `NotTaken` (also from `prepare`); nothing is sent then.
     """
+
+    def take() -> Submitted:
+        new = prepare()
+        return _take(new, member, submission, content_hash, credentials)
+
+    return take_once(lambda: find_submission(submission, content_hash), take)
+
+
+def _take(
+    new: Sequence[NewMessage],
+    member: Member,
+    submission: SubmissionId,
+    content_hash: str,
+    credentials: Credentials,
+) -> Submitted:
     at = steady_s()
     batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
     messages = [_message(one, member, batch, place) for place, one in enumerate(new)]
@@ -100,14 +112,7 @@ def submit(
         message_id=None if batch else messages[0].id,
         batch_id=batch.id if batch else None,
     )
-    try:
-        _insert(member, batch, messages, used)
-    except (IntegrityError, DailyLimitReached):
-        # The same form may have come before, and used up the daily limit.
-        earlier = find_submission(submission, content_hash)
-        if earlier is None:
-            raise
-        return earlier
+    _insert(member, batch, messages, used)
     for one in messages:
         logs.say(log, "message %s was taken as %s", one.id, one.outcome, message_id=one.id)
     if messages[0].outcome == Outcome.SENDING:
@@ -165,14 +170,6 @@ def _is_there(session: Session, id_: str) -> bool:
 
 
 # Built once, because they run for every message (see `claims.py`).
-_USED = sa.select(
-    Submission.content_hash,
-    Submission.member_id,
-    Submission.message_id,
-    Submission.batch_id,
-    Submission.created_at,
-    Submission.erased_at,
-).where(Submission.id == sa.bindparam("form"))
 _LAST_EXTENSION = (
     sa.update(table(Member))
     .where(table(Member).c.id == sa.bindparam("of"))

@@ -15,11 +15,11 @@ from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
 from webapp.messages import drafts, history, message_templates, submit, visibility
-from webapp.messages.submit import Submitted
+from webapp.messages.submit import NewMessage, Submitted
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.text import counter_table, normalise_text, segment
 from webapp.web import guard, limits, questions
-from webapp.web.forms import ComposeForm, compose_form, spent_note
+from webapp.web.forms import ComposeForm, NotReady, compose_form, spent_note
 from webapp.web.guard import own_or_404, public, visible_or_404
 
 blueprint = Blueprint("compose", __name__)
@@ -64,26 +64,26 @@ def create(member: Member) -> ResponseReturnValue:
     if submission is None or submission.member_id != member.id:
         note = _("This form could not be recognised. Check the message and send it once more.")
         return kept_form(member, note, 422)
-    content = idempotency.content_hash(request.form)
+
+    def checked() -> list[NewMessage]:
+        form = form_of(member)
+        if not form.validate():
+            raise NotReady(form=form, status=422)
+        asked = questions.questions_about(form, member, submission)
+        if questions.unanswered(asked, request.form.get("confirm", "")):
+            raise NotReady(form=form, asked=asked, status=409)
+        return form.checked()
+
     try:
-        taken = submit.find_submission(submission, content)
-        if taken is None:
-            form = form_of(member)
-            if not form.validate():
-                return form_page(member, submission, form=form, status=422)
-            asked = questions.questions_about(form, member, submission)
-            if questions.unanswered(asked, request.form.get("confirm", "")):
-                # The same form may have been taken meanwhile, and be what the question is about.
-                taken = submit.find_submission(submission, content)
-                if taken is None:
-                    return form_page(member, submission, form=form, asked=asked, status=409)
-            taken = taken or submit.submit(
-                form.checked(),
-                member=member,
-                submission=submission,
-                content_hash=content,
-                credentials=guard.credentials(),
-            )
+        taken = submit.submit(
+            checked,
+            member=member,
+            submission=submission,
+            content_hash=idempotency.content_hash(request.form),
+            credentials=guard.credentials(),
+        )
+    except NotReady as not_ready:
+        return form_page(member, submission, **not_ready.shown)
     except FormSpent as spent:
         return kept_form(member, spent_note(spent), 409)
     except DailyLimitReached:
@@ -115,8 +115,8 @@ def test(member: Member) -> ResponseReturnValue:
     # Its own id, made from the form's and the text: pressed twice, it is one test.
     own = idempotency.test_of(submission, form.test_content)
     try:
-        taken = submit.find_submission(own, own.id) or submit.submit(
-            [form.test_message()],
+        taken = submit.submit(
+            lambda: [form.test_message()],
             member=member,
             submission=own,
             content_hash=own.id,

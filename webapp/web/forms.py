@@ -17,7 +17,7 @@ from wtforms.validators import DataRequired, ValidationError
 from webapp.account.cache import Extensions
 from webapp.account.senders import Senders
 from webapp.config import settings
-from webapp.database.idempotency import FormSpent, GrownOld, MessageErased
+from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, NotTaken
 from webapp.i18n import sentences
 from webapp.i18n.formats import when
 from webapp.messages.message_templates import MAX_NAME_CHARACTERS
@@ -314,6 +314,14 @@ def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
     form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
     form.names = names
     return form
+
+
+class NotReady(NotTaken):
+    """The form cannot be taken as it is; `shown` is what its page shows instead."""
+
+    def __init__(self, **shown: Any) -> None:
+        super().__init__()
+        self.shown = shown
 
 
 def spent_note(spent: FormSpent) -> str:

@@ -18,7 +18,7 @@ from webapp.rules.outcomes import Outcome, Reason
 from webapp.signin import Result, flow
 from webapp.sipgate import CallerId, Extension
 from webapp.web import guard, limits
-from webapp.web.forms import CodeForm, SenderForm
+from webapp.web.forms import CodeForm, NotReady, SenderForm
 
 blueprint = Blueprint("senders", __name__)
 extensions = Blueprint("extensions", __name__)
@@ -66,27 +66,28 @@ def add(member: Member) -> ResponseReturnValue:
     if submission is None or submission.member_id != member.id:
         note = gettext("This form could not be recognised. Check the number and try once more.")
         return _page(member, extension, note=note, status=422)
+    place = _place(member, extension)
     typed = {"sms_id": extension.id, "recipient": request.form.get("number", "")}
-    content = idempotency.content_hash(typed)
+
+    def checked_number() -> str:
+        form = SenderForm(request.form)
+        form.senders = senders.listed(place)
+        if not form.validate():
+            raise NotReady(form=form, status=422)
+        if form.senders.trouble == Trouble.AWAY:
+            # Without the list nobody knows whether the number has had its code before.
+            raise NotReady(note=_why_not_now(), status=503)
+        return form.e164
+
     try:
-        result = senders.previous_result(submission, content)
-        if result is None:
-            form = SenderForm(request.form)
-            form.senders = senders.listed(_place(member, extension))
-            if not form.validate():
-                # The same form may have been taken meanwhile: then that put the number in the list.
-                result = senders.previous_result(submission, content)
-                if result is None:
-                    return _page(member, extension, form=form, status=422)
-            elif form.senders.trouble == Trouble.AWAY:
-                # Without the list we cannot tell whether the number was sent a code before.
-                return _page(member, extension, note=_why_not_now(), status=503)
-            result = result or senders.add(
-                form.e164,
-                place=_place(member, extension),
-                submission=submission,
-                content_hash=content,
-            )
+        result = senders.add(
+            checked_number,
+            place=place,
+            submission=submission,
+            content_hash=idempotency.content_hash(typed),
+        )
+    except NotReady as not_ready:
+        return _page(member, extension, **not_ready.shown)
     except FormSpent as spent:
         return _page(member, extension, note=_spent_note(spent), status=409)
     except (OnHold, DailyLimitReached) as error:
