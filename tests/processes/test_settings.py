@@ -189,6 +189,11 @@ def test_several_keys_are_read_newest_first() -> None:
     assert settings.secret_key == (KEY, second)
 
 
+def test_quiet_hours_are_shown_as_they_are_set() -> None:
+    settings = Settings.from_mapping({**NEEDED, "QUIET_HOURS": "21:30-06:15"})
+    assert settings.shown()["QUIET_HOURS"] == "21:30-06:15"
+
+
 # --- What is written about them -----------------------------------------------------------------
 
 ASSIGNMENT = re.compile(r"^#? ?([A-Z][A-Z0-9_]+)=")

@@ -137,6 +137,7 @@ class Settings:
         values.hours,
         "22:00-07:00",
         empty_is_off=True,
+        show=values.show_hours,
     )
 
     daily_limit: int = setting(

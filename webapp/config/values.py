@@ -221,6 +221,10 @@ def log_level(text: str) -> str:
 # --- What of a value may be seen ----------------------------------------------------------------
 
 
+def show_hours(value: tuple[time, time] | None) -> str:
+    return "not set" if value is None else f"{value[0]:%H:%M}-{value[1]:%H:%M}"
+
+
 def show_value(value: Any) -> str:
     if isinstance(value, tuple | frozenset):
         value = " ".join(sorted(map(str, value)))
