@@ -1,8 +1,8 @@
 """The keys made from SECRET_KEY: one for each purpose, so that none can stand in for another.
 
-Three things keep derivations of their own, because they are at rest: tokens (`database.Encrypted`,
-also by HKDF), and the hashes of a form's content and the ids of a test to oneself (`submissions`,
-HMAC with a key that begins with its purpose). They are compared with what was stored long ago.
+Three things derive their own keys, because they are stored and compared much later: tokens
+(`database/types.py`, also by HKDF), and in `database/idempotency.py` the hashes of a form's content
+and the ids of a test to oneself (HMAC with a key that begins with its purpose).
 """
 
 import base64
@@ -39,8 +39,8 @@ def derived(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
 def accepted(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
     """The keys that may have signed what comes back, the one that signs now first.
 
-    Last come the bare secrets, with which versions before 0.2 signed everything: nothing new is
-    signed with them, and what they signed ends within 7 days, with its session. To be dropped with
-    the release after this one.
+    Last come the bare secrets, with which versions before December 2026 signed everything. Nothing
+    new is signed with them, and what they signed ends within 7 days, with its session. The release
+    after 0.1.0 drops them.
     """
     return (*derived(secret_keys, purpose), *secret_keys)
