@@ -55,8 +55,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def setup_logs(app: Flask) -> None:
-    """Where nobody else has set up logging (a test, `flask run` inside another program) do so."""
+def setup_logs(app: Flask, *, is_quiet: bool = False) -> None:
+    """Set up logging, unless somebody else has (a test, or a program that contains the app).
+
+    With `is_quiet` nothing is written until `speak_up`.
+    """
     handler = logging.StreamHandler()
     if not sys.stderr.isatty():
         handler.setFormatter(JsonFormatter())
@@ -64,6 +67,8 @@ def setup_logs(app: Flask) -> None:
         plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(plain))
     handler.addFilter(_add_ids)
+    if is_quiet:
+        handler.addFilter(_keep_back)
     logging.basicConfig(handlers=[handler])
     # Flask-Alembic brings handlers of its own, which would write every line twice.
     for name in ("alembic", "sqlalchemy"):
@@ -72,6 +77,12 @@ def setup_logs(app: Flask) -> None:
     logging.getLogger("webapp").setLevel(app.config["SETTINGS"].log_level)
     app.before_request(_start)
     app.after_request(_finish)
+
+
+def speak_up() -> None:
+    """From now on, write what `is_quiet` kept back."""
+    for handler in logging.getLogger().handlers:
+        handler.removeFilter(_keep_back)
 
 
 def say(to: logging.Logger, text: str, *values: object, **extra: object) -> None:
@@ -100,6 +111,10 @@ def about(message_id: str) -> Iterator[None]:
         yield
     finally:
         _message_id.reset(token)
+
+
+def _keep_back(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
