@@ -8,7 +8,7 @@ from dotenv import load_dotenv
 from flask import Flask
 from jinja2 import StrictUndefined
 
-from webapp.cli import setup_cli
+from webapp.cli import is_command, setup_cli
 from webapp.config import PROJECT, SettingError, Settings
 from webapp.database import beside_database, end_read, setup_database
 from webapp.i18n.formats import setup_i18n
@@ -49,7 +49,7 @@ def _assemble(config: Mapping[str, str]) -> Flask:
     app.config["SETTINGS"] = Settings.from_mapping(config)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    setup_logs(app)
+    setup_logs(app, is_quiet=is_command() and not config.get("LOG_LEVEL", "").strip())
     setup_security(app)
     setup_database(app)
     setup_metrics(app, beside_database(app, "metrics"))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from flask import Flask
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import AppGroup, FlaskGroup, with_appcontext
 
 from webapp.account import cache
 from webapp.account.cache import Extensions, Trouble
@@ -27,6 +27,7 @@ from webapp.rules.text import TextRefused, check_text, normalise_text
 from webapp.rules.times import TimeRefused, now
 from webapp.signin import PersonalToken, SignInEnded, sessions, with_one_refresh
 from webapp.sipgate import Person, SipgateError, client
+from webapp.telemetry import logs
 
 EXIT_CODES = {
     Outcome.ACCEPTED: 0,
@@ -40,12 +41,29 @@ EXIT_CODES = {
 sms_group = AppGroup("sms", help="List extensions and send with a personal access token.")
 
 
+def _speak_up(_context: click.Context, _option: click.Parameter, is_verbose: bool) -> None:
+    if is_verbose:
+        logs.speak_up()
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_speak_up,
+    help="Write log lines to standard error.",
+)
+"""For every command: without it, and without a LOG_LEVEL that was set, no log line is written."""
+
+
 def setup_cli(app: Flask) -> None:
     for command in (sms_group, backup, hold, release, prune, forget):
         app.cli.add_command(command)
 
 
 @sms_group.command("extensions")
+@verbose_option
 def list_extensions() -> None:
     """List the Web SMS extensions of the token's owner."""
     for item in _extensions(*_owner()).items:
@@ -57,6 +75,7 @@ def list_extensions() -> None:
 @click.option("--to", "recipient", required=True, help="One number, such as +4915123456789.")
 @click.option("--text", required=True, help="What to send.")
 @click.option("--at", default="", help="Later: 2026-12-24T08:00, in DEFAULT_TIME_ZONE.")
+@verbose_option
 def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     """Send one message; the exit code tells the outcome (0 accepted, 3 refused, 4 not sent,
     5 unknown)."""
@@ -73,6 +92,12 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
         " ".join((sentences.message_sentence(message), sentences.message_advice(message))).strip()
     )
     sys.exit(EXIT_CODES[message.outcome])
+
+
+def is_command() -> bool:
+    """Whether `flask` makes the app for one of its commands. `flask run` loads it by itself."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
 
 
 def _owner() -> tuple[Member, PersonalToken]:
@@ -137,6 +162,7 @@ def _checked(
 
 @click.command("backup")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@verbose_option
 @with_appcontext
 def backup(target: Path) -> None:
     """Write a copy of the SQLite database; started from, it sends nothing until `release`."""
@@ -148,6 +174,7 @@ def backup(target: Path) -> None:
 
 
 @click.command("hold")
+@verbose_option
 @with_appcontext
 def hold() -> None:
     """Send nothing until `release`. The first step after restoring a PostgreSQL backup."""
@@ -157,6 +184,7 @@ def hold() -> None:
 
 
 @click.command("release")
+@verbose_option
 @with_appcontext
 def release() -> None:
     """Send again. What is past its tolerance is asked about, not sent."""
@@ -167,6 +195,7 @@ def release() -> None:
 
 
 @click.command("prune")
+@verbose_option
 @with_appcontext
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
@@ -176,6 +205,7 @@ def prune() -> None:
 
 @click.command("forget")
 @click.option("--number", required=True, help="One number, such as +4915123456789.")
+@verbose_option
 @with_appcontext
 def forget(number: str) -> None:
     """Withdraw what waits for a number and erase every message to it."""

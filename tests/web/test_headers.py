@@ -168,10 +168,10 @@ def test_an_unchanged_static_file_is_not_sent_twice(anna: Browser) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/../webapp/config.py",
-        "/static/%2e%2e/webapp/config.py",
-        "/static/..%2fwebapp%2fconfig.py",
-        "/static/..%5cwebapp%5cconfig.py",
+        "/static/../webapp/config/__init__.py",
+        "/static/%2e%2e/webapp/config/__init__.py",
+        "/static/..%2fwebapp%2fconfig%2f__init__.py",
+        "/static/..%5cwebapp%5cconfig%5c__init__.py",
         "/static//etc/passwd",
         "/static/%2fetc%2fpasswd",
         "/static/",

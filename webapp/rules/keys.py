@@ -39,7 +39,8 @@ def derived(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
 def accepted(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
     """The keys whose signatures are accepted, the one that signs first.
 
-    The bare secrets come last: versions before 0.2 signed everything with them. What they signed
-    ends with its session, within 7 days, so they can be dropped in the release after this one.
+    Last come the bare secrets, with which versions before December 2026 signed everything. Nothing
+    new is signed with them, and what they signed ends within 7 days, with its session. The release
+    after 0.1.0 drops them.
     """
     return (*derived(secret_keys, purpose), *secret_keys)

@@ -54,8 +54,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def setup_logs(app: Flask) -> None:
-    """Set up logging, unless somebody has (a test, a program that runs the app inside it)."""
+def setup_logs(app: Flask, *, is_quiet: bool = False) -> None:
+    """Set up logging, unless somebody else has (a test, or a program that contains the app).
+
+    With `is_quiet` nothing is written until `speak_up`.
+    """
     handler = logging.StreamHandler()
     if not sys.stderr.isatty():
         handler.setFormatter(JsonFormatter())
@@ -63,6 +66,8 @@ def setup_logs(app: Flask) -> None:
         plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(plain))
     handler.addFilter(_add_ids)
+    if is_quiet:
+        handler.addFilter(_keep_back)
     logging.basicConfig(handlers=[handler])
     # Flask-Alembic brings handlers of its own, which would write every line twice.
     for name in ("alembic", "sqlalchemy"):
@@ -71,6 +76,12 @@ def setup_logs(app: Flask) -> None:
     logging.getLogger("webapp").setLevel(app.config["SETTINGS"].log_level)
     app.before_request(_start)
     app.after_request(_finish)
+
+
+def speak_up() -> None:
+    """From now on, write what `is_quiet` kept back."""
+    for handler in logging.getLogger().handlers:
+        handler.removeFilter(_keep_back)
 
 
 def say(to: logging.Logger, text: str, *values: object, **extra: object) -> None:
@@ -99,6 +110,10 @@ def about(message_id: str) -> Iterator[None]:
         yield
     finally:
         _message_id.reset(token)
+
+
+def _keep_back(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
