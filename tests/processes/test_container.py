@@ -165,7 +165,8 @@ SANDBOX = {
 
 
 def test_the_unit_for_systemd_may_write_only_where_the_database_is() -> None:
-    [block] = re.findall(r"^```ini\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.M | re.S)
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    [block] = re.findall(r"^```ini\n(.*?)^```$", text, re.M | re.S)
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(block)
