@@ -9,10 +9,12 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls test-postgresql image-test check chaos scale-test mutations bench strings lock clean
+.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(VENV)/app $(CATALOGS) ## install what the app needs, and start nothing
 
 demo: $(VENV)/app $(CATALOGS) ## try it: the app and a simulated sipgate, on this machine only
 	@$(BIN)/python -m webapp.demo
