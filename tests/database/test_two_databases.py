@@ -17,7 +17,7 @@ from tests.support.raw_servers import another_tab, expect, in_parallel, wait_unt
 from tests.support.servers import CuttingProxy, cutting_proxy
 from tests.support.worker import arrived, counts, put_clocks_back, send_to_many, work
 from webapp import create_app
-from webapp.database import db, installation, transaction
+from webapp.database import audit, db, installation, transaction
 from webapp.database.idempotency import SubmissionId
 from webapp.database.models import Batch, Draft, Member, Message, Slowdown, TokenSet
 from webapp.database.schema import SchemaError, schema_state, upgrade_schema
@@ -176,7 +176,7 @@ def test_what_many_write_first_at_once_is_written_once_and_breaks_nothing(
     def write() -> None:
         drafts.keep_draft(submission, {"message": "typed"})
         installation.register_location()
-        sending.alarm(sending.AlarmKind.REDIRECTED)
+        audit.alarm(audit.AlarmKind.REDIRECTED)
 
     together(8, inside(app, write))
     with app.app_context():

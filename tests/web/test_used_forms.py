@@ -15,6 +15,7 @@ from tests.support.worker import arrived
 from webapp.database import transaction
 from webapp.database.models import BrowserSession, Message
 from webapp.jobs import retention
+from webapp.rules.keys import Purpose, derived
 from webapp.simulator.server import Simulator
 
 NUMBER, OWN = "+491713920050", "+491713920060"
@@ -170,8 +171,11 @@ def test_f71_a_form_of_a_version_that_signed_no_time_is_asked_for_once_more(
     app: Flask, anna: Browser, sipgate: Simulator
 ) -> None:
     form = anna.compose(recipient=NUMBER, message="Hello")
-    serializer = URLSafeSerializer(list(app.config["SETTINGS"].secret_key), salt="submission")
-    form["submission_id"] = str(serializer.dumps(serializer.loads(form["submission_id"])[:4]))
+    settings = app.config["SETTINGS"]
+    now_signed = derived(settings.secret_key, Purpose.SUBMISSION)
+    said = URLSafeSerializer(list(now_signed), salt="submission").loads(form["submission_id"])
+    old = URLSafeSerializer(list(settings.secret_key), salt="submission")
+    form["submission_id"] = str(old.dumps(said[:4]))
     page = anna.post("/messages", form, status=409)
     assert arrived(sipgate) == {}
     anna.post("/messages", page.fields("/messages"), status=303)

@@ -36,5 +36,8 @@ def setup_views(app: Flask) -> None:
         operator,
     ):
         app.register_blueprint(module.blueprint)
+    for rule in app.url_map.iter_rules("signin.callback"):
+        # Flask adds it to every GET; a question about the callback must sign nobody in.
+        (rule.methods or set()).discard("HEAD")
     errors.setup_errors(app)
     status.setup_status(app)
