@@ -189,7 +189,7 @@ def _restart(session: Session, batch_ids: list[str]) -> None:
 
 
 def _wait_again(session: Session, *which: sa.ColumnElement[bool]) -> int:
-    """Let paused messages wait again, with all their tries before them; returns how many."""
+    """Let paused messages wait again, as if they had not been tried; returns how many."""
     at = now()
     anew = {"reason": "", "first_tried_at": None, "tries": 0}
     paused = (Outcome.PAUSED,)

@@ -99,7 +99,7 @@ def edit(message: Message, new: NewMessage, by: Member) -> bool:
         "segment_count": segment(new.text).segment_count,
         **_when(new.send_at, new.time_zone),
     }
-    change = _wait_from((Outcome.HELD,), new.send_at).where(Message.id == message.id)
+    change = _change_to_waiting((Outcome.HELD,), new.send_at).where(Message.id == message.id)
     with transaction() as session:
         done = rows_changed(session, change.values(values)) == 1
         if done:
@@ -111,7 +111,7 @@ def reschedule(message: Message, send_at: datetime | None, zone: str, by: Member
     """Send a missed or paused message after all, now or at a new time. Returns False if it is
     neither any longer."""
     values = {"reason": "", "done_at": None, "done_by_id": None, **_when(send_at, zone)}
-    change = _wait_from(NEEDS_RESUME, send_at).where(Message.id == message.id)
+    change = _change_to_waiting(NEEDS_RESUME, send_at).where(Message.id == message.id)
     with transaction() as session:
         done = rows_changed(session, change.values(values)) == 1
         if done:
@@ -119,13 +119,13 @@ def reschedule(message: Message, send_at: datetime | None, zone: str, by: Member
     return done
 
 
-def _wait_from(outcomes: tuple[Outcome, ...], send_at: datetime | None) -> sa.Update:
+def _change_to_waiting(only_from: tuple[Outcome, ...], send_at: datetime | None) -> sa.Update:
     new = Outcome.QUEUED if send_at is None else Outcome.HELD
-    return transitions.change_to(new, Actor.PERSON, only_from=outcomes)
+    return transitions.change_to(new, Actor.PERSON, only_from=only_from)
 
 
 def _when(send_at: datetime | None, zone: str) -> dict[str, object]:
-    """The columns that say when: at its hand-over, or now."""
+    """The columns that say when it goes."""
     at = now()
     return {
         "send_at": send_at,

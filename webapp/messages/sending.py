@@ -29,10 +29,10 @@ from webapp.telemetry import logs, metrics
 log = logging.getLogger(__name__)
 
 BEGIN_WITHIN_S = SEND_DEADLINE_S
-"""Of its claim: a request that would begin later (the process was frozen) does not begin, for its
-claim may be given up by then."""
+"""After the claim. A request that would begin later, because the process was frozen, does not: by
+then the claim may have been given up."""
 AGAIN_WITHIN_S = 2 * SEND_DEADLINE_S
-"""The same for a request after a 401, whose answer alone may have taken that long."""
+"""The same for the request after a 401, because the first one may have taken that long."""
 SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
 FIRST_LOOK = timedelta(minutes=1)
 
