@@ -100,12 +100,17 @@ def is_command() -> bool:
     return context is not None and isinstance(context.command, FlaskGroup)
 
 
-def _owner() -> tuple[Member, PersonalToken]:
-    """Whose token it is. The message is stored as this member's."""
+def _upgrade_schema() -> None:
+    """As at the start of the server; a database that cannot be used ends the command."""
     try:
         schema.upgrade_schema()
     except SchemaError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _owner() -> tuple[Member, PersonalToken]:
+    """Whose token it is. The message is stored as this member's."""
+    _upgrade_schema()
     installation.register_location()
     if not settings.sipgate_token_id or not settings.sipgate_token:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
@@ -178,7 +183,7 @@ def backup(target: Path) -> None:
 @with_appcontext
 def hold() -> None:
     """Send nothing until `release`. The first step after restoring a PostgreSQL backup."""
-    schema.upgrade_schema()
+    _upgrade_schema()
     installation.hold()
     click.echo("On hold: nothing is sent.")
 
@@ -188,7 +193,7 @@ def hold() -> None:
 @with_appcontext
 def release() -> None:
     """Send again. What is past its tolerance is asked about, not sent."""
-    schema.upgrade_schema()
+    _upgrade_schema()
     sweep.mark_missed()
     installation.release_hold()
     click.echo("Released: planned and queued messages are sent again.")
@@ -199,6 +204,7 @@ def release() -> None:
 @with_appcontext
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
+    _upgrade_schema()
     installation.register_location()
     click.echo(f"{retention.prune()} messages erased.")
 
@@ -215,5 +221,6 @@ def forget(number: str) -> None:
         raise click.BadParameter(
             sentences.recipient_problem(refused), param_hint="--number"
         ) from None
+    _upgrade_schema()
     installation.register_location()
     click.echo(f"{retention.forget_number(e164)} messages erased.")

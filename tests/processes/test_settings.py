@@ -257,7 +257,8 @@ import ctypes, os, sys
 getattr(ctypes.CDLL(None), "prctl", lambda *_: 0)(24, 1, 0, 0, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-FLASK = [sys.executable, "-m", "flask", "--app", "webapp", "sms", "extensions"]
+COMMAND = [sys.executable, "-m", "flask", "--app", "webapp"]
+FLASK = [*COMMAND, "sms", "extensions"]
 
 
 def refused(command: list[str], **changed: str) -> str:
@@ -397,6 +398,32 @@ def test_f54_a_database_that_cannot_be_used_stops_the_server(database: Path, cas
 def test_f54_the_command_line_refuses_a_newer_database(database: Path) -> None:
     become_newer(database)
     assert "newer version" in refused(FLASK, DATABASE_URL=f"sqlite:///{database}")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("case", ["newer", "garbage"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["hold"], ["release"], ["prune"], ["forget", "--number", "+491713920050"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_f54_a_command_says_why_it_cannot_use_the_database(
+    database: Path, case: str, arguments: list[str]
+) -> None:
+    spoil, words = SPOILT[case]
+    spoil(database)
+    line = refused([*COMMAND, *arguments], DATABASE_URL=f"sqlite:///{database}")
+    assert line.startswith("Error: ")
+    assert words in line
+
+
+@pytest.mark.sqlite
+def test_f54_there_is_no_backup_of_what_is_no_database(database: Path, tmp_path: Path) -> None:
+    become_garbage(database)
+    target = tmp_path / "backup.sqlite"
+    line = refused([*COMMAND, "backup", str(target)], DATABASE_URL=f"sqlite:///{database}")
+    assert line == f"Error: {target} could not be written: file is not a database"
+    assert not target.exists()
 
 
 @pytest.mark.sqlite

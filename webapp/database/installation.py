@@ -105,9 +105,9 @@ def backup(target: Path) -> None:
         raise BackupFailed("use pg_dump for PostgreSQL, and `flask hold` first after a restore")
     if os.path.lexists(target):
         raise BackupFailed(f"{target} exists already")
-    register_location()  # the copy needs the row that says it is on hold
     part = target.absolute().with_name(f"{target.name}.unfinished-backup")
     try:
+        register_location()  # the copy needs the row that says it is on hold
         with _part_of_a_backup(part):
             _write_held_copy(part)
             _sync(part)
