@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from flask import Flask
-from flask_babel import LazyString, gettext
+from flask_babel import LazyString, gettext, ngettext
 from flask_babel import lazy_gettext as _
 
 from webapp.account.cache import Trouble
@@ -450,6 +450,16 @@ def daily_limit() -> str:
     )
 
 
+def needs_attention(count: int, shown: str) -> str:
+    """The line under the navigation; `shown` is the number, or the gap where a script puts it."""
+    return ngettext(
+        "%(count)s message needs your attention",
+        "%(count)s messages need your attention",
+        count,
+        count=shown,
+    )
+
+
 def still_possible(message: Message) -> str:
     """What can still be done about a message that has not reached anybody."""
     if message.outcome == Outcome.SCHEDULED:
@@ -462,5 +472,12 @@ def still_possible(message: Message) -> str:
 
 
 def setup_sentences(app: Flask) -> None:
-    for function in (outcome_word, outcome_tone, message_sentence, message_advice, still_possible):
+    for function in (
+        outcome_word,
+        outcome_tone,
+        message_sentence,
+        message_advice,
+        needs_attention,
+        still_possible,
+    ):
         app.add_template_global(function)

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -23,6 +24,7 @@ POLLED = ("attention.count", "messages.show", "batches.show")
 PROBES = ("operator.healthz", "operator.readyz", "operator.metrics_page")
 """Endpoints for programs, which keep no cookie and need not follow a redirect."""
 YEAR_S = 365 * 24 * 3600
+VERSION_FOLDER = re.compile(r"^[0-9a-f]{12}/")
 COMPRESSED = ("text/html", "application/json")
 LEAST_COMPRESSED_BYTES = 1000
 # Nothing inline, nothing from elsewhere. Forms lead back here. Browsers apply `form-action` to the
@@ -71,7 +73,6 @@ def setup_security(app: Flask) -> None:
         WTF_CSRF_CHECK_DEFAULT=False,
         # All sentences are ours. WTForms would load its own for each form (measured).
         WTF_I18N_ENABLED=False,
-        SEND_FILE_MAX_AGE_DEFAULT=YEAR_S,
     )
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
@@ -88,6 +89,7 @@ def setup_security(app: Flask) -> None:
     app.after_request(_harden)
     app.after_request(_compress)
     app.add_template_global(static_url)
+    app.view_functions["static"] = _static_file
 
 
 def _counted_in(redis_url: str) -> str:
@@ -109,13 +111,36 @@ def _start_counting(app: Flask) -> None:
 
 
 def static_url(name: str) -> str:
-    """The address of a static file. A hash of its content lets browsers keep it for ever."""
-    return url_for("static", filename=name, v=_content_hash(str(current_app.static_folder), name))
+    """The address of a static file, in a folder named after the content of all of them.
+
+    So it may be kept for ever, and so may what a script imports: `./counter.js` is in that folder
+    too. (An import map could name each file by its own content, but it would have to be inline.)
+    """
+    return url_for("static", filename=f"{_static_version()}/{name}")
+
+
+def _static_file(filename: str) -> Response:
+    """Whatever the version, there is one of each file: during a roll-out another process's page
+    may ask for it."""
+    return current_app.send_static_file(VERSION_FOLDER.sub("", filename))
+
+
+def _may_be_kept() -> bool:
+    """Whether this request is for a static file by the address that `static_url` gives it."""
+    filename = str((request.view_args or {}).get("filename", ""))
+    return request.endpoint == "static" and filename.startswith(f"{_static_version()}/")
+
+
+def _static_version() -> str:
+    return _content_hash(Path(str(current_app.static_folder)))
 
 
 @lru_cache
-def _content_hash(folder: str, name: str) -> str:
-    return hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()[:12]
+def _content_hash(folder: Path) -> str:
+    content = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        content.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return content.hexdigest()[:12]
 
 
 def _refuse_chunks() -> None:
@@ -153,7 +178,8 @@ def _harden(response: Response) -> Response:
     if current_app.config["SETTINGS"].is_https:
         headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if request.endpoint == "static" and response.status_code in (200, 206, 304):
-        headers["Cache-Control"] = f"public, max-age={YEAR_S}, immutable"
+        kept = f"public, max-age={YEAR_S}, immutable"
+        headers["Cache-Control"] = kept if _may_be_kept() else "no-cache"
     else:
         headers["Cache-Control"] = "no-store"
     return response

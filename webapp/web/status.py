@@ -13,6 +13,7 @@ from webapp.database.models import Member
 from webapp.i18n import sentences
 from webapp.jobs import heartbeat
 from webapp.messages import attention, changes
+from webapp.rules.outcomes import MAX_COUNT
 from webapp.web import guard
 
 
@@ -27,6 +28,7 @@ def _status() -> dict[str, Any]:
         return {"nav_attention": 0, "alarms": [], "has_waiting": False, "balance": None}
     return {
         "nav_attention": attention.count(member),
+        "max_count": MAX_COUNT,
         "alarms": _alarms(member),
         "has_waiting": changes.waiting_count(member.id) > 0,
         "balance": cache.balance(member) if _may_show_balance() else None,
