@@ -153,7 +153,10 @@ MUTATIONS = (
     ),
     Mutation(
         "a page is no answer",
-        (("sipgate/responses.py", " or self.is_html:", ":"),),
+        (
+            ("sipgate/responses.py", " or self.is_html:", ":"),
+            ("sipgate/responses.py", "return is_empty or self._is_called_json", "return True"),
+        ),
         (
             "messages/test_faults_send.py::test_f12_a_page_instead_of_an_answer_leaves_the_outcome_unknown",
         ),
