@@ -127,7 +127,7 @@ def _one_loopback_name() -> ResponseReturnValue | None:
     settings: Settings = current_app.config["SETTINGS"]
     asked = urlsplit(request.host_url).hostname or ""
     other_name = asked != settings.hostname and is_loopback(asked)
-    is_probe = (request.blueprint or "") == "ops"
+    is_probe = (request.blueprint or "") == "operator"
     if settings.is_https or not other_name or is_probe or request.method not in ("GET", "HEAD"):
         return None
     return redirect(f"{settings.public_url}{request.full_path.rstrip('?')}")
