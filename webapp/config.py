@@ -24,6 +24,8 @@ VERSION = "0.1.0"
 PROJECT = Path(__file__).resolve().parent.parent
 MIN_SECRET_CHARACTERS = 32
 DEFAULT_RATE_LIMITS = "login 30/minute per address, send 120/minute per member"
+GONE = ("REDIS_URL",)
+"""Settings of earlier versions: whoever still sets one is told that it changes nothing."""
 _WEAK_SECRETS = ("change-me", "changeme", "secret", "your-secret")
 
 
@@ -59,11 +61,8 @@ class Settings:
     """The `masterSipId`s whose people may sign in; `*` for any; empty for nobody."""
     database_url: str = field(repr=False)
     """SQLAlchemy address of the database; by default a SQLite file in `instance/`."""
-    redis_url: str = field(default="", repr=False)
-    """Redis for the queue of wake-ups, shared by several processes; empty: a SQLite file and a
-    worker inside the one web process."""
     web_processes: int = 1
-    """Web processes; more than one needs REDIS_URL and `make worker`."""
+    """Web processes."""
     web_threads: int = 64
     """Threads of a web process: each sends one message at a time."""
     send_concurrency: int = 16
@@ -75,7 +74,8 @@ class Settings:
     daily_limit: int = 500
     """Messages a member may send on one day; codes for own sender numbers count, too."""
     rate_limits: Mapping[str, str] = field(default_factory=dict)
-    """How often: `login 30/minute per address, send 120/minute per member`; empty: no limit."""
+    """How often: `login 30/minute per address, send 120/minute per member`; a kind left out has its
+    default; empty: no limit."""
     retention_days: int = 365
     """Messages older than this are erased."""
     history_visibility: str = "own"
@@ -119,7 +119,6 @@ class Settings:
             database_url=read.text(
                 "DATABASE_URL", default=f"sqlite:///{PROJECT / 'instance' / 'team-sms.sqlite'}"
             ),
-            redis_url=read.checked("REDIS_URL", _redis_url),
             web_processes=read.number("WEB_PROCESSES", default=1, low=1, high=64),
             web_threads=read.number("WEB_THREADS", default=64, low=1, high=1000),
             send_concurrency=read.number("SEND_CONCURRENCY", default=16, low=1, high=200),
@@ -156,10 +155,6 @@ class Settings:
             raise SettingError(
                 "PUBLIC_URL must begin with https:// unless it names this machine (localhost)."
             )
-        if self.web_processes > 1 and not self.redis_url:
-            raise SettingError(
-                "WEB_PROCESSES above 1 needs REDIS_URL, and `make worker` beside it."
-            )
         for name, url in (
             ("SIPGATE_ISSUER", self.sipgate_issuer),
             ("SIPGATE_API_URL", self.sipgate_api_url),
@@ -194,8 +189,8 @@ class Settings:
         shown = {}
         for one in fields(self):
             value = getattr(self, one.name)
-            if one.name in ("database_url", "redis_url"):
-                value = value and _without_secrets(value)
+            if one.name == "database_url":
+                value = _without_secrets(value)
             elif not one.repr:
                 value = "set" if value else "not set"
             elif isinstance(value, tuple | frozenset):
@@ -208,6 +203,11 @@ class Settings:
     def admits(self, account_id: str) -> bool:
         """Whether people of this sipgate account may sign in."""
         return "*" in self.sipgate_accounts or account_id in self.sipgate_accounts
+
+
+def gone_settings(values: Mapping[str, str]) -> list[str]:
+    """Those that an earlier version read, and that are still set."""
+    return [name for name in GONE if values.get(name, "").strip()]
 
 
 def setting_names() -> list[str]:
@@ -308,12 +308,6 @@ def _without_secrets(address: str) -> str:
     return f"{kind}://{'***@' if login else ''}{place}{'?***' if query else ''}"
 
 
-def _redis_url(value: str) -> str:
-    if value and not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must be an address such as redis://localhost:6379/0.")
-    return value
-
-
 _RATE_LIMIT = re.compile(
     r"(login|send) (\d{1,6}/(?:second|minute|hour|day)) per (address|member)", re.ASCII
 )
@@ -331,10 +325,10 @@ def _rate_limits(value: str) -> Mapping[str, str]:
 
 
 def _rate_limits_of(read: "_Reader", values: Mapping[str, str]) -> Mapping[str, str]:
-    """Unset is the default, empty is off."""
+    """Unset is the default, empty is off; a kind that is left out has its default."""
     default = "" if "RATE_LIMITS" in values else DEFAULT_RATE_LIMITS
     found: Mapping[str, str] = read.checked("RATE_LIMITS", _rate_limits, default=default)
-    return found
+    return found and {**_rate_limits(DEFAULT_RATE_LIMITS), **found}
 
 
 def _quiet_hours_of(read: "_Reader", values: Mapping[str, str]) -> tuple[time, time] | None:

@@ -6,10 +6,8 @@ from flask_babel import lazy_gettext as _
 
 from webapp.account import contacts
 from webapp.account.cache import Trouble, cached
-from webapp.config import settings
 from webapp.database.models import Contact, Member
-from webapp.web import guard
-from webapp.web.security import limiter
+from webapp.web import guard, limits
 
 blueprint = Blueprint("contacts", __name__)
 
@@ -57,10 +55,7 @@ def index(member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/contacts/read")
-@limiter.limit(
-    lambda: READ_AGAIN_LIMIT if settings.rate_limits else "",  # without limits, none here
-    key_func=guard.rate_key,
-)
+@limits.counts_as_reading(READ_AGAIN_LIMIT)
 def read_again(member: Member) -> ResponseReturnValue:
     """For somebody who has just changed a contact at sipgate."""
     contacts.read(member, guard.credentials(), again=True)

@@ -4,7 +4,6 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp.config import settings
 from webapp.database.models import Member
 from webapp.i18n import sentences as words
 from webapp.jobs import tasks
@@ -15,9 +14,8 @@ from webapp.signin import sessions as members
 from webapp.signin.flow import SignInFailed, SignInProblem
 from webapp.sipgate import login as login_server
 from webapp.telemetry import logs
-from webapp.web import guard
+from webapp.web import guard, limits
 from webapp.web.guard import public
-from webapp.web.security import limiter
 
 blueprint = Blueprint("signin", __name__)
 
@@ -33,16 +31,12 @@ def _is_visit() -> bool:
 
 
 @blueprint.get("/login")
-@limiter.limit(
-    lambda: settings.rate_limits.get("login", ""),  # empty: no limit
-    key_func=lambda: request.remote_addr or "",
-    exempt_when=lambda: not _is_visit(),
-)
 @public
 def login() -> ResponseReturnValue:
     """Always starts a new sign-in; `purpose` may name what needs further permissions."""
     if not _is_visit():
         abort(403)
+    limits.require_room_to_sign_in()
     next_path = guard.safe_next(request.args.get("next"))
     purpose = request.args.get("purpose", "")
     return redirect(flow.begin_sign_in(guard.browser_id(), next_path, purpose))
