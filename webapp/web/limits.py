@@ -18,7 +18,7 @@ View = TypeVar("View", bound=Callable[..., Any])
 
 def counts_as_send(view: View) -> View:
     """Marks a view. All that are marked share the limit `send` of RATE_LIMITS."""
-    return _counts(view, lambda: require_room("send", guard.rate_key()))
+    return _counts(view, lambda: _require_room("send", guard.rate_key()))
 
 
 def counts_as_reading(per_member: str) -> Callable[[View], View]:
@@ -33,10 +33,10 @@ def counts_as_reading(per_member: str) -> Callable[[View], View]:
 
 def require_room_to_sign_in() -> None:
     """One more sign-in from this address; raises 429."""
-    require_room("login", request.remote_addr or "")
+    _require_room("login", request.remote_addr or "")
 
 
-def require_room(kind: str, who: str) -> None:
+def _require_room(kind: str, who: str) -> None:
     limit = settings.rate_limits.get(kind)
     if limit:
         _let_in(kind, who, limit)
