@@ -22,13 +22,13 @@ demo: $(VENV)/app $(CATALOGS) ## try it: the app and a simulated sipgate, on thi
 run: $(VENV)/app $(CATALOGS) ## the production server; settings from the environment or .env
 	@$(BIN)/python -m webapp.server
 
-worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make run` (needs REDIS_URL)
+worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make run` (needs PostgreSQL)
 	@$(BIN)/python -m webapp.worker
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
 test test-tls test-postgresql chaos scale-test mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
-test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm, nginx or Redis are skipped where there is none
+test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or nginx are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # What TLS can change: cookies, origins, headers, redirects, and the forms that depend on them.
@@ -62,7 +62,7 @@ chaos: $(VENV)/dev $(CATALOGS) ## send under faults and kills, and compare with 
 
 scale-test: SUBMISSIONS := 1300
 scale-test: KILLS := 25
-scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers, PostgreSQL and Redis (5 minutes)
+scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers and PostgreSQL (5 minutes)
 	@$(BIN)/python -m tests.chaos --database postgresql --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
 
 mutations: $(VENV)/dev $(CATALOGS) ## remove the guards, one after the other: a test must notice each

@@ -2,7 +2,7 @@
 
 One simulator runs per test process and is reset before each test; one template database is migrated
 per process and copied: a SQLite file, or with `TEST_DATABASE=postgresql` a database of a real
-PostgreSQL. Where a run requires browsers, npm or Redis (`TEST_REQUIRE`), a skip is a failure.
+PostgreSQL. Where a run requires browsers or npm (`TEST_REQUIRE`), a skip is a failure.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from tests.support import servers
 from tests.support.pages import Browser
 from webapp import create_app
 from webapp.config import PROJECT
-from webapp.database import beside_database, db
+from webapp.database import db
 from webapp.database.schema import upgrade_schema
+from webapp.jobs.tasks import queue
 from webapp.simulator.server import Simulator, running_simulator
 from webapp.simulator.world import World
 
@@ -46,14 +47,6 @@ def required_or_skip(what: str, reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> str:
-    """The path of `redis-server`; without it, its tests are skipped."""
-    if servers.REDIS_SERVER is None:
-        required_or_skip("redis", servers.NO_REDIS)
-    return str(servers.REDIS_SERVER)
-
-
-@pytest.fixture(scope="session")
 def simulator() -> Iterator[Simulator]:
     with running_simulator(World(requires_pkce=True)) as running:
         running.world.client = type(running.client)(
@@ -73,7 +66,7 @@ def sipgate(simulator: Simulator) -> Iterator[Simulator]:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Delete what apps on PostgreSQL keep in `instance`: a file for the queue, a metrics folder."""
+    """Delete the metrics folders that apps on PostgreSQL keep in `instance`."""
     if not hasattr(session.config, "workerinput"):  # the others may still be using theirs
         for left in (PROJECT / "instance").glob(f"t{'[0-9a-f]' * 20}-*"):
             if left.is_dir():
@@ -108,15 +101,10 @@ def copy_database(template: Path, database: Path) -> None:
         shutil.copy(template, database)
 
 
-def drop_database(apps: list[Flask], database: Path) -> None:
-    """On PostgreSQL, drop the database and delete its apps' files in the folder `instance`."""
-    if not ON_POSTGRESQL:
-        return
-    servers.postgresql().drop(database_name(database))
-    for app in apps:
-        queue = Path(beside_database(app, "queue"))
-        for path in queue.parent.glob(f"{queue.name}*"):
-            path.unlink()
+def drop_database(database: Path) -> None:
+    """On PostgreSQL, drop the database."""
+    if ON_POSTGRESQL:
+        servers.postgresql().drop(database_name(database))
 
 
 def values_for(simulator: Simulator, database: Path, **changed: str) -> dict[str, str]:
@@ -221,10 +209,11 @@ def make_app(
         return app
 
     yield make
+    queue.storage.close()
     for app in made:
         with app.app_context():
             db.engine.dispose()
-    drop_database(made, database)
+    drop_database(database)
 
 
 @pytest.fixture

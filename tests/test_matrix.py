@@ -22,7 +22,6 @@ NOT_YET = {
     "F45": "`make chaos`; a small run is tests/processes/test_chaos.py",
     "F62": "tests/rules/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",
-    **{f"F{n}": "comes with several processes on SQLite, and without Redis" for n in (84, 85, 86)},
 }
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from jinja2 import StrictUndefined
 
 from webapp.cli import is_command, setup_cli
-from webapp.config import PROJECT, SettingError, Settings
+from webapp.config import PROJECT, SettingError, Settings, gone_settings
 from webapp.database import beside_database, end_read, setup_database
 from webapp.i18n.formats import setup_i18n
 from webapp.i18n.sentences import setup_sentences
@@ -47,9 +47,12 @@ def _assemble(config: Mapping[str, str]) -> Flask:
         instance_path=str(PROJECT / "instance"),
     )
     app.config["SETTINGS"] = Settings.from_mapping(config)
+    app.config["GONE_SETTINGS"] = gone_settings(config)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     setup_logs(app, is_quiet=is_command() and not config.get("LOG_LEVEL", "").strip())
+    for name in app.config["GONE_SETTINGS"]:
+        app.logger.warning("%s is still set and changes nothing any more: remove it", name)
     setup_security(app)
     setup_database(app)
     setup_metrics(app, beside_database(app, "metrics"))

@@ -15,7 +15,13 @@ from gunicorn.glogging import Logger
 
 from webapp import create_app
 from webapp.config import Settings
-from webapp.database import beside_database, close_connections, installation, schema
+from webapp.database import (
+    beside_database,
+    close_connections,
+    installation,
+    is_on_sqlite,
+    schema,
+)
 from webapp.database.schema import SchemaError
 from webapp.jobs.consumer import EmbeddedWorker
 from webapp.messages import sweep
@@ -49,7 +55,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in options(self._app.config["SETTINGS"]).items():
             self.cfg.set(name, value)
 
-        if not self._app.config["SETTINGS"].redis_url:
+        if is_on_sqlite(self._app):
             worker = EmbeddedWorker(self._app)
             self.cfg.set("post_worker_init", lambda _worker: worker.start())
             self.cfg.set("worker_exit", lambda _server, _worker: worker.stop())

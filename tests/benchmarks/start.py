@@ -95,8 +95,7 @@ def _memory(place: Place, table: Table) -> None:
 def _worker_memory(place: Place, table: Table) -> None:
     database = f"memory{time.monotonic_ns()}"
     servers.postgresql().create(database)
-    url, redis = servers.postgresql().url(database), servers.redis().url
-    values = place.settings("unused", DATABASE_URL=url, REDIS_URL=redis)
+    values = place.settings("unused", DATABASE_URL=servers.postgresql().url(database))
     app = create_app(values)
     with app.app_context():
         upgrade_schema()
@@ -104,9 +103,7 @@ def _worker_memory(place: Place, table: Table) -> None:
     person = people.sign_in(app, 1)[0]
     worker = place.start(Program("webapp.worker", [], values, place.folder / "worker.log"))
     time.sleep(3)
-    _tell_use(
-        table, "worker of its own (PostgreSQL, Redis), after its start", use_of(worker.pid or 0)
-    )
+    _tell_use(table, "worker of its own (PostgreSQL), after its start", use_of(worker.pid or 0))
     place.upstream.reset(20)
     rows.wake(app, rows.queue_batches(app, person, LOAD, 100))
     until = time.monotonic() + 120

@@ -40,7 +40,9 @@ def measure(place: Place, sizes: list[int], concurrency: int, *, databases: list
     for database in databases:
         make = _on_sqlite if database == "sqlite" else _on_postgresql
         app, person, worker = make(place, concurrency)
-        name = "SQLite, inside the server" if database == "sqlite" else "PostgreSQL and Redis"
+        name = (
+            "SQLite, inside the server" if database == "sqlite" else "PostgreSQL, its own process"
+        )
         _run(place, app, person, worker, 200, BATCH)  # warm
         for size in sizes:
             found = _run(place, app, person, worker, size, BATCH)
@@ -64,7 +66,6 @@ def _on_postgresql(place: Place, concurrency: int) -> tuple[Flask, people.Person
     values = place.settings(
         "unused",
         DATABASE_URL=servers.postgresql().url(database),
-        REDIS_URL=servers.redis().url,
         SEND_CONCURRENCY=str(concurrency),
     )
     app = create_app(values)

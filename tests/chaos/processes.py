@@ -1,6 +1,7 @@
-"""The processes of a run: the simulator, the production server, a worker of its own.
+"""The processes of a run: the simulator, the production server, workers of their own.
 
-On SQLite that is all. On PostgreSQL there are two servers and two workers, with Redis between them.
+On SQLite there is one server with two processes, of which one carries the worker. On PostgreSQL
+there are two servers and two workers.
 Each is a session of its own, so that Ctrl-C reaches only us, and each is ended by its own process
 id: `Processes` ends them whatever happens.
 """
@@ -29,6 +30,9 @@ START_LIMIT_S = 60
 END_LIMIT_S = 40
 """Longer than the server's own grace of 30 s."""
 SEND_CONCURRENCY = 8
+DATABASE = "chaos"
+READ_ONLY_S = 3
+"""As long as a failover may take."""
 
 PERSON_WAITS_S = 90
 """How long a browser waits for an answer: longer than any answer takes."""
@@ -77,10 +81,10 @@ class Program:
                 os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
-    def kill_children(self) -> bool:
-        """SIGKILL only what it has started; whether there was anything."""
+    def kill_oldest_child(self) -> bool:
+        """SIGKILL only what it started first, of what still runs; whether there was anything."""
         children = self.children()
-        for pid in children:
+        for pid in children[:1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         return bool(children)
@@ -117,7 +121,7 @@ class Processes:
         self.app_urls = [self.app_url]
         self.webs: list[Program] = []
         self.workers: list[Program] = []
-        self._around: list[servers.PostgreSQL | servers.Redis] = []
+        self._postgresql: servers.PostgreSQL | None = None
         self.is_over = threading.Event()
         """Set when the run is broken off or done: nobody need wait for an answer any more."""
         self._killing = threading.Lock()
@@ -142,8 +146,8 @@ class Processes:
         simulator: Program | None = getattr(self, "simulator", None)
         if simulator is not None:
             simulator.kill()
-        for server in self._around:
-            server.stop()
+        if self._postgresql is not None:
+            self._postgresql.stop()
 
     @property
     def programs(self) -> list[Program]:
@@ -159,14 +163,20 @@ class Processes:
 
     @property
     def troubles(self) -> dict[str, Callable[[], None]]:
-        """What can happen to the servers around the app: nothing where there are none."""
-        if not self._around:
+        """What can happen to PostgreSQL; nothing where there is none."""
+        server = self._postgresql
+        if server is None:
             return {}
         return {
-            "redis flushed": self._redis.flush,
-            "redis restarted": self._redis.restart,
-            "postgresql restarted": self._postgresql.restart_at_once,
+            "connections cut": lambda: server.cut_connections(DATABASE),
+            "read-only": lambda: self._read_only(server),
+            "postgresql restarted": server.restart_at_once,
         }
+
+    def _read_only(self, server: servers.PostgreSQL) -> None:
+        server.take_writes(False)
+        self.is_over.wait(READ_ONLY_S)
+        server.take_writes(True)
 
     def _start_all(self) -> None:
         secret = secrets.token_hex(16)  # no dash in front: it is an option's value
@@ -179,25 +189,25 @@ class Processes:
         )
         self.simulator.start()
         self.sipgate_url = self._simulators_address()
-        self.database_url, redis_url, count = f"sqlite:///{self.folder / 'chaos.sqlite'}", "", 1
+        self.database_url, count = f"sqlite:///{self.folder / 'chaos.sqlite'}", 1
         if self._database == "postgresql":
-            self.database_url, redis_url, count = *self._start_servers(), 2
+            self.database_url, count = self._start_postgresql(), 2
         values = {**self._settings(secret), "DATABASE_URL": self.database_url}
-        values["REDIS_URL"] = redis_url
+        values["WEB_PROCESSES"] = "1" if self._postgresql else "2"
         self.app_urls += [f"http://{HOST}:{servers.free_port()}" for _ in range(count - 1)]
         for place, url in enumerate(self.app_urls, 1):
             own = {**values, "PORT": url.rpartition(":")[2]}
             logs = self.folder / f"web{place}.log", self.folder / f"worker{place}.log"
             self.webs.append(Program("webapp.server", [], own, logs[0]))
-            self.workers.append(Program("webapp.worker", [], values, logs[1]))
+            if self._postgresql:
+                self.workers.append(Program("webapp.worker", [], values, logs[1]))
         self.start_app()
 
-    def _start_servers(self) -> tuple[str, str]:
-        """PostgreSQL and Redis; returns their addresses."""
-        self._redis, self._postgresql = servers.Redis(), servers.PostgreSQL()
-        self._around = [self._postgresql, self._redis]
-        self._postgresql.create("chaos")
-        return self._postgresql.url("chaos"), self._redis.url
+    def _start_postgresql(self) -> str:
+        """Returns the address of its database."""
+        self._postgresql = servers.PostgreSQL()
+        self._postgresql.create(DATABASE)
+        return self._postgresql.url(DATABASE)
 
     def wait_for_web(self) -> None:
         """Until every server answers; RuntimeError if one does not."""
@@ -218,12 +228,12 @@ class Processes:
         return sentences
 
     def kill(self, which: str) -> None:
-        """SIGKILL and start again at once: `web`, `worker`, or `serving` (the process that serves,
+        """SIGKILL and start again at once: `web`, `worker`, or `serving` (a process that serves,
         which gunicorn's own master starts again); `web2` is the second one."""
         kind = which.rstrip("0123456789")
         place = int(which.removeprefix(kind) or 1) - 1
         with self._killing:
-            if kind == "serving" and self.webs[place].kill_children():
+            if kind == "serving" and self.webs[place].kill_oldest_child():
                 return
             program = (self.workers if kind == "worker" else self.webs)[place]
             program.kill()
@@ -263,7 +273,6 @@ class Processes:
             "SIPGATE_API_URL": f"{self.sipgate_url}/v2",
             "SIPGATE_ACCOUNTS": "1234567 7654321",
             "SIPGATE_OPTIONAL_SCOPES": "",
-            "WEB_PROCESSES": "1",
             "SEND_CONCURRENCY": str(SEND_CONCURRENCY),
             # The shortest there is, so that planned messages are handed over while the run lasts.
             "SCHEDULE_HANDOVER_MINUTES": "5",

@@ -39,7 +39,7 @@ class Options:
     kills: int
     seed: int
     database: str = "sqlite"
-    """Or `postgresql`: two servers, two workers, and a Redis, which have troubles of their own."""
+    """Or `postgresql`: two servers and two workers, whose database has troubles of its own."""
     is_hurried: bool = False
 
 
@@ -142,7 +142,8 @@ def _kill(options: Options, work: _Work, processes: Processes, counts: Counts) -
 
 
 def _trouble(options: Options, work: _Work, processes: Processes, counts: Counts) -> None:
-    """Redis is flushed and restarted, PostgreSQL restarted at once, as often as there are kills."""
+    """PostgreSQL's connections are cut, it takes no writes for seconds, it is restarted at once: as
+    often as there are kills."""
     if not processes.troubles:
         return
     chance = random.Random(f"{options.seed} troubles")

@@ -20,7 +20,14 @@ from tests.chaos.processes import Program
 from tests.conftest import MakeApp, values_for
 from tests.support.pages import Browser
 from tests.support.raw_servers import wait_until
-from tests.support.worker import arrived, counts, put_clocks_back, send_to_many, work
+from tests.support.worker import (
+    LONE_WORKER,
+    arrived,
+    counts,
+    put_clocks_back,
+    send_to_many,
+    work,
+)
 from webapp.config import PROJECT
 from webapp.database import alembic, db, installation, transaction
 from webapp.database.models import TokenSet
@@ -168,8 +175,8 @@ def test_f69_a_copy_at_the_same_path_on_another_machine_sends_nothing(
     home, other = database.parent, tmp_path / "other"
     shutil.copytree(home, other, ignore=None if with_mark else shutil.ignore_patterns("*.mark"))
     values = values_for(sipgate, database)
-    inside = f"mount --bind {other} {home} && exec {sys.executable} -m webapp.worker"
-    here = Program("webapp.worker", [], values, tmp_path / "here.log")
+    inside = f"mount --bind {other} {home} && exec {sys.executable} -m {LONE_WORKER}"
+    here = Program(LONE_WORKER, [], values, tmp_path / "here.log")
     with elsewhere(inside, values):
         wait_until(lambda: state_of(other / "app.sqlite") == "moved", seconds=30)
         here.start()

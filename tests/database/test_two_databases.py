@@ -15,7 +15,14 @@ from tests.support import servers
 from tests.support.pages import Browser
 from tests.support.raw_servers import another_tab, expect, in_parallel, wait_until
 from tests.support.servers import CuttingProxy, cutting_proxy
-from tests.support.worker import arrived, counts, put_clocks_back, send_to_many, work
+from tests.support.worker import (
+    LONE_WORKER,
+    arrived,
+    counts,
+    put_clocks_back,
+    send_to_many,
+    work,
+)
 from webapp import create_app
 from webapp.database import audit, db, installation, transaction
 from webapp.database.audit import AlarmKind
@@ -97,7 +104,7 @@ def test_f47_four_workers_with_four_schedulers_send_each_message_once(
     workers = []
     for place in range(4):
         values = values_for(sipgate, tmp_path, DATABASE_URL=either_url, SEND_CONCURRENCY="4")
-        workers.append(Program("webapp.worker", [], values, tmp_path / f"{place}.log"))
+        workers.append(Program(LONE_WORKER, [], values, tmp_path / f"{place}.log"))
     try:
         for worker in workers:
             worker.start()

@@ -15,7 +15,7 @@ from tests.chaos.processes import Program
 from tests.conftest import values_for
 from tests.support.pages import Browser, Page
 from tests.support.raw_servers import expect, wait_until
-from tests.support.worker import send_to_many, work
+from tests.support.worker import LONE_WORKER, send_to_many, work
 from webapp.database import db
 from webapp.database.models import TokenSet
 from webapp.simulator.faults import Fault
@@ -173,7 +173,7 @@ def test_f65_a_worker_whose_log_has_no_space_left_sends_and_says_the_truth(
 ) -> None:
     page = send_to_many(anna, 3)
     values = values_for(sipgate, tmp_path / "app.sqlite", LOG_LEVEL="DEBUG")
-    worker = Program("webapp.worker", [], values, Path("/dev/full"))
+    worker = Program(LONE_WORKER, [], values, Path("/dev/full"))
     worker.start()
     try:
         wait_until(lambda: is_done(anna, page), seconds=30)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.conftest import MakeApp, copy_database, database_url, values_for
+from tests.conftest import MakeApp, values_for
 from tests.support import servers
 from tests.support.pages import Browser
 from tests.support.real_servers import free_port, running, running_server
@@ -129,8 +129,8 @@ def test_only_the_pages_can_be_reached_and_only_from_this_machine(compose: dict[
 
 def test_each_is_looked_after_and_what_must_last_has_a_volume(compose: dict[str, Any]) -> None:
     services = compose["services"]
-    assert set(services) == {"web", "worker", "database", "queue"}
-    for name in ("worker", "database", "queue"):
+    assert set(services) == {"web", "worker", "database"}
+    for name in ("worker", "database"):
         assert services[name]["healthcheck"]["test"][0] == "CMD"
     assert "HEALTHCHECK" in dict(last_stage())  # the pages' own
     used = {one.split(":")[0] for s in services.values() for one in s.get("volumes", [])}
@@ -148,7 +148,6 @@ def test_each_runs_without_capabilities_on_a_file_system_that_it_cannot_write(
         assert service["read_only"] is True, name
     # Their images begin as root, and would need capabilities to become somebody else.
     assert compose["services"]["database"]["user"] == "postgres"
-    assert compose["services"]["queue"]["user"] == "redis"
 
 
 SANDBOX = {
@@ -229,34 +228,28 @@ def test_the_apps_role_in_the_database_is_no_superuser(
         server.run_sql(f"DROP ROLE IF EXISTS {name}")
 
 
-@pytest.mark.slow  # two programs and a Redis are started and ended
+@pytest.mark.slow  # two programs are started and ended
 def test_the_commands_run_with_this_environment(
     compose: dict[str, Any],
     simulator: Simulator,
-    template_database: Path,
-    redis_server: str,
+    postgresql_url: str,
     tmp_path: Path,
 ) -> None:
-    """As in the containers, with a database and a Redis of our own in the places of theirs."""
-    redis_port, port = free_port(), free_port()
+    """As in the containers, with a database of our own in the place of theirs."""
+    port = free_port()
     here = {
         "HOST": "127.0.0.1",
         "PORT": str(port),
-        "DATABASE_URL": database_url(tmp_path / "app.sqlite"),
-        "REDIS_URL": f"redis://127.0.0.1:{redis_port}/0",
+        "DATABASE_URL": postgresql_url,
     }
     environment = {name: here[name] for name in compose["services"]["web"]["environment"]}
-    copy_database(template_database, tmp_path / "app.sqlite")
     env_file = values_for(simulator, tmp_path / "unused.sqlite")
     env_file |= {"PUBLIC_URL": "https://sms.example", "TRUSTED_PROXY_HOPS": "1"}
     values = {**env_file, **environment}
-    redis = [redis_server, "--port", str(redis_port), "--bind", "127.0.0.1"]
-    redis += [*compose["services"]["queue"]["command"][1:], "--dir", str(tmp_path)]
     assert json.loads(rest_of("CMD"))[:2] == ["python", "-m"]
     assert json.loads(rest_of("CMD"))[2] == "webapp.server"
     worker = [sys.executable, *compose["services"]["worker"]["command"][1:]]
     with (
-        running(redis, tmp_path / "redis.log"),
         running_server(values, tmp_path / "web.log"),
         running(worker, tmp_path / "worker.log", values),
     ):

@@ -24,7 +24,14 @@ from tests.support import servers
 from tests.support.killed_at import FROZEN_LIMIT_S
 from tests.support.pages import Browser
 from tests.support.raw_servers import cookie_of, expect, wait_until
-from tests.support.worker import arrived, counts, put_clocks_back, send_to_many, work
+from tests.support.worker import (
+    LONE_WORKER,
+    arrived,
+    counts,
+    put_clocks_back,
+    send_to_many,
+    work,
+)
 from webapp.database import db, transaction
 from webapp.database.models import KeptAnswer, Message, TokenSet
 from webapp.messages import sending, sweep
@@ -90,7 +97,7 @@ def test_f44_killed_at_any_point_no_message_is_doubled_or_lost(
     app: Flask, anna: Browser, sipgate: Simulator, start: Start, point: str
 ) -> None:
     page = send_to_many(anna, 3)
-    worker = start("tests.support.killed_at", point, "webapp.worker", SEND_CONCURRENCY="1")
+    worker = start("tests.support.killed_at", point, LONE_WORKER, SEND_CONCURRENCY="1")
     wait_until(has_ended(worker), seconds=START_S)
     assert worker.exit_code == SIGKILLED, worker.log.read_text()
     outcomes, texts = AT[point]
@@ -108,7 +115,7 @@ def test_f46_told_to_end_the_worker_finishes_its_message_and_takes_no_other(
 ) -> None:
     page = send_to_many(anna, 4)
     sipgate.fail_next("send", Fault(delay_s=1.5, deliver=True))
-    worker = start("webapp.worker", SEND_CONCURRENCY="1")
+    worker = start(LONE_WORKER, SEND_CONCURRENCY="1")
     wait_until(lambda: sipgate.world.calls["send"] == 1, seconds=START_S)
     told_at = time.monotonic()
     worker.end()
@@ -128,7 +135,7 @@ def test_f48_a_worker_that_hangs_is_noticed_and_its_message_becomes_unknown(
 ) -> None:
     page = send_to_many(anna, 2)
     sipgate.fail_next("send", Fault(delay_s=1, deliver=True))
-    worker = start("webapp.worker", SEND_CONCURRENCY="1")
+    worker = start(LONE_WORKER, SEND_CONCURRENCY="1")
     wait_until(lambda: sipgate.world.calls["send"] == 1, seconds=START_S)
     with stopped(worker):
         assert "is not running" not in anna.get(page.path).soup.get_text().lower()
@@ -149,9 +156,7 @@ def test_f68_a_worker_frozen_before_its_request_does_not_begin_it_when_it_wakes(
     app: Flask, anna: Browser, sipgate: Simulator, start: Start, point: str
 ) -> None:
     page = send_to_many(anna, 2)
-    worker = start(
-        "tests.support.killed_at", f"frozen: {point}", "webapp.worker", SEND_CONCURRENCY="1"
-    )
+    worker = start("tests.support.killed_at", f"frozen: {point}", LONE_WORKER, SEND_CONCURRENCY="1")
     with frozen_by_itself(worker):
         put_clocks_back(app)
         assert counts(anna, anna.get(page.path)) == {"unknown": 1, "queued": 1}
@@ -178,7 +183,7 @@ def test_f68_a_worker_frozen_for_a_while_puts_back_what_is_still_its_own(
 ) -> None:
     page = send_to_many(anna, 2)
     worker = start(
-        "tests.support.killed_at", "frozen: connecting", "webapp.worker", SEND_CONCURRENCY="1"
+        "tests.support.killed_at", "frozen: connecting", LONE_WORKER, SEND_CONCURRENCY="1"
     )
     with frozen_by_itself(worker):
         assert counts(anna, page) == {"sending": 1, "queued": 1}
@@ -252,7 +257,7 @@ def test_f58_after_a_power_cut_all_that_was_committed_is_there(
 ) -> None:
     page = send_to_many(anna, 30)
     sipgate.world.fail_always("send", Fault(delay_s=0.02, deliver=True))
-    worker = start("webapp.worker", SEND_CONCURRENCY="2")
+    worker = start(LONE_WORKER, SEND_CONCURRENCY="2")
     wait_until(lambda: counts(anna, page)["accepted"] >= 5, seconds=START_S)
     before = counts(anna, page)["accepted"]
     cut_the_power(worker, either_url)

@@ -250,6 +250,7 @@ def test_the_page_has_a_row_with_sentences_for_every_setting() -> None:
 # --- The programs that read them ----------------------------------------------------------------
 
 SERVER = [sys.executable, "-m", "webapp.server"]
+WORKER = [sys.executable, "-m", "webapp.worker"]
 # Permissions do not stop root, who runs the tests in a container, unless it gives up this right
 # (prctl PR_CAPBSET_DROP, CAP_DAC_OVERRIDE). For anybody else this changes nothing.
 AS_OTHERS_WOULD = """
@@ -304,22 +305,21 @@ def test_an_address_of_another_machine_is_one_sentence(tmp_path: Path) -> None:
     assert line.startswith("Team SMS cannot start: HOST 192.0.2.1 with PORT 5000 cannot be used: ")
 
 
-@pytest.mark.parametrize(
-    ("package", "setting", "value"),
-    [
-        ("psycopg", "DATABASE_URL", "postgresql://sms@localhost/sms"),
-        ("redis", "REDIS_URL", "redis://localhost:1/0"),
-    ],
-)
-def test_a_package_that_is_missing_is_one_sentence(package: str, setting: str, value: str) -> None:
-    without = f"import sys; sys.modules[{package!r}] = None; from webapp.server import main; main()"
-    line = refused([sys.executable, "-c", without], **{setting: value})
-    assert line.startswith(f"Team SMS cannot start: {setting} ")
+def test_a_driver_that_is_missing_is_one_sentence() -> None:
+    without = "import sys; sys.modules['psycopg'] = None; from webapp.server import main; main()"
+    address = "postgresql://sms@localhost/sms"
+    line = refused([sys.executable, "-c", without], DATABASE_URL=address)
+    assert line.startswith("Team SMS cannot start: DATABASE_URL ")
     assert "pip install -r requirements-scale.txt" in line
 
 
-def test_a_redis_address_that_is_none_is_one_sentence() -> None:
-    assert "REDIS_URL must be" in refused(SERVER, REDIS_URL="redis://localhost:nowhere/0")
+@pytest.mark.sqlite
+def test_a_worker_of_its_own_on_sqlite_is_refused_in_one_sentence(database: Path) -> None:
+    line = refused(WORKER, DATABASE_URL=f"sqlite:///{database}")
+    assert line == (
+        "Team SMS cannot start its worker: with a SQLite file the server carries the worker, so "
+        "`make run` is all that is to be started."
+    )
 
 
 # --- F54: the database --------------------------------------------------------------------------

@@ -12,11 +12,12 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def stored_rows(app: Flask, *, without: Collection[str] = ()) -> Rows:
-    """All rows of all tables except those in `without`, in the order of their first column."""
+    """All rows of all tables except huey's and those in `without`, in the order of their first
+    column."""
     found: Rows = {}
     with app.app_context(), db.engine.connect() as connection:
         for table in sorted(sa.inspect(connection).get_table_names()):
-            if table not in without:
+            if table not in without and not table.startswith("huey_"):
                 rows = connection.execute(sa.text(f"SELECT * FROM {table} ORDER BY 1"))  # noqa: S608
                 found[table] = [dict(row) for row in rows.mappings()]
     return found

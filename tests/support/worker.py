@@ -15,6 +15,8 @@ from webapp.rules.times import now
 from webapp.simulator import Simulator
 from webapp.sipgate import Sipgate
 
+LONE_WORKER = "tests.support.lone_worker"
+
 
 def work(app: Flask, *, sweep: bool = True) -> int:
     """Run a sweep, then all tasks; returns how many ran."""

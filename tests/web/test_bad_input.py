@@ -60,7 +60,7 @@ def app(
     yield app
     with app.app_context():
         db.engine.dispose()
-    drop_database([app], database)
+    drop_database(database)
 
 
 @pytest.fixture(scope="module")

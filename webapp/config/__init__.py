@@ -33,6 +33,8 @@ __all__ = [
 VERSION = "0.1.0"
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
+GONE = ("REDIS_URL",)
+"""Settings of earlier versions: if one is still set, the operator is told."""
 RATE_LIMITS = "login 30/minute per address, send 120/minute per member"
 SIPGATE_LOGIN = "https://login.sipgate.com/auth/realms"
 SIPGATE_API = "https://api.sipgate.com/v2"
@@ -149,7 +151,8 @@ class Settings:
     rate_limits: Mapping[str, str] = setting(
         "How often an address may sign in and a member may send: messages, tests to oneself, "
         "codes for own numbers and filled-in templates are counted together. Contacts are read "
-        "again at a member's wish at most 6 times a minute. Empty: no limits.",
+        "again at a member's wish at most 6 times a minute. A kind that is left out has its "
+        "default. Empty: no limits.",
         values.rate_limits(RATE_LIMITS),
         RATE_LIMITS,
         empty_is_off=True,
@@ -162,7 +165,8 @@ class Settings:
 
     database_url: str = setting(
         "The database's SQLAlchemy address, such as `postgresql://sms@localhost/sms` (that needs "
-        "requirements-scale.txt). Empty: a SQLite file in the folder `instance/`.",
+        "requirements-scale.txt; then start `make worker` beside `make run`, as often as you "
+        "like). Empty: a SQLite file in the folder `instance/`.",
         values.plain,
         lambda _: f"sqlite:///{PROJECT / 'instance' / 'team-sms.sqlite'}",
         is_secret=True,
@@ -177,16 +181,8 @@ class Settings:
     send_concurrency: int = setting(
         "Messages that a worker sends at the same time.", number(1, 200), "16"
     )
-    redis_url: str = setting(
-        "A Redis for the queue and for counting requests, such as `redis://localhost:6379/0` (that "
-        "needs requirements-scale.txt). With it, start `make worker` beside `make run`, as often "
-        "as you like. Empty: the worker runs inside the one web process.",
-        values.redis_address,
-        is_secret=True,
-        show=values.show_place,
-    )
     web_processes: int = setting(
-        "Web processes. More than one needs REDIS_URL.", number(1, 64), "1"
+        "Web processes. With a SQLite file, one of them carries the worker.", number(1, 64), "1"
     )
 
     metrics_token: str = setting(
@@ -250,10 +246,6 @@ class Settings:
             raise SettingError(
                 "PUBLIC_URL must begin with https:// unless it names this machine (localhost)."
             )
-        if self.web_processes > 1 and not self.redis_url:
-            raise SettingError(
-                "WEB_PROCESSES above 1 needs REDIS_URL, and `make worker` beside it."
-            )
         for name, url in (
             ("SIPGATE_ISSUER", self.sipgate_issuer),
             ("SIPGATE_API_URL", self.sipgate_api_url),
@@ -293,6 +285,11 @@ class Settings:
             one.name.upper(): declaration_of(one).show(getattr(self, one.name))
             for one in fields(self)
         }
+
+
+def gone_settings(values: Mapping[str, str]) -> list[str]:
+    """The settings that an earlier version read, and that are still set."""
+    return [name for name in GONE if values.get(name, "").strip()]
 
 
 def setting_names() -> list[str]:

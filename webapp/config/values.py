@@ -141,12 +141,6 @@ def address(example: str, *, has_path: bool = True) -> Callable[[str], str]:
     return read
 
 
-def redis_address(text: str) -> str:
-    if text and not text.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("must be an address such as redis://localhost:6379/0.")
-    return text
-
-
 def secret_keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     for key in keys:
@@ -168,9 +162,10 @@ _RATE_LIMIT = re.compile(
 
 
 def rate_limits(example: str) -> Callable[[str], Mapping[str, str]]:
-    """`login 30/minute per address` as `{"login": "30/minute"}`."""
+    """`login 30/minute per address` as `{"login": "30/minute"}`. A kind that is left out has the
+    limit of the example, which is the default."""
 
-    def read(text: str) -> Mapping[str, str]:
+    def parse(text: str) -> dict[str, str]:
         limits = {}
         for part in filter(None, (part.strip() for part in text.split(","))):
             found = _RATE_LIMIT.fullmatch(part)
@@ -178,6 +173,10 @@ def rate_limits(example: str) -> Callable[[str], Mapping[str, str]]:
                 raise ValueError(f"must be like: {example}.")
             limits[found[1]] = found[2]
         return limits
+
+    def read(text: str) -> Mapping[str, str]:
+        limits = parse(text)
+        return limits and {**parse(example), **limits}
 
     return read
 

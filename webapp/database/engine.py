@@ -46,7 +46,11 @@ def setup_database(app: Flask) -> None:
         options.update(pool_size=POSTGRESQL_POOL, pool_timeout=BUSY_MS / 1000, pool_pre_ping=True)
     app.config["SQLALCHEMY_ENGINES"] = {"default": options}
     app.config["ALEMBIC"] = {"script_location": "database/migrations"}
-    app.config["ALEMBIC_CONTEXT"] = {"render_as_batch": True, "transactional_ddl": True}
+    app.config["ALEMBIC_CONTEXT"] = {
+        "render_as_batch": True,
+        "transactional_ddl": True,
+        "include_name": _is_ours,
+    }
     db.init_app(app)
     _skip_async_sessions(app)
     app.teardown_request(_end_reading)
@@ -56,6 +60,11 @@ def setup_database(app: Flask) -> None:
             _prepare_sqlite(db.engine)
         else:
             _prepare_postgresql(db.engine)
+
+
+def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
+    """Of the tables, not those that huey makes."""
+    return kind != "table" or not str(name).startswith("huey_")
 
 
 def _end_reading(_error: BaseException | None) -> None:
@@ -192,6 +201,20 @@ def make_private(path: str) -> None:
 def close_connections() -> None:
     """Before a fork: a connection must not be shared between processes."""
     db.engine.dispose()
+
+
+def is_on_sqlite(app: Flask) -> bool:
+    with app.app_context():
+        return db.engine.dialect.name == "sqlite"
+
+
+def connect_apart(app: Flask, **options: str) -> Any:
+    """A connection of PostgreSQL's driver that no pool knows; each statement commits by itself."""
+    with app.app_context():
+        dialect, url = db.engine.dialect, db.engine.url
+    positional, named = dialect.create_connect_args(url)
+    dbapi: Any = dialect.loaded_dbapi
+    return dbapi.connect(*positional, **{**named, **POSTGRESQL_LINE, **options, "autocommit": True})
 
 
 def is_reachable() -> bool:

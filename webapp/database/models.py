@@ -322,6 +322,19 @@ class Slowdown(Base, kw_only=True):
     until: Mapped[datetime]
 
 
+class RateCount(Base, kw_only=True):
+    """How often somebody did something since they began to. `who` is a keyed hash of a member or
+    an address."""
+
+    __tablename__ = "rate_counts"
+
+    kind: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    who: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    count: Mapped[int]
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+    """When it is counted from one again."""
+
+
 class Event(Base, kw_only=True):
     """The audit trail: who did what. Rows are only added; they hold no text and no number."""
 

@@ -1,10 +1,14 @@
 """huey's consumer: its settings, and running it in threads of the web process."""
 
+import fcntl
+import os
+import threading
 from typing import Any
 
 from flask import Flask
 from huey.consumer import Consumer
 
+from webapp.database import beside_database
 from webapp.jobs.heartbeat import Heart
 from webapp.jobs.tasks import queue
 
@@ -12,6 +16,8 @@ from webapp.jobs.tasks import queue
 FIRST_POLL_S, LAST_POLL_S, BACKOFF = 0.05, 0.5, 1.05
 GRACE_S = 25
 """How long a message under way may take after SIGTERM: longer than a send's total deadline."""
+STAND_BY_S = 5.0
+"""How often the other processes look whether the worker's place is free."""
 
 
 class _QuietConsumer(Consumer):  # type: ignore[misc]
@@ -22,14 +28,63 @@ class _QuietConsumer(Consumer):  # type: ignore[misc]
 
 
 class EmbeddedWorker:
-    """The worker of a one-process deployment. `start` once per process, after any fork."""
+    """The worker inside a web process, for SQLite: in one process of all that are on the file.
+
+    When that one ends, however it ends, another takes over: who has locked the file beside the
+    database works. `start` once per process, after any fork.
+    """
 
     def __init__(self, app: Flask) -> None:
         self._app = app
+        self._path = beside_database(app, "worker")
+        self._place: int | None = None
+        self._changing = threading.Lock()
+        self._ending = threading.Event()
         self._consumer: Consumer | None = None
         self._heart: Heart | None = None
 
     def start(self) -> None:
+        if not self._take_over():
+            threading.Thread(target=self._stand_by, name="stand-by", daemon=True).start()
+
+    def stop(self) -> None:
+        """Finish what is under way, take nothing new."""
+        self._ending.set()
+        with self._changing:
+            if self._consumer and self._heart:
+                self._consumer.stop(graceful=True)
+                self._heart.stop()
+            self._leave()
+
+    def _stand_by(self) -> None:
+        while not self._ending.wait(STAND_BY_S):
+            if self._take_over():
+                return
+
+    def _take_over(self) -> bool:
+        with self._changing:
+            if self._ending.is_set() or not self._is_free():
+                return False
+            self._work()
+            return True
+
+    def _is_free(self) -> bool:
+        """Whether nobody else works; then nobody else will, as long as we live."""
+        place = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(place)
+            return False
+        self._place = place
+        return True
+
+    def _leave(self) -> None:
+        if self._place is not None:
+            os.close(self._place)
+            self._place = None
+
+    def _work(self) -> None:
         # Not in `__init__`: after a fork, Python takes threads made before it for dead, and
         # `check_worker_health` would start each of them a second time.
         self._consumer = _QuietConsumer(queue, **options(self._app))
@@ -37,12 +92,6 @@ class EmbeddedWorker:
         queue.stop_flag = self._consumer.stop_flag
         self._consumer.start()
         self._heart.start()
-
-    def stop(self) -> None:
-        """Finish what is under way, take nothing new."""
-        if self._consumer and self._heart:
-            self._consumer.stop(graceful=True)
-            self._heart.stop()
 
 
 def options(app: Flask) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.config import settings
-from webapp.database import rows_changed, transaction
+from webapp.database import limits, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.idempotency import USED_ID_KEPT_FOR
 from webapp.database.models import (
@@ -45,6 +45,12 @@ def end_left_sign_ins() -> None:
     """Revoke the token sets of members who signed out and whose last message has gone."""
     for token_set_id in tokens.finished_logouts():
         login.revoke(tokens.revoke_locally(token_set_id))
+
+
+def forget_counts() -> None:
+    """How often somebody came is of no use once it no longer limits anything."""
+    with transaction() as session:
+        limits.forget_ended(session)
 
 
 def prune() -> int:

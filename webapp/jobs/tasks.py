@@ -6,7 +6,6 @@ harm, and is only logged.
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,13 +14,14 @@ from typing import Any
 from flask import Flask
 from huey import Huey, crontab
 from huey.serializer import SignedSerializer
-from huey.storage import MemoryStorage, RedisStorage, SqliteStorage
+from huey.storage import MemoryStorage
 
 from webapp.account import cache, contacts
-from webapp.config import SettingError, Settings
-from webapp.database import beside_database, db, end_read, make_private
+from webapp.config import Settings
+from webapp.database import db, end_read
 from webapp.database.models import Member, Message
 from webapp.jobs import retention
+from webapp.jobs.storage import storage_for
 from webapp.messages import batches, claims, reconcile, sending, sweep
 from webapp.rules.keys import Purpose, accepted
 from webapp.rules.times import now
@@ -52,24 +52,12 @@ class _Signed(SignedSerializer):  # type: ignore[misc]
 
 
 def setup_queue(app: Flask) -> None:
-    """Give the queue its storage: Redis if it is set, else a file beside the database."""
+    """Give the queue its keys, and the place where its wake-ups wait."""
     settings: Settings = app.config["SETTINGS"]
     queue.app = app
     queue.serializer = _Signed(accepted(settings.secret_key, Purpose.QUEUE))
-    if settings.redis_url:
-        try:
-            queue.storage = RedisStorage(queue.name, url=settings.redis_url)
-        except Exception as error:  # huey's own, when the redis package is missing
-            raise SettingError(f"REDIS_URL cannot be used: {type(error).__name__}.") from None
-    else:
-        path = beside_database(app, "queue")
-        try:
-            make_private(path)
-            queue.storage = SqliteStorage(queue.name, filename=path, timeout=10)
-        except (sqlite3.Error, OSError) as error:
-            raise SettingError(
-                f"DATABASE_URL cannot be used, no queue can be kept beside it: {error}."
-            ) from None
+    queue.storage.close()
+    queue.storage = storage_for(app, queue.name)
 
 
 def enqueue_message(message_id: str) -> None:
@@ -115,14 +103,18 @@ def _concurrency() -> int:
 
 def _enqueue_batch(batch_id: str, count: int) -> None:
     for _ in range(count):
-        _enqueue(send_batch, batch_id)
+        if not _enqueue(send_batch, batch_id):
+            return  # the others would wait as long, in vain
 
 
-def _enqueue(task: Any, id_: str | int) -> None:
+def _enqueue(task: Any, id_: str | int) -> bool:
+    """Whether it is queued. Where not, the row is committed all the same: the sweep finds it."""
     try:
         task(id_)
-    except Exception:  # the row is committed, and the sweep will find it
+    except Exception:
         log.exception("a task was not queued")
+        return False
+    return True
 
 
 @queue.task()
@@ -195,6 +187,7 @@ def every_minute() -> None:
             enqueue_reading(member_id)
         tokens.keep_alive()
         retention.end_left_sign_ins()
+        retention.forget_counts()
 
 
 @queue.periodic_task(crontab(minute="17", hour="3"))

@@ -21,6 +21,7 @@ class Purpose(StrEnum):
     SUBMISSION = "submission id"
     QUEUE = "queue"
     CONTACT = "contact id"
+    RATE = "rate count"
 
 
 @lru_cache

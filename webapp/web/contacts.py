@@ -5,11 +5,9 @@ from flask.typing import ResponseReturnValue
 
 from webapp.account import contacts
 from webapp.account.cache import cached
-from webapp.config import settings
 from webapp.database.models import Contact, Member
 from webapp.i18n.sentences import CONTACT_TROUBLES
-from webapp.web import guard
-from webapp.web.security import limiter
+from webapp.web import guard, limits
 
 blueprint = Blueprint("contacts", __name__)
 
@@ -41,10 +39,7 @@ def index(member: Member) -> ResponseReturnValue:
 
 
 @blueprint.post("/contacts/read")
-@limiter.limit(
-    lambda: READ_AGAIN_LIMIT if settings.rate_limits else "",  # without limits, none here
-    key_func=guard.rate_key,
-)
+@limits.counts_as_reading(READ_AGAIN_LIMIT)
 def read_again(member: Member) -> ResponseReturnValue:
     """Read them now, for a member who has just changed one at sipgate."""
     contacts.read(member, guard.credentials(), again=True)

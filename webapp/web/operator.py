@@ -1,6 +1,6 @@
 """For operators: the settings' page, health and metrics. None of them calls sipgate."""
 
-from flask import Blueprint, abort, render_template, request
+from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webapp.config import settings
@@ -26,6 +26,7 @@ def operator(member: Member) -> ResponseReturnValue:
         sender_scopes=flow.FURTHER_SCOPES["senders"],
         redirect_uri=settings.redirect_uri,
         workers=heartbeat.has_worker(),
+        gone=current_app.config["GONE_SETTINGS"],
     )
 
 

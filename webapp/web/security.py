@@ -9,14 +9,10 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
-from flask_limiter import Limiter
-from limits.errors import ConfigurationError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from webapp.config import SettingError, Settings, is_loopback
+from webapp.config import Settings, is_loopback
 from webapp.rules.keys import Purpose, accepted
-
-limiter = Limiter(key_func=lambda: "", in_memory_fallback_enabled=True)
 
 MAX_FORM_BYTES = 256 * 1024
 POLLED = ("attention.count", "messages.show", "batches.show")
@@ -77,37 +73,12 @@ def setup_security(app: Flask) -> None:
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
-    # Counted in Redis if it is set, else in the process; there, too, while Redis is unreachable.
-    app.config.update(
-        RATELIMIT_STORAGE_URI=_counted_in(settings.redis_url),
-        RATELIMIT_HEADERS_ENABLED=True,
-        RATELIMIT_STRATEGY="moving-window",
-    )
-    _start_counting(app)
     app.before_request(_refuse_chunks)
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
     app.after_request(_compress)
     app.add_template_global(static_url)
     app.view_functions["static"] = _static_file
-
-
-def _counted_in(redis_url: str) -> str:
-    """The limiter's name for it: only the socket's scheme differs from Redis's own."""
-    return redis_url.replace("unix://", "redis+unix://", 1) or "memory://"
-
-
-def _start_counting(app: Flask) -> None:
-    try:
-        limiter.init_app(app)
-    except ConfigurationError:  # the package is missing
-        raise SettingError(
-            "REDIS_URL needs the package redis: pip install -r requirements-scale.txt."
-        ) from None
-    except ValueError:
-        raise SettingError(
-            "REDIS_URL must be an address such as redis://localhost:6379/0."
-        ) from None
 
 
 def static_url(name: str) -> str:

@@ -4,7 +4,6 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp.config import settings
 from webapp.database.models import Member
 from webapp.i18n.sentences import SIGN_IN_PROBLEMS
 from webapp.jobs import tasks
@@ -14,9 +13,8 @@ from webapp.signin import flow, tokens
 from webapp.signin.flow import SignInFailed, SignInProblem
 from webapp.sipgate.login import revoke
 from webapp.telemetry import logs
-from webapp.web import guard
+from webapp.web import guard, limits
 from webapp.web.guard import public
-from webapp.web.security import limiter
 
 blueprint = Blueprint("signin", __name__)
 
@@ -34,16 +32,12 @@ def _is_visit() -> bool:
 
 
 @blueprint.get("/login")
-@limiter.limit(
-    lambda: settings.rate_limits.get("login", ""),  # empty: no limit
-    key_func=lambda: request.remote_addr or "",
-    exempt_when=lambda: not _is_visit(),
-)
 @public
 def login() -> ResponseReturnValue:
     """Always starts a new sign-in. `purpose` names a page that needs further permissions."""
     if not _is_visit():
         abort(403)
+    limits.require_room_to_sign_in()
     next_path = guard.safe_next(request.args.get("next"))
     purpose = request.args.get("purpose", "")
     return redirect(flow.begin_sign_in(guard.browser_id(), next_path, purpose))
