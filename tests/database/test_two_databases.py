@@ -18,6 +18,7 @@ from tests.support.servers import CuttingProxy, cutting_proxy
 from tests.support.worker import arrived, counts, put_clocks_back, send_to_many, work
 from webapp import create_app
 from webapp.database import db, installation, transaction
+from webapp.database.audit import AlarmKind, alarm
 from webapp.database.idempotency import SubmissionId
 from webapp.database.models import Batch, Draft, Member, Message, Slowdown, TokenSet
 from webapp.database.schema import SchemaError, schema_state, upgrade_schema
@@ -162,7 +163,7 @@ def test_a_first_sign_in_in_several_browsers_at_once_is_one_member(
     app: Flask, sipgate: Simulator
 ) -> None:
     identity, person = Identity(account_id="1234567", sub="w7"), Person("Somebody", False)
-    found = together(8, inside(app, lambda: sessions.remember(identity, person).id))
+    found = together(8, inside(app, lambda: sessions.save_member(identity, person).id))
     assert len(set(found)) == 1
 
 
@@ -176,7 +177,7 @@ def test_what_many_write_first_at_once_is_written_once_and_breaks_nothing(
     def write() -> None:
         drafts.keep_draft(submission, {"message": "typed"})
         installation.register_location()
-        sending.alarm(sending.AlarmKind.REDIRECTED)
+        alarm(AlarmKind.REDIRECTED)
 
     together(8, inside(app, write))
     with app.app_context():

@@ -27,7 +27,7 @@ def require_room(session: Session, member: Member, count: int) -> None:
         raise DailyLimitReached
 
 
-# For every message; built once, for making it anew takes longer than running it (measured).
+# For every message; built once, because building it takes longer than running it (measured).
 _SENT_SINCE = sa.select(
     sa.select(sa.func.count())
     .select_from(Message)
