@@ -9,10 +9,12 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((n > 2 ? n : 2)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run worker test test-tls test-postgresql image-test check chaos scale-test mutations bench strings lock clean
+.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: $(VENV)/app $(CATALOGS) ## install what the app needs, and start nothing
 
 demo: $(VENV)/app $(CATALOGS) ## try it: the app and a simulated sipgate, on this machine only
 	@$(BIN)/python -m webapp.demo
@@ -30,11 +32,12 @@ test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm, ngin
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # What TLS can change: cookies, origins, headers, redirects, and the forms that depend on them.
-TLS_TESTS := access bad_input faults_login faults_pages headers members_apart own_number questions \
-	sending settling waiting
+TLS_TESTS := $(addprefix web/test_,access bad_input faults_pages headers members_apart questions) \
+	$(addprefix messages/test_,changes reconcile sending) account/test_own_number \
+	signin/test_faults_login
 test-tls: $(VENV)/dev $(CATALOGS) ## the tests of sign-in, forms and headers once more, with the app behind HTTPS
 	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
-		$(TLS_TESTS:%=tests/test_%.py) tests/browser --ignore tests/browser/test_every_page.py \
+		$(TLS_TESTS:%=tests/%.py) tests/browser --ignore tests/browser/test_every_page.py \
 		--ignore tests/browser/test_counter.py --ignore tests/browser/test_outcomes.py \
 		--ignore tests/browser/test_weight.py
 

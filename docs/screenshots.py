@@ -1,4 +1,4 @@
-"""Take the README's pictures anew: `.venv/bin/python docs/screenshots.py`, after `make demo` once.
+"""Take the pictures of README.md and docs/demo.md anew: `.venv/bin/python docs/screenshots.py`, after `make demo` once.
 
 Starts the demo's two programs on free ports, writes messages as a person would, and saves the pages
 to docs/screenshots/. Needs the packages of requirements-dev.txt and Chromium or Chrome.

@@ -1,4 +1,4 @@
-"""The simulator over real HTTP, a migrated database per test, and browsers.
+"""The fixtures that all tests share: the simulator over real HTTP, databases, apps, browsers.
 
 One simulator runs per test process and is reset before each test; one template database is migrated
 per process and copied: a SQLite file, or with `TEST_DATABASE=postgresql` a database of a real
@@ -31,7 +31,7 @@ ON_POSTGRESQL = os.environ.get("TEST_DATABASE", "sqlite") == "postgresql"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What only a file can show is not tried on PostgreSQL."""
+    """On PostgreSQL, skip the tests of what only a SQLite file can show."""
     if ON_POSTGRESQL:
         for item in items:
             if item.get_closest_marker("sqlite"):
@@ -47,7 +47,7 @@ def required_or_skip(what: str, reason: str) -> None:
 
 @pytest.fixture(scope="session")
 def redis_server() -> str:
-    """The path of Redis' program; without one, its tests are skipped."""
+    """The path of `redis-server`; without it, its tests are skipped."""
     if servers.REDIS_SERVER is None:
         required_or_skip("redis", servers.NO_REDIS)
     return str(servers.REDIS_SERVER)
@@ -66,15 +66,14 @@ def simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def sipgate(simulator: Simulator) -> Iterator[Simulator]:
-    """sipgate, as the simulator plays it: pristine, with `fail_next`, `phones` and its ledger."""
+    """The simulated sipgate, reset, with `fail_next`, `phones` and the ledger of what arrived."""
     simulator.reset()
     yield simulator
     simulator.reset()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Apps on PostgreSQL keep their queue's file, and the folder of what they count, in `instance`:
-    the tests leave none there."""
+    """Delete what apps on PostgreSQL keep in `instance`: a file for the queue, a metrics folder."""
     if not hasattr(session.config, "workerinput"):  # the others may still be using theirs
         for left in (PROJECT / "instance").glob(f"t{'[0-9a-f]' * 20}-*"):
             if left.is_dir():
@@ -84,19 +83,19 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def database_url(database: Path) -> str:
-    """The address of the database that stands for this path; on PostgreSQL it is no file."""
+    """The address of the test database named by this path, which is a file only on SQLite."""
     if ON_POSTGRESQL:
         return servers.postgresql().url(database_name(database))
     return f"sqlite:///{database}"
 
 
 def database_name(database: Path) -> str:
-    """A path as a name that PostgreSQL takes."""
+    """The name on PostgreSQL of the database named by this path."""
     return f"t{hashlib.sha256(str(database).encode()).hexdigest()[:20]}"
 
 
 def make_empty_database(database: Path) -> None:
-    """Where no file is, SQLite makes one by itself."""
+    """On SQLite there is nothing to do: it makes the file itself."""
     if ON_POSTGRESQL:
         servers.postgresql().create(database_name(database))
 
@@ -110,7 +109,7 @@ def copy_database(template: Path, database: Path) -> None:
 
 
 def drop_database(apps: list[Flask], database: Path) -> None:
-    """Leave nothing in PostgreSQL, nor of its apps in the folder `instance`."""
+    """On PostgreSQL, drop the database and delete its apps' files in the folder `instance`."""
     if not ON_POSTGRESQL:
         return
     servers.postgresql().drop(database_name(database))
@@ -153,7 +152,7 @@ def template_database(simulator: Simulator, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def postgresql_template(simulator: Simulator, template_database: Path) -> str:
-    """The name of a migrated database on PostgreSQL, whatever the run's own database is."""
+    """The name of a migrated database on PostgreSQL, also in a run on SQLite."""
     if ON_POSTGRESQL:
         return database_name(template_database)
     name = database_name(template_database)
@@ -183,7 +182,7 @@ def postgresql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """For what must hold on both databases: the address of this test's own, SQLite's first."""
+    """The address of this test's own database, on SQLite and then on PostgreSQL."""
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgresql_url")
         return url
@@ -240,7 +239,7 @@ def new_browser(app: Flask, sipgate: Simulator) -> Callable[[], Browser]:
 
 @pytest.fixture
 def stranger(app: Flask, sipgate: Simulator) -> Browser:
-    """A browser that nobody has signed in with."""
+    """A browser in which nobody is signed in."""
     return Browser(app, sipgate)
 
 

@@ -46,7 +46,7 @@ MUTATIONS = (
         "a form's token is unique",
         (
             (
-                "outbox.py",
+                "messages/submit.py",
                 "    used = Submission(\n        id=submission.id,",
                 "    used = Submission(\n        id=secrets.token_hex(16),",
             ),
@@ -57,7 +57,7 @@ MUTATIONS = (
         "a token is bound to its content",
         (
             (
-                "outbox.py",
+                "database/idempotency.py",
                 "(used.content_hash, used.member_id) != (content_hash, submission.member_id)",
                 "used.member_id != submission.member_id",
             ),
@@ -70,8 +70,16 @@ MUTATIONS = (
     Mutation(
         "a claim is conditional",
         (
-            ("claims.py", "chosen.where(_WAITS, ", "chosen.where("),
-            ("claims.py", "scalar_subquery(), _WAITS)", "scalar_subquery())"),
+            (
+                "messages/claims.py",
+                "chosen.where(transitions.CAN_CLAIM, ",
+                "chosen.where(",
+            ),
+            (
+                "messages/transitions.py",
+                "sa.update(table(Message)).where(CAN_CLAIM)",
+                "sa.update(table(Message))",
+            ),
         ),
         ("messages/test_faults_worker.py::test_f60_a_message_that_is_too_late_is_asked_about",),
     ),
@@ -79,15 +87,15 @@ MUTATIONS = (
         "a claim is committed before anything is sent",
         (
             (
-                "outbox.py",
-                "        _insert(member, batch, messages, used)\n",
-                "        early = sending.attempt(Claim(messages[0], at), credentials, 9)\n"
-                "        _insert(member, batch, messages, used)\n",
+                "messages/submit.py",
+                "    _insert(member, batch, messages, used)\n",
+                "    early = sending.attempt(Claim(messages[0], at), credentials, 9)\n"
+                "    _insert(member, batch, messages, used)\n",
             ),
             (
-                "outbox.py",
+                "messages/submit.py",
                 "        sending.deliver(Claim(messages[0], at), credentials)\n",
-                "        sending.settle(messages[0], early)\n",
+                "        sending.record_result(messages[0], early)\n",
             ),
         ),
         (
@@ -96,12 +104,23 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "only a click lets a paused message go on",
+        (
+            (
+                "rules/outcomes.py",
+                "        Actor.WORKER: {Outcome.MISSED},",
+                "        Actor.WORKER: {Outcome.MISSED, Outcome.SENDING},",
+            ),
+        ),
+        ("messages/test_transitions.py::test_a_function_makes_its_changes_and_no_others[claim]",),
+    ),
+    Mutation(
         "an interrupted send becomes unknown (made: waiting again)",
         (
             (
-                "sending.py",
-                "outcome=Outcome.UNKNOWN,\n                reason=Reason.INTERRUPTED,",
-                "outcome=Outcome.QUEUED,\n                reason='',",
+                "messages/sweep.py",
+                "transitions.change_to(Outcome.UNKNOWN, Actor.WORKER)",
+                "sa.update(Message).where(sending).values(outcome=Outcome.QUEUED)",
             ),
         ),
         (
@@ -113,7 +132,7 @@ MUTATIONS = (
         "a POST is not repeated",
         (
             (
-                "wire.py",
+                "sipgate/transport.py",
                 "max_retries=0)",
                 "max_retries=__import__('urllib3').Retry(3, allowed_methods=None))",
             ),
@@ -126,15 +145,18 @@ MUTATIONS = (
     Mutation(
         "a redirect is not followed",
         (
-            ("sipgate.py", "allow_redirects=False,", "allow_redirects=True,"),
-            ("wire.py", '        resp.headers.pop("Location", None)\n', ""),
-            ("wire.py", "    session.max_redirects = 0\n", ""),
+            ("sipgate/client.py", "allow_redirects=False,", "allow_redirects=True,"),
+            ("sipgate/transport.py", '        resp.headers.pop("Location", None)\n', ""),
+            ("sipgate/transport.py", "    session.max_redirects = 0\n", ""),
         ),
         ("messages/test_faults_send.py::test_f14_a_redirect_on_the_same_host_is_not_followed",),
     ),
     Mutation(
         "a page is no answer",
-        (("answers.py", "        if answer.is_html:  #", "        if False:  #"),),
+        (
+            ("sipgate/responses.py", " or self.is_html:", ":"),
+            ("sipgate/responses.py", "return is_empty or self._is_called_json", "return True"),
+        ),
         (
             "messages/test_faults_send.py::test_f12_a_page_instead_of_an_answer_leaves_the_outcome_unknown",
         ),
@@ -143,7 +165,7 @@ MUTATIONS = (
         "one deadline for the whole answer",
         (
             (
-                "wire.py",
+                "sipgate/transport.py",
                 "        self._sock.settimeout(self._exchange.remaining_s())\n        count",
                 "        count",
             ),
@@ -156,14 +178,9 @@ MUTATIONS = (
         "a wish waits with the row",
         (
             (
-                "sending.py",
-                "_wished_change_of if result.took_nothing else _change_of",
-                "_change_of",
-            ),
-            (
-                "sending.py",
-                "return _write(message, _wished_change_of(frozenset(values))",
-                "return _write(message, _change_of(frozenset(values))",
+                "messages/transitions.py",
+                "_change_by_wish(columns) if follows_wish else _change_by_result(columns)",
+                "_change_by_result(columns)",
             ),
         ),
         (
@@ -174,7 +191,13 @@ MUTATIONS = (
     ),
     Mutation(
         "a claim has an age",
-        (("wire.py", "if not self.request_began and steady_s() > self.begin_by:", "if False:"),),
+        (
+            (
+                "sipgate/transport.py",
+                "if not self.request_began and steady_s() > self.begin_by:",
+                "if False:",
+            ),
+        ),
         (
             "processes/test_killed.py"
             "::test_f68_a_worker_frozen_before_its_request_does_not_begin_it_when_it_wakes",
@@ -182,7 +205,7 @@ MUTATIONS = (
     ),
     Mutation(
         "one refresh at a time",
-        (("tokens.py", "return lease if taken == 1 else None", "return lease"),),
+        (("signin/tokens.py", "return lease if taken == 1 else None", "return lease"),),
         (
             "signin/test_faults_login.py"
             "::test_f25_eight_threads_that_need_a_refresh_make_one_and_all_go_on[sipgate]",
@@ -191,14 +214,18 @@ MUTATIONS = (
     Mutation(
         "a sign-in's state is used once",
         (
-            ("oauth.py", "sa.delete(SignIn)\n            .where(", "sa.select(SignIn).where("),
-            ("oauth.py", "            .returning(SignIn)\n", ""),
+            (
+                "signin/flow.py",
+                "sa.delete(SignIn)\n            .where(",
+                "sa.select(SignIn).where(",
+            ),
+            ("signin/flow.py", "            .returning(SignIn)\n", ""),
         ),
         ("signin/test_faults_login.py::test_f31_a_callback_twice_at_once_exchanges_its_code_once",),
     ),
     Mutation(
         "hold of a copy",
-        (("installation.py", "copies.is_copy(row.mark, file)", "False"),),
+        (("database/installation.py", "copies.is_copy(row.mark, file)", "False"),),
         (
             "database/test_copies.py::test_f69_an_old_copy_put_back_over_itself_is_on_hold_and_sends_nothing"
             "[write_over]",
@@ -208,8 +235,8 @@ MUTATIONS = (
         "forget keeps the form's id",
         (
             (
-                "housekeeping.py",
-                "sa.update(Submission).where(which).values(nothing)",
+                "jobs/retention.py",
+                "sa.update(Submission).where(which).values(erased)",
                 "sa.delete(Submission).where(which)",
             ),
         ),
@@ -222,9 +249,9 @@ MUTATIONS = (
         "what is somebody else's is not there",
         (
             (
-                "members.py",
+                "messages/visibility.py",
                 "    if row.account_id != member.account_id:\n        return False\n"
-                "    return row.member_id == member.id or sees_account(member)\n",
+                "    return owns(member, row) or sees_account(member)\n",
                 "    return True\n",
             ),
         ),

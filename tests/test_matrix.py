@@ -22,10 +22,7 @@ NOT_YET = {
     "F45": "`make chaos`; a small run is tests/processes/test_chaos.py",
     "F62": "tests/rules/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",
-    **{
-        f"F{n}": "its test comes with its mend"
-        for n in (69, 70, 71, 72, 75, 76, 79, 80, 81, 82, 83, 84, 85, 86)
-    },
+    **{f"F{n}": "comes with several processes on SQLite, and without Redis" for n in (84, 85, 86)},
 }
 
 

@@ -8,18 +8,18 @@ from dotenv import load_dotenv
 from flask import Flask
 from jinja2 import StrictUndefined
 
-from webapp.cli import setup_cli
+from webapp.cli import is_command, setup_cli
 from webapp.config import PROJECT, SettingError, Settings
 from webapp.database import beside_database, end_read, setup_database
 from webapp.i18n.formats import setup_i18n
-from webapp.i18n.sentences import setup_words
+from webapp.i18n.sentences import setup_sentences
 from webapp.jobs.tasks import setup_queue
 from webapp.sipgate import setup_sipgate
 from webapp.sipgate.login import setup_login_server
 from webapp.telemetry.logs import setup_logs
 from webapp.telemetry.metrics import setup_metrics
-from webapp.web import setup_views
-from webapp.web.guard import csrf, setup_members
+from webapp.web import setup_pages
+from webapp.web.guard import csrf, setup_guard
 from webapp.web.security import setup_security
 
 
@@ -49,17 +49,17 @@ def _assemble(config: Mapping[str, str]) -> Flask:
     app.config["SETTINGS"] = Settings.from_mapping(config)
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    setup_logs(app)
+    setup_logs(app, is_quiet=is_command() and not config.get("LOG_LEVEL", "").strip())
     setup_security(app)
     setup_database(app)
     setup_metrics(app, beside_database(app, "metrics"))
     setup_sipgate(app, before_waiting=end_read)
     setup_login_server(app)
-    setup_members(app)
+    setup_guard(app)
     csrf.init_app(app)
     setup_i18n(app)
-    setup_words(app)
-    setup_views(app)
+    setup_sentences(app)
+    setup_pages(app)
     setup_queue(app)
     setup_cli(app)
     return app

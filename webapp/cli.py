@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 from flask import Flask
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import AppGroup, FlaskGroup, with_appcontext
 
 from webapp.account import cache
 from webapp.account.cache import Extensions, Trouble
@@ -27,6 +27,7 @@ from webapp.rules.text import TextRefused, check_text, normalise_text
 from webapp.rules.times import TimeRefused, now
 from webapp.signin import PersonalToken, SignInEnded, sessions, with_one_refresh
 from webapp.sipgate import Person, SipgateError, client
+from webapp.telemetry import logs
 
 EXIT_CODES = {
     Outcome.ACCEPTED: 0,
@@ -40,12 +41,29 @@ EXIT_CODES = {
 sms_group = AppGroup("sms", help="List extensions and send with a personal access token.")
 
 
+def _speak_up(_context: click.Context, _option: click.Parameter, is_verbose: bool) -> None:
+    if is_verbose:
+        logs.speak_up()
+
+
+verbose_option = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_speak_up,
+    help="Write log lines to standard error.",
+)
+"""For every command: without it, and without a LOG_LEVEL that was set, no log line is written."""
+
+
 def setup_cli(app: Flask) -> None:
     for command in (sms_group, backup, hold, release, prune, forget):
         app.cli.add_command(command)
 
 
 @sms_group.command("extensions")
+@verbose_option
 def list_extensions() -> None:
     """List the Web SMS extensions of the token's owner."""
     for item in _extensions(*_owner()).items:
@@ -57,6 +75,7 @@ def list_extensions() -> None:
 @click.option("--to", "recipient", required=True, help="One number, such as +4915123456789.")
 @click.option("--text", required=True, help="What to send.")
 @click.option("--at", default="", help="Later: 2026-12-24T08:00, in DEFAULT_TIME_ZONE.")
+@verbose_option
 def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     """Send one message; the exit code tells the outcome (0 accepted, 3 refused, 4 not sent,
     5 unknown)."""
@@ -75,12 +94,23 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     sys.exit(EXIT_CODES[message.outcome])
 
 
-def _owner() -> tuple[Member, PersonalToken]:
-    """Whose token it is. The message is stored as this member's."""
+def is_command() -> bool:
+    """Whether `flask` makes the app for one of its commands. `flask run` loads it by itself."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
+
+
+def _upgrade_schema() -> None:
+    """As at the start of the server; a database that cannot be used ends the command."""
     try:
         schema.upgrade_schema()
     except SchemaError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _owner() -> tuple[Member, PersonalToken]:
+    """Whose token it is. The message is stored as this member's."""
+    _upgrade_schema()
     installation.register_location()
     if not settings.sipgate_token_id or not settings.sipgate_token:
         raise click.ClickException("SIPGATE_TOKEN_ID and SIPGATE_TOKEN must be set.")
@@ -137,6 +167,7 @@ def _checked(
 
 @click.command("backup")
 @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
+@verbose_option
 @with_appcontext
 def backup(target: Path) -> None:
     """Write a copy of the SQLite database; started from, it sends nothing until `release`."""
@@ -148,34 +179,39 @@ def backup(target: Path) -> None:
 
 
 @click.command("hold")
+@verbose_option
 @with_appcontext
 def hold() -> None:
     """Send nothing until `release`. The first step after restoring a PostgreSQL backup."""
-    schema.upgrade_schema()
+    _upgrade_schema()
     installation.hold()
     click.echo("On hold: nothing is sent.")
 
 
 @click.command("release")
+@verbose_option
 @with_appcontext
 def release() -> None:
     """Send again. What is past its tolerance is asked about, not sent."""
-    schema.upgrade_schema()
+    _upgrade_schema()
     sweep.mark_missed()
     installation.release_hold()
     click.echo("Released: planned and queued messages are sent again.")
 
 
 @click.command("prune")
+@verbose_option
 @with_appcontext
 def prune() -> None:
     """Erase what is older than RETENTION_DAYS. The worker does it every night."""
+    _upgrade_schema()
     installation.register_location()
     click.echo(f"{retention.prune()} messages erased.")
 
 
 @click.command("forget")
 @click.option("--number", required=True, help="One number, such as +4915123456789.")
+@verbose_option
 @with_appcontext
 def forget(number: str) -> None:
     """Withdraw what waits for a number and erase every message to it."""
@@ -185,5 +221,6 @@ def forget(number: str) -> None:
         raise click.BadParameter(
             sentences.recipient_problem(refused), param_hint="--number"
         ) from None
+    _upgrade_schema()
     installation.register_location()
     click.echo(f"{retention.forget_number(e164)} messages erased.")

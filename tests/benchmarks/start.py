@@ -131,13 +131,24 @@ def _bytes(place: Place, table: Table) -> None:
     for name, path in PAGES.items():
         headers = person.headers if path else {"Host": "127.0.0.1"}
         page = at.ask(client.get(path or "/", headers)).body
-        scripts = re.findall(rb'<script[^>]* src="/static/([^"?]+)', page)
-        styles = re.findall(rb'<link rel="stylesheet" href="/static/([^"?]+)', page)
-        parts = {"HTML": page, "CSS": _files(styles), "JavaScript": _files(scripts)}
+        scripts = re.findall(rb'<script[^>]* src="/static/[0-9a-f]+/([^"]+)', page)
+        styles = re.findall(rb'<link rel="stylesheet" href="/static/[0-9a-f]+/([^"]+)', page)
+        parts = {"HTML": page, "CSS": _files(styles), "JavaScript": _files(_with_imports(scripts))}
         beside = ", ".join(f"{kind} {len(data):,}" for kind, data in parts.items())
         packed = sum(len(gzip.compress(data)) for data in parts.values() if data)
         total = sum(map(len, parts.values()))
         table.add(f"bytes of {name}", f"{total:,}", f"{beside}; packed (gzip) {packed:,}")
+
+
+def _with_imports(scripts: list[bytes]) -> list[bytes]:
+    """These scripts and what they import, each once."""
+    found = dict.fromkeys(scripts)
+    waiting = list(found)
+    while waiting:
+        imported = re.findall(rb'from "\./([^"]+)"', _files([waiting.pop()]))
+        waiting += [name for name in imported if name not in found]
+        found |= dict.fromkeys(imported)
+    return list(found)
 
 
 def _files(names: list[bytes]) -> bytes:

@@ -12,15 +12,19 @@ from playwright.sync_api import Page, Route, expect
 from tests.browser.conftest import LiveApp
 from tests.browser.test_every_page import MOST_BYTES, MOST_SHIFT, SHIFT
 from tests.browser.visitor import Visitor
+from webapp.config import PROJECT
 from webapp.database import insert, transaction
 from webapp.database.models import Batch, Contact, Member, Message, new_id
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
 
-MOST_BYTES_AT_FIRST = 60 * 1024
+MOST_BYTES_AT_FIRST = 70 * 1024
 MOST_SCRIPT_BYTES = 20 * 1024
 """To be read, not golfed: all modules together."""
-MOST_STYLE_BYTES = 25_000
+MOST_STYLE_BYTES = 30 * 1024
+STATIC = PROJECT / "static"
+ENTRIES = ["app.js", "attention.js", "compose.js"]
+"""The scripts that the form's page itself names."""
 PAINTED = """() => new Promise((tell) =>
   new PerformanceObserver(() => tell(true)).observe({ type: "paint", buffered: true }))"""
 FILES = """() => performance.getEntriesByType("resource").map(
@@ -114,14 +118,35 @@ def long_lists(live_app: LiveApp) -> dict[str, int]:
 
 def test_scripts_and_styles_stay_small(anna: Visitor) -> None:
     anna.go("/")
-    anna.page.reload()
-    sizes = {path: size for path, _sent, size in anna.page.evaluate(FILES)}
-    styles = [size for path, size in sizes.items() if path.endswith(".css")]
-    scripts = [size for path, size in sizes.items() if path.endswith(".js")]
-    poll = len(anna.page.request.get(f"{anna.url}/static/poll.js").body())
-    assert (len(styles), len(scripts)) == (1, 2)
-    assert 1_000 < sum(styles) <= MOST_STYLE_BYTES
-    assert 1_000 < sum(scripts) + poll <= MOST_SCRIPT_BYTES
+    expect(anna.button).to_have_text("Send now")
+    loaded = {path.rpartition("/")[2]: size for path, _sent, size in anna.page.evaluate(FILES)}
+    sizes = {path.name: path.stat().st_size for path in STATIC.glob("*.[jc]s*")}
+    # All there are, but that of pages about something under way.
+    assert {name: loaded.get(name) for name in sizes} == {**sizes, "poll.js": None}
+    styles = sum(size for name, size in sizes.items() if name.endswith(".css"))
+    scripts = sum(size for name, size in sizes.items() if name.endswith(".js"))
+    assert 1_000 < styles <= MOST_STYLE_BYTES
+    assert 1_000 < scripts <= MOST_SCRIPT_BYTES
+
+
+def test_what_a_script_imports_is_not_asked_for_a_second_time(anna: Visitor) -> None:
+    asked: list[str] = []
+    anna.page.on("request", lambda request: asked.append(request.url.rpartition("/")[2]))
+    anna.go("/")
+    expect(anna.button).to_have_text("Send now")
+    assert asked.count("counter.js") == 1
+    anna.page.wait_for_timeout(300)  # Chromium fills its cache after the page is there
+    sent = {path.rpartition("/")[2]: sent for path, sent, _ in reloaded(anna.page)}
+    assert sent["compose.js"] == sent["counter.js"] == 0
+
+
+def reloaded(page: Page) -> list[tuple[str, int, int]]:
+    """What the page loads when one comes to it again: path, bytes over the wire, size."""
+    page.goto("about:blank")
+    page.go_back()
+    page.wait_for_load_state("networkidle")
+    found: list[tuple[str, int, int]] = page.evaluate(FILES)
+    return found
 
 
 @pytest.mark.parametrize("width", [320, 1280])
@@ -137,7 +162,8 @@ def test_a_script_that_comes_late_moves_nothing(
     someone.page.goto(f"{someone.url}/", wait_until="commit")
     someone.page.evaluate(PAINTED)
     expect(someone.button).to_have_text("Send")
-    assert len(held) == 2
+    assert sorted(route.request.url.rpartition("/")[2] for route in held) == ENTRIES
+    someone.page.unroute_all()
     for route in held:
         route.continue_()
     expect(someone.button).to_have_text("Send now")

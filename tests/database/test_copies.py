@@ -260,7 +260,7 @@ def test_f69_a_new_container_on_the_same_volume_does_not_hold(
     """Another mount namespace, host name and process numbers; the volume at the same path."""
     stop(start())
     home = database.parent
-    inside = f"mount --bind {home} {home} && hostname another && {sys.executable} -c '{SETTLE_IN}'"
+    inside = f"mount --bind {home} {home} && hostname another && {sys.executable} -c '{REGISTER}'"
     in_namespace("--mount --uts --pid --fork", inside, values_for(sipgate, database))
     assert state_of(database) == ""
     assert not is_on_hold(start())
@@ -276,7 +276,7 @@ def test_f69_a_reboot_does_not_hold(
         file.truncate(16 << 20)
     subprocess.run(["mkfs.ext4", "-q", disk], check=True)
     values = values_for(sipgate, database)
-    settle = f"{sys.executable} -c '{SETTLE_IN}' && stat -c %d {database}"
+    settle = f"{sys.executable} -c '{REGISTER}' && stat -c %d {database}"
     inside = (
         f"mount -o loop {disk} {tmp_path}/mnt && cp {database} {tmp_path}/mnt/ &&"
         f" umount {tmp_path}/mnt && "
@@ -290,12 +290,12 @@ def test_f69_a_reboot_does_not_hold(
     assert said[1] != said[3], "the device is the same"
 
 
-SETTLE_IN = """
+REGISTER = """
 from webapp import create_app
 from webapp.database import installation, schema
 with create_app().app_context():
     schema.upgrade_schema()
-    installation.settle_in()
+    installation.register_location()
     print(repr(str(installation.hold_state())))
 """
 
@@ -428,9 +428,9 @@ def test_f72_a_copy_on_hold_costs_its_original_no_sign_in(
     anna.send(send_at=soon, time_zone="UTC")
     ben = Browser(original, sipgate)
     ben.sign_in("ben")
-    with original.app_context(), transaction() as rows:  # his sign-in is about to end
+    with original.app_context(), transaction() as session:  # his sign-in is about to end
         newest = sa.select(sa.func.max(TokenSet.id)).scalar_subquery()
-        rows.execute(
+        session.execute(
             sa.update(TokenSet).where(TokenSet.id == newest).values(leaving_at=TokenSet.created_at)
         )
     result = original.test_cli_runner().invoke(args=["backup", f"{tmp_path}/copy"])

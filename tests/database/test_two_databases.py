@@ -17,8 +17,8 @@ from tests.support.raw_servers import another_tab, expect, in_parallel, wait_unt
 from tests.support.servers import CuttingProxy, cutting_proxy
 from tests.support.worker import arrived, counts, put_clocks_back, send_to_many, work
 from webapp import create_app
-from webapp.database import db, installation, transaction
-from webapp.database.audit import AlarmKind, alarm
+from webapp.database import audit, db, installation, transaction
+from webapp.database.audit import AlarmKind
 from webapp.database.idempotency import SubmissionId
 from webapp.database.models import Batch, Draft, Member, Message, Slowdown, TokenSet
 from webapp.database.schema import SchemaError, schema_state, upgrade_schema
@@ -92,8 +92,8 @@ def test_f47_four_workers_with_four_schedulers_send_each_message_once(
     app: Flask, anna: Browser, sipgate: Simulator, either_url: str, tmp_path: Path
 ) -> None:
     page = send_to_many(anna, 100)
-    with app.app_context(), transaction() as rows:
-        rows.execute(sa.update(Batch).values(is_open=True))
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Batch).values(is_open=True))
     workers = []
     for place in range(4):
         values = values_for(sipgate, tmp_path, DATABASE_URL=either_url, SEND_CONCURRENCY="4")
@@ -112,11 +112,11 @@ def test_f64_withdrawing_or_changing_and_claiming_have_one_winner(
     app: Flask, anna: Browser, sipgate: Simulator
 ) -> None:
     page = send_to_many(anna, 60)
-    with app.app_context(), transaction() as rows:
-        rows.execute(sa.update(Message).values(batch_id=None))
-        ids = list(rows.scalars(sa.select(Message.id)))
-        member = rows.scalars(sa.select(Member)).one()
-        rows.expunge(member)
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Message).values(batch_id=None))
+        ids = list(session.scalars(sa.select(Message.id)))
+        member = session.scalars(sa.select(Member)).one()
+        session.expunge(member)
     assert page.status == 200
     withdrawn: set[str] = set()
 
@@ -177,7 +177,7 @@ def test_what_many_write_first_at_once_is_written_once_and_breaks_nothing(
     def write() -> None:
         drafts.keep_draft(submission, {"message": "typed"})
         installation.register_location()
-        alarm(AlarmKind.REDIRECTED)
+        audit.alarm(AlarmKind.REDIRECTED)
 
     together(8, inside(app, write))
     with app.app_context():
@@ -188,9 +188,9 @@ def test_eight_429s_at_once_slow_the_account_down_and_leave_nothing_unknown(
     app: Flask, anna: Browser, sipgate: Simulator
 ) -> None:
     page = send_to_many(anna, 8)
-    with app.app_context(), transaction() as rows:
-        rows.execute(sa.update(Batch).values(is_open=True))
-        batch_id = str(rows.scalar(sa.select(Batch.id)))
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Batch).values(is_open=True))
+        batch_id = str(session.scalar(sa.select(Batch.id)))
     sipgate.world.fail_always("send", Fault(429, (("Retry-After", "600"),), delay_s=0.2))
     taken: list[claims.Claim] = []
     with app.app_context():

@@ -31,6 +31,7 @@ from webapp.simulator.server import Simulator
 CATALOGS = sorted((PROJECT / "webapp" / "translations").glob("*/LC_MESSAGES/messages.po"))
 MENDING = "`make strings` brings the catalogs up to date; then translate what is empty"
 PLACEHOLDER = re.compile(r"%\(\w+\)[sd]")
+FOR_SCRIPTS = ("data-empty", "data-one", "data-several")
 GERMAN = {"Accept-Language": "de-DE,de;q=0.9,en;q=0.5"}
 # How browsers name themselves, in short.
 WEBKIT = "AppleWebKit/605 (KHTML, like Gecko)"
@@ -129,7 +130,7 @@ def own_words(page: Page) -> Iterator[str]:
         for text in json.loads(str(form["data-compose"]))["words"].values():
             yield from [text] if isinstance(text, str) else text
     for tag in soup.find_all(True):
-        for name in ("aria-label", "title", "placeholder", "data-empty"):
+        for name in ("aria-label", "title", "placeholder", *FOR_SCRIPTS):
             yield str(tag.get(name) or "")
     for typed in soup.select("textarea, [dir=auto], q, code"):
         typed.decompose()

@@ -56,7 +56,7 @@ def attention(browser: Browser) -> int:
     """The count, which is the same wherever it stands."""
     found = int(browser.get("/attention").json["count"])
     page = browser.get("/messages")
-    strip = page.soup.select_one("header .strip.tone-unknown")
+    strip = page.soup.select_one("header .strip.tone-unknown:not([hidden])")
     chips = [one.get_text(" ", strip=True) for one in page.soup.select(".chips a")]
     chip = next((one for one in chips if one.startswith("Needs attention")), "")
     assert page.soup.title is not None

@@ -53,7 +53,7 @@ def test_nothing_is_open_in_the_database_while_somebody_else_is_waited_for(
 def test_who_waits_inside_of_a_write_is_told_so(app: Flask) -> None:
     with (
         app.app_context(),
-        pytest.raises(RuntimeError, match="inside of a write"),
+        pytest.raises(RuntimeError, match="a write is open"),
         transaction(),
     ):
         end_read()

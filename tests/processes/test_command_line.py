@@ -1,5 +1,6 @@
 """`flask --app webapp sms …` as somebody types it: exit codes, sentences, and what is stored."""
 
+import json
 import os
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from flask import Flask
 from tests.conftest import MakeApp, values_for
 from tests.support.pages import Browser
 from tests.support.rows import stored_rows
+from webapp.cli import sms_group
 from webapp.config import PROJECT
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import LOOPBACK, Simulator
@@ -34,13 +36,13 @@ def app(make_app: MakeApp) -> Flask:
 
 
 @pytest.fixture
-def flask_sms(app: Flask, sipgate: Simulator, tmp_path: Path) -> Run:
-    """Run `flask sms …` as a process on this test's database; no secret may be in its output."""
+def flask(app: Flask, sipgate: Simulator, tmp_path: Path) -> Run:
+    """Run `flask …` as a process on this test's database; no secret may be in its output."""
 
     def run(*arguments: str, **changed: str) -> "subprocess.CompletedProcess[str]":
-        values = values_for(sipgate, tmp_path / "app.sqlite", **OWNER, **changed)
+        values = values_for(sipgate, tmp_path / "app.sqlite", **{**OWNER, **changed})
         ended = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "webapp", "sms", *arguments],
+            [sys.executable, "-m", "flask", "--app", "webapp", *arguments],
             cwd=PROJECT,
             env={**os.environ, **values},
             capture_output=True,
@@ -55,6 +57,11 @@ def flask_sms(app: Flask, sipgate: Simulator, tmp_path: Path) -> Run:
         return ended
 
     return run
+
+
+@pytest.fixture
+def flask_sms(flask: Run) -> Run:
+    return lambda *arguments, **changed: flask("sms", *arguments, **changed)
 
 
 @pytest.fixture
@@ -248,3 +255,73 @@ def test_a_name_that_cannot_be_read_does_not_keep_the_message_back(
     sipgate.world.fail_always("user", Fault(403))
     assert sms("send", "--from", "s0", "--to", NUMBER, "--text", "x").exit_code == 0
     assert only_message(app)["account_id"] == "1234567"
+
+
+# --- What is written beside the outcome ---------------------------------------------------------
+
+SEND = ("sms", "send", "--from", "s0", "--to", NUMBER, "--text", "A text")
+SHORT = "short-for-a-token"  # the start warns about it
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (SEND, 0),
+        ((*SEND[:-3], "+491713920002", *SEND[-2:]), 3),
+        ((*SEND[:-3], "+491713920006", *SEND[-2:]), 5),
+        (("sms", "extensions"), 0),
+        (("hold",), 0),
+        (("release",), 0),
+        (("prune",), 0),
+        (("forget", "--number", NUMBER), 0),
+    ],
+    ids=lambda value: str(value) if isinstance(value, int) else value[0],
+)
+def test_a_command_writes_its_sentence_and_nothing_else(
+    flask: Run, arguments: tuple[str, ...], code: int
+) -> None:
+    ended = flask(*arguments, LOG_LEVEL="", METRICS_TOKEN=SHORT)
+    assert ended.returncode == code
+    assert ended.stdout.strip()
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("more", "changed"),
+    [(("-v",), {}), (("--verbose",), {}), ((), {"LOG_LEVEL": "INFO"})],
+    ids=["-v", "--verbose", "LOG_LEVEL"],
+)
+def test_log_lines_are_written_when_somebody_asked_for_them(
+    flask: Run, app: Flask, more: tuple[str, ...], changed: dict[str, str]
+) -> None:
+    ended = flask(*SEND, *more, **changed)
+    assert ended.returncode == 0
+    assert ended.stdout.startswith("Accepted by sipgate on ")
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert only_message(app)["id"] in [line.get("message_id") for line in lines]
+    assert "A text" not in ended.stderr
+    assert NUMBER[1:] not in ended.stderr
+
+
+def test_what_is_wrong_is_one_sentence_on_standard_error(flask: Run, sipgate: Simulator) -> None:
+    sipgate.world.fail_always("userinfo", Fault(503))
+    ended = flask(*SEND, METRICS_TOKEN=SHORT)
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert ended.stderr == "Error: sipgate could not be asked whose token this is.\n"
+
+
+def test_every_command_takes_v(app: Flask) -> None:
+    commands = {**app.cli.commands, **sms_group.commands}
+    del commands["sms"], commands["db"]  # a group, and Flask-Alembic's own
+    assert {"backup", "extensions", "send"} <= set(commands)
+    for name, command in commands.items():
+        options = [option for param in command.params for option in param.opts]
+        assert {"-v", "--verbose"} <= set(options), f"add @verbose_option to {name}"
+
+
+def test_flask_run_logs_as_a_server_does(flask: Run) -> None:
+    with closing(socket.create_server((LOOPBACK, 0))) as taken:
+        ended = flask("run", "--port", str(taken.getsockname()[1]), METRICS_TOKEN=SHORT)
+    assert ended.returncode == 1
+    assert "METRICS_TOKEN has fewer than 32 characters" in ended.stderr

@@ -165,13 +165,22 @@ SANDBOX = {
 
 
 def test_the_unit_for_systemd_may_write_only_where_the_database_is() -> None:
-    [block] = re.findall(r"^```ini\n(.*?)^```$", (PROJECT / "README.md").read_text(), re.M | re.S)
+    text = (PROJECT / "docs" / "operations.md").read_text()
+    [block] = re.findall(r"^```ini\n(.*?)^```$", text, re.M | re.S)
     unit = configparser.ConfigParser(interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read_string(block)
     service = unit["Service"]
     assert {name: service.get(name) for name in SANDBOX} == SANDBOX
     assert service["ReadWritePaths"] == f"{service['WorkingDirectory']}/instance"
+
+
+def test_what_is_run_before_the_unit_also_compiles_the_translations() -> None:
+    """The unit starts Python, not make: without this step every page would be English."""
+    command = ["make", "--dry-run", "--always-make", "install"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    for catalog in (PROJECT / "webapp" / "translations").rglob("*.po"):
+        assert f"-o {catalog.with_suffix('.mo').relative_to(PROJECT)}" in done.stdout
 
 
 def test_the_app_is_given_longer_to_end_than_it_takes(compose: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from dotenv import dotenv_values
 
 from tests.conftest import MakeApp
 from webapp import create_app
@@ -188,6 +189,11 @@ def test_several_keys_are_read_newest_first() -> None:
     assert settings.secret_key == (KEY, second)
 
 
+def test_quiet_hours_are_shown_as_they_are_set() -> None:
+    settings = Settings.from_mapping({**NEEDED, "QUIET_HOURS": "21:30-06:15"})
+    assert settings.shown()["QUIET_HOURS"] == "21:30-06:15"
+
+
 # --- What is written about them -----------------------------------------------------------------
 
 ASSIGNMENT = re.compile(r"^#? ?([A-Z][A-Z0-9_]+)=")
@@ -212,18 +218,33 @@ def test_env_example_holds_no_value_that_would_pass_for_a_secret() -> None:
         Settings.from_mapping(values)
 
 
-def test_every_field_of_the_settings_has_its_sentence() -> None:
-    source = (PROJECT / "webapp" / "config.py").read_text()
-    for field in dataclasses.fields(Settings):
-        assert re.search(rf'^    {field.name}: .*\n    """[A-Za-z`]', source, re.MULTILINE), (
-            f"write a docstring below `{field.name}` in config.py"
-        )
+def test_env_example_holds_the_defaults_and_leaves_open_what_is_needed() -> None:
+    values = dotenv_values(PROJECT / ".env.example")
+    assert [name for name, value in values.items() if value][0] == "HOST"
+    filled = {name: value or "" for name, value in values.items()} | NEEDED
+    assert Settings.from_mapping(filled) == Settings.from_mapping(NEEDED)
 
 
-def test_the_readme_mentions_every_setting() -> None:
+def test_the_four_that_must_be_set_come_first_and_the_readme_names_them() -> None:
+    first = setting_names()[:4]
+    assert sorted(first) == sorted({*NEEDED, "SIPGATE_ACCOUNTS"})
+    assert list(dotenv_values(PROJECT / ".env.example"))[:4] == first
     text = (PROJECT / "README.md").read_text()
-    missing = [name for name in setting_names() if not re.search(rf"\b{name}\b", text)]
-    assert missing == []
+    assert [name for name in first if f"`{name}`" not in text] == []
+
+
+def test_the_page_and_the_example_are_made_from_the_declarations() -> None:
+    from docs import settings as documents
+
+    advice = "run: python -m docs.settings"
+    assert documents.PAGE.read_text() == documents.page(), advice
+    assert documents.EXAMPLE.read_text() == documents.example(), advice
+
+
+def test_the_page_has_a_row_with_sentences_for_every_setting() -> None:
+    text = (PROJECT / "docs" / "settings.md").read_text()
+    rows = re.findall(r"^\| `([A-Z_]+)` \| .* \| [A-Z].*\. \|$", text, re.MULTILINE)
+    assert rows == setting_names()
 
 
 # --- The programs that read them ----------------------------------------------------------------
@@ -236,7 +257,8 @@ import ctypes, os, sys
 getattr(ctypes.CDLL(None), "prctl", lambda *_: 0)(24, 1, 0, 0, 0)
 os.execv(sys.argv[1], sys.argv[1:])
 """
-FLASK = [sys.executable, "-m", "flask", "--app", "webapp", "sms", "extensions"]
+COMMAND = [sys.executable, "-m", "flask", "--app", "webapp"]
+FLASK = [*COMMAND, "sms", "extensions"]
 
 
 def refused(command: list[str], **changed: str) -> str:
@@ -376,6 +398,32 @@ def test_f54_a_database_that_cannot_be_used_stops_the_server(database: Path, cas
 def test_f54_the_command_line_refuses_a_newer_database(database: Path) -> None:
     become_newer(database)
     assert "newer version" in refused(FLASK, DATABASE_URL=f"sqlite:///{database}")
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("case", ["newer", "garbage"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["hold"], ["release"], ["prune"], ["forget", "--number", "+491713920050"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_f54_a_command_says_why_it_cannot_use_the_database(
+    database: Path, case: str, arguments: list[str]
+) -> None:
+    spoil, words = SPOILT[case]
+    spoil(database)
+    line = refused([*COMMAND, *arguments], DATABASE_URL=f"sqlite:///{database}")
+    assert line.startswith("Error: ")
+    assert words in line
+
+
+@pytest.mark.sqlite
+def test_f54_there_is_no_backup_of_what_is_no_database(database: Path, tmp_path: Path) -> None:
+    become_garbage(database)
+    target = tmp_path / "backup.sqlite"
+    line = refused([*COMMAND, "backup", str(target)], DATABASE_URL=f"sqlite:///{database}")
+    assert line == f"Error: {target} could not be written: file is not a database"
+    assert not target.exists()
 
 
 @pytest.mark.sqlite

@@ -2,11 +2,11 @@
 
 `python -m tests.support.killed_at POINT MODULE`.
 
-With `frozen: POINT` it is stopped there instead, once (SIGSTOP, until somebody lets it go on), and
-a claim is too old after `FROZEN_LIMIT_S`, so that nobody has to wait for the real limit.
+With `frozen: POINT` it is stopped there once instead (SIGSTOP), until the test continues it, and a
+claim is too old after `FROZEN_LIMIT_S`, so that no test has to wait for the real limit.
 
 The points are found from outside, by events of SQLAlchemy and by the standard library's HTTP
-connection; nothing of the program itself is replaced, and it knows nothing of this.
+connection: the program itself is unchanged.
 """
 
 import http.client
@@ -28,13 +28,13 @@ FREEZE = "frozen: "
 FROZEN_LIMIT_S = 2.0
 SEND, TOKEN = "/sessions/sms", "/token"
 Connection = http.client.HTTPConnection
-Is = Callable[[str, str], bool]
+IsStatement = Callable[[str, str], bool]
 
 
 def is_claim(statement: str, values: str) -> bool:
     """A message becomes `sending`: taken from those that wait, or inserted as that."""
-    is_one = statement.startswith(("UPDATE messages SET", "INSERT INTO messages"))
-    return is_one and "'sending'" in values and "attempt" in statement and "tries" in statement
+    is_write = statement.startswith(("UPDATE messages SET", "INSERT INTO messages"))
+    return is_write and "'sending'" in values and "attempt" in statement and "tries" in statement
 
 
 def is_result(statement: str, values: str) -> bool:
@@ -55,14 +55,14 @@ _frozen = threading.Lock()
 
 
 def freeze() -> None:
-    """Stop at the point instead of dying there, with a limit that a test can wait for."""
+    """Stop at the point instead of dying, with a limit that a test can wait for."""
     global _ending  # noqa: PLW0603
     _ending = signal.SIGSTOP
 
     sending.BEGIN_WITHIN_S = sending.AGAIN_WITHIN_S = FROZEN_LIMIT_S
 
 
-def before_commit_of(is_it: Is) -> None:
+def before_commit_of(is_it: IsStatement) -> None:
     _mark(is_it)
 
     @sa.event.listens_for(sa.Engine, "commit")
@@ -71,7 +71,7 @@ def before_commit_of(is_it: Is) -> None:
             die()
 
 
-def after_commit_of(is_it: Is) -> None:
+def after_commit_of(is_it: IsStatement) -> None:
     _mark(is_it)
 
     @sa.event.listens_for(Session, "after_commit")
@@ -87,7 +87,7 @@ class _Marks(threading.local):
 _marks = _Marks()
 
 
-def _mark(is_it: Is) -> None:
+def _mark(is_it: IsStatement) -> None:
     """Remember, per thread, that the statement in question was run."""
 
     @sa.event.listens_for(sa.Engine, "before_cursor_execute")

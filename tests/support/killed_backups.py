@@ -1,8 +1,8 @@
 """`python -m tests.support.killed_backups FOLDER`: many backups, each SIGKILLed at another point.
 
-Each is a child of its own, which makes `FOLDER/0.sqlite`, `1.sqlite` … of the database that the
-environment names. The first ones die at the first, second … line that they come to of
-`webapp/database/installation.py`, until one is not killed; the others in the midst of SQLite's own
+Each backup is made by a child process, as `FOLDER/0.sqlite`, `1.sqlite` …, of the database that
+the environment names. The first ones die at the first, second … line that they run of
+`webapp/database/installation.py`, until one survives; the others in the middle of SQLite's own
 work. Prints how many there were.
 """
 
@@ -21,7 +21,7 @@ from webapp import create_app
 from webapp.database import db, installation
 
 STEPS = (500, 2_000, 5_000, 10_000, 20_000)
-"""After so many of SQLite's virtual machine's instructions."""
+"""After so many instructions of SQLite's virtual machine."""
 
 
 def die() -> None:

@@ -1,7 +1,7 @@
-"""A browser without a screen: follows the real pages with cookies and real forms, checks each.
+"""A browser without a screen: it follows the real pages, with cookies and real forms.
 
-Whatever a test does, it does through this door, as a person would: CSRF on, fields taken from the
-page. Every page is checked for what must hold on all of them.
+Tests use the app only through it, as a person would: CSRF is on, fields come from the page. Every
+page is checked for what must hold on all of them.
 """
 
 import re
@@ -37,7 +37,7 @@ class Page:
 
     @property
     def text(self) -> str:
-        """What is to be read in `<main>`, blanks folded."""
+        """What `<main>` says, with single blanks."""
         main = self.soup.find("main")
         return " ".join((main or self.soup).get_text(" ").split())
 
@@ -56,7 +56,7 @@ class Page:
         raise AssertionError(f"no form {action or ''} on the page: {self.text[:300]}")
 
     def fields(self, action: str | None = None) -> dict[str, str]:
-        """What a browser would send of the form as it stands (its buttons apart)."""
+        """What a browser would send of the form as it is, without its buttons."""
         values: dict[str, str] = {}
         for control in self.form(action).select("input, textarea, select"):
             name = str(control.get("name") or "")
@@ -72,9 +72,9 @@ class Page:
         if control.get("aria-invalid") != "true":
             return ""
         ids = str(control.get("aria-describedby") or "").split()
-        found = [self.soup.find(id=one) for one in ids]
-        errors = [one for one in found if one is not None and "error" in str(one.get("class"))]
-        return " ".join(one.get_text(" ", strip=True) for one in errors)
+        found = [self.soup.find(id=id_) for id_ in ids]
+        errors = [tag for tag in found if tag is not None and "error" in str(tag.get("class"))]
+        return " ".join(tag.get_text(" ", strip=True) for tag in errors)
 
     def check(self) -> None:
         """What holds on every page of the app."""
@@ -104,7 +104,7 @@ class Page:
         assert len(ids) == len(set(ids)), "an id stands twice on the page"
 
     def _visible_words(self) -> str:
-        """The page's own words: what a person typed is not ours to check."""
+        """The page's own words, without what a person typed."""
         typed = {id(tag) for tag in self.soup.select("textarea, [dir=auto], .error, .summary, q")}
         texts = self.soup.find_all(string=True)
         return " ".join(

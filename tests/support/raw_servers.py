@@ -1,6 +1,6 @@
-"""What the fault tests share: servers that misbehave, and the ledger that judges every message.
+"""What the fault tests share: the verdict on a message, steps that people take, bad servers.
 
-`expect` is the one verdict: page, JSON twin and the simulator's ledger must tell the same story.
+`expect` gives the verdict: page, JSON twin and the simulator's ledger must agree.
 """
 
 import socket
@@ -50,7 +50,7 @@ def expect(
 
 
 def judge_arrivals(arrivals: list[Arrival], outcome: str) -> None:
-    """One POST at most, or a second one after a 401; and as many accepted as the outcome says."""
+    """At most one POST, or two after a 401, and as many of them accepted as the outcome says."""
     statuses = [arrival.status for arrival in arrivals]
     accepted = sum(arrival.accepted for arrival in arrivals)
     assert len(statuses) <= 1 or (len(statuses) == 2 and statuses[0] == 401), statuses
@@ -94,7 +94,7 @@ def case(*what: object) -> Iterator[None]:
 
 
 def prefilled(page: Page) -> dict[str, str]:
-    """What a browser would send of a form that came filled."""
+    """What a browser would send of a form that came with values."""
     return {name: value.removeprefix("\r\n") for name, value in page.fields().items()}
 
 
@@ -164,7 +164,7 @@ def wait_until(is_so: Callable[[], bool], *, seconds: float = 5.0) -> None:
 
 @contextmanager
 def write_lock(database: Path) -> Iterator[None]:
-    """Somebody else holds the database's write lock."""
+    """Hold the database's write lock from another connection."""
     other = sa.create_engine(database_url(database), poolclass=sa.NullPool)
     with other.connect() as connection:
         if ON_POSTGRESQL:

@@ -1,4 +1,4 @@
-"""The server as it is deployed, a process of its own, and somebody who visits it over HTTP."""
+"""The server as it is deployed, as a process of its own, and a client that visits it over HTTP."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A program of ours, ended at the end; gives its process id. Its output goes to `log`."""
+    """Run a program of ours until the block ends; yields its process id. `log` gets its output."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -53,7 +53,7 @@ def running(command: list[str], log: Path, env: Mapping[str, str] | None = None)
 
 @contextmanager
 def running_server(values: Mapping[str, str], log: Path) -> Iterator[int]:
-    """`python -m webapp.server` with these settings, from when it answers."""
+    """Run `python -m webapp.server` with these settings; yields once it answers."""
     with running([sys.executable, "-m", "webapp.server"], log, values) as pid:
         wait_for(f"http://127.0.0.1:{values['PORT']}/healthz", log)
         yield pid
@@ -100,6 +100,8 @@ class Client:
         """Fill in the real form and send it; returns the page that follows."""
         form = BeautifulSoup(self.get("/").text, "html.parser").select_one("[data-compose]")
         assert form is not None
-        hidden = {str(one["name"]): str(one["value"]) for one in form.select("input[type=hidden]")}
+        hidden = {
+            str(field["name"]): str(field["value"]) for field in form.select("input[type=hidden]")
+        }
         data = {"sms_id": "s0", **hidden, "recipient": to, "message": text, **fields}
         return self.post("/messages", data)

@@ -1,4 +1,4 @@
-"""The database's own rows, read past the app's types: what is really stored, on either database."""
+"""What is really stored: the database's rows, read without the app's column types."""
 
 from collections.abc import Collection
 from typing import Any
@@ -12,8 +12,7 @@ Rows = dict[str, list[dict[str, Any]]]
 
 
 def stored_rows(app: Flask, *, without: Collection[str] = ()) -> Rows:
-    """All rows of all tables but those `without`, each a plain mapping, in the order of their
-    first column."""
+    """All rows of all tables except those in `without`, in the order of their first column."""
     found: Rows = {}
     with app.app_context(), db.engine.connect() as connection:
         for table in sorted(sa.inspect(connection).get_table_names()):

@@ -1,4 +1,4 @@
-"""Real PostgreSQL, which pip brings, and Redis, which the machine has, as our own children.
+"""Real PostgreSQL, which pip installs, and Redis, if the machine has it, as child processes.
 
 Each listens on a Unix socket in a folder of its own below TMPDIR (Redis on loopback, too), keeps
 nothing that outlives it, and is ended by its own process id. `postgresql()` and `redis()` start one
@@ -36,7 +36,7 @@ REDIS_SERVER = shutil.which("redis-server")
 NO_REDIS = "redis-server is not installed (Debian's package redis-server)"
 START_LIMIT_S = 20
 SYSTEM_USER = "pgserver"
-"""PostgreSQL refuses to run as root; the package's own name for the user that it then makes."""
+"""PostgreSQL refuses to run as root; the package then makes a user of this name."""
 
 # Nothing here outlives the run, so nothing waits for a disk. Everything else is the default: above
 # all the isolation level and `synchronous_commit`, which decide what a commit means.
@@ -84,13 +84,13 @@ class PostgreSQL:
         self.start()
 
     def crash(self) -> None:
-        """SIGKILL the server and whoever serves its connections: what a power cut leaves."""
+        """SIGKILL the server and the processes of its connections, as by a power cut."""
         assert self._process is not None
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        for one in (str(pid), *children):
+        for number in (str(pid), *children):
             with suppress(ProcessLookupError):
-                os.kill(int(one), signal.SIGKILL)
+                os.kill(int(number), signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:
@@ -104,12 +104,12 @@ class PostgreSQL:
         self._sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
     def take_writes(self, allowed: bool) -> None:
-        """Of all connections, those that are open included; as at a failover."""
+        """Allow or refuse writes on all connections, open ones included, as in a failover."""
         self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
         self._sql("SELECT pg_reload_conf()")
 
     def run_sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """As the superuser; returns the rows, where there are any."""
+        """Run it as the superuser; returns the rows, if any."""
         with self._connect() as connection:
             done = connection.execute(statement)
             return done.fetchall() if done.description else []
@@ -176,7 +176,7 @@ class Redis:
         _wait_for(self._answers, "Redis", self.folder / "log")
 
     def kill(self) -> None:
-        """Down at once; all that it held is gone."""
+        """Stop it at once; all its data is gone."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -206,7 +206,7 @@ class Redis:
 
 
 class CuttingProxy:
-    """Stands before PostgreSQL on loopback, and can cut the line.
+    """A proxy before PostgreSQL, on loopback, that can cut connections.
 
     `lose_answer_to(marker)`: the next COMMIT on a connection whose transaction has held `marker`
     reaches the server; when the server has answered, both sides are cut. It may then refuse new
@@ -234,7 +234,7 @@ class CuttingProxy:
         self._earlier, self._cut_at = after.encode(), marker.encode()
 
     def must_cut(self, data: bytes) -> bool:
-        """Whether this request is the one to lose; each is asked about once, in its order."""
+        """Whether to lose this request. To be asked once for each, in their order."""
         if self._earlier:
             if self._earlier in data:
                 self._earlier = b""
@@ -304,10 +304,10 @@ class _Line:
         self._end()
 
     def _end(self) -> None:
-        for one in (self._client, self._server):
+        for side in (self._client, self._server):
             with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                side.shutdown(socket.SHUT_RDWR)
+            side.close()
 
 
 @cache
@@ -341,15 +341,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _received(one: socket.socket) -> bytes:
+def _received(connection: socket.socket) -> bytes:
     try:
-        return one.recv(65536)
+        return connection.recv(65536)
     except OSError:
         return b""
 
 
 def _unprivileged(folder: Path) -> dict[str, Any]:
-    """What makes a child run as somebody else, if we are root; that one may then use the folder."""
+    """Options that run a child as `SYSTEM_USER` if we are root. That user gets the folder."""
     if os.geteuid() != 0:
         return {}
     pgserver.ensure_user_exists(SYSTEM_USER)

@@ -1,4 +1,4 @@
-"""The worker, one step at a time: what huey's consumer would do, in the test's own thread."""
+"""A worker in the test's own thread, one step at a time, and batches for it to send."""
 
 from collections import Counter
 from datetime import timedelta
@@ -17,11 +17,11 @@ from webapp.sipgate import Sipgate
 
 
 def work(app: Flask, *, sweep: bool = True) -> int:
-    """Do all that is due (found by a sweep first) and return how many tasks ran."""
+    """Run a sweep, then all tasks; returns how many ran."""
     queue.app = app
     tasks.setup_queue(app)
     if sweep:
-        tasks.sweep.call_local()
+        tasks.every_minute.call_local()
     count = 0
     while (task := queue.dequeue()) is not None:
         queue.execute(task)
@@ -58,12 +58,12 @@ def counts(browser: Browser, page: Page) -> Counter[str]:
 
 def arrived(sipgate: Simulator) -> Counter[str]:
     """Texts that arrived, by recipient."""
-    return Counter(one.recipient for one in sipgate.world.arrivals if one.accepted)
+    return Counter(arrival.recipient for arrival in sipgate.world.arrivals if arrival.accepted)
 
 
 def put_clocks_back(app: Flask) -> None:
-    """As if two minutes had passed: what a dead process was sending is stale, batches are idle."""
+    """As if two minutes had passed: messages being sent are stale, batches are idle."""
     past = now() - timedelta(minutes=2)
-    with app.app_context(), transaction() as rows:
-        rows.execute(sa.update(Message).values(sending_since=past, due_at=past))
-        rows.execute(sa.update(Batch).values(active_at=past))
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Message).values(sending_since=past, due_at=past))
+        session.execute(sa.update(Batch).values(active_at=past))

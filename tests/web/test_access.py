@@ -85,7 +85,8 @@ def test_a_stranger_gets_no_further_than_the_sign_in(
         response = stranger.client.open(address(rule), method=method, base_url=stranger.base_url)
         response.close()
         where = f"{method} {rule.rule}: {response.status_code}"
-        allowed = {one for other in rules(app) if other.rule == rule.rule for one in other.methods}
+        # By address: `/messages/release` is also that of a message.
+        allowed = app.url_map.bind("").allowed_methods(address(rule))
         if method not in allowed:
             assert response.status_code == 405, where
         elif rule.endpoint in PUBLIC:

@@ -23,7 +23,7 @@ from webapp.config import PROJECT
 from webapp.database import db, idempotency, insert, transaction
 from webapp.database.models import Member, Message, MessageTemplate, SignIn
 from webapp.jobs.tasks import queue
-from webapp.messages.message_templates import MAX_TEMPLATES
+from webapp.messages.message_templates import MAX_DELETED, MAX_TEMPLATES
 from webapp.rules import keys
 from webapp.rules.keys import Purpose
 from webapp.simulator.faults import Fault
@@ -163,14 +163,14 @@ def test_deleted_templates_take_nobodys_place(app: Flask, anna: Browser) -> None
     assert template_names(app, deleted=False) == {"New"}
 
 
-def test_deleted_templates_are_no_more_than_living_ones_may_be(app: Flask, anna: Browser) -> None:
-    fill_with_templates(app, MAX_TEMPLATES, deleted=True)
+def test_of_deleted_templates_only_the_newest_can_come_back(app: Flask, anna: Browser) -> None:
+    fill_with_templates(app, MAX_DELETED, deleted=True)
     make_template(anna, "New")
     link = anna.get("/message-templates").soup.select_one("main .panel a[href$='/edit']")
     assert link is not None
     anna.post(str(link["href"]).replace("/edit", "/delete"), token(anna), status=303)
     left = template_names(app, deleted=True)
-    assert len(left) == MAX_TEMPLATES
+    assert len(left) == MAX_DELETED
     assert "New" in left
     assert "Old 0" not in left, "the one that was deleted first goes first"
 

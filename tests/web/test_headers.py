@@ -1,10 +1,9 @@
 """What every answer says to the browser, which hosts and sizes are served, and what is kept."""
 
 import gzip
-import hashlib
 import re
+import shutil
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from flask import Flask
@@ -14,9 +13,11 @@ from tests.support.pages import Browser
 from webapp.config import PROJECT
 from webapp.jobs import heartbeat
 from webapp.simulator.server import Simulator
+from webapp.web.security import static_url
 
 KILOBYTE = 1024
 STATIC = PROJECT / "static"
+KEPT_FOR_EVER = "public, max-age=31536000, immutable"
 
 EVERYWHERE = {
     "X-Content-Type-Options": "nosniff",
@@ -137,16 +138,49 @@ def test_static_files_are_addressed_by_their_content_and_kept_for_ever(anna: Bro
     links = linked_files(anna)
     assert len(links) >= 4
     for link in links:
-        parts = urlsplit(link)
-        content = (STATIC / parts.path.removeprefix("/static/")).read_bytes()
-        assert parse_qs(parts.query)["v"] == [hashlib.sha256(content).hexdigest()[:12]]
+        name = re.fullmatch(r"/static/[0-9a-f]{12}/([a-z-]+\.[a-z]+)", link)
+        assert name is not None, link
         with anna.client.get(link, base_url=anna.base_url) as response:
             assert response.status_code == 200
-            assert response.data == content
-            assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert response.data == (STATIC / name[1]).read_bytes()
+            assert response.headers["Cache-Control"] == KEPT_FOR_EVER
             assert "Set-Cookie" not in response.headers
             assert "Cookie" not in response.headers.get("Vary", "")
             assert_hardened(response)
+
+
+def test_a_change_of_any_static_file_changes_the_address_of_all(app: Flask, tmp_path: Path) -> None:
+    """A script imports others from its own folder: they must not be older than it."""
+
+    def address(folder: Path) -> str:
+        app.static_folder = str(folder)
+        with app.test_request_context():
+            return static_url("app.js")
+
+    before = address(shutil.copytree(STATIC, tmp_path / "before"))
+    assert before == address(STATIC)
+    after = shutil.copytree(STATIC, tmp_path / "after")
+    (after / "counter.js").write_text("// another one")
+    assert before != address(after)
+
+
+@pytest.mark.parametrize("folder", ["", "0123456789ab/"])
+def test_a_static_file_by_any_other_address_is_asked_for_again(anna: Browser, folder: str) -> None:
+    """Without a version, or with that of another process during a roll-out."""
+    with anna.client.get(f"/static/{folder}app.css", base_url=anna.base_url) as response:
+        assert response.data == (STATIC / "app.css").read_bytes()
+        assert response.headers["Cache-Control"] == "no-cache"
+        assert response.headers["ETag"]
+
+
+def test_scripts_import_only_scripts_that_there_are_from_their_own_folder() -> None:
+    imported = []
+    for path in STATIC.glob("*.js"):
+        for name in re.findall(r"(?:from|import) *[\"']([^\"']*)", path.read_text()):
+            assert re.fullmatch(r"\./[a-z]+\.js", name), f"{path.name}: write ./{name}"
+            assert (STATIC / name).exists(), f"{path.name} imports {name}"
+            imported.append(name)
+    assert "./counter.js" in imported
 
 
 def test_a_static_file_has_the_type_that_its_name_says(anna: Browser) -> None:
@@ -156,27 +190,33 @@ def test_a_static_file_has_the_type_that_its_name_says(anna: Browser) -> None:
 
 
 def test_an_unchanged_static_file_is_not_sent_twice(anna: Browser) -> None:
-    with anna.client.get("/static/app.css", base_url=anna.base_url) as first:
-        etag = first.headers["ETag"]
-    wish = {"If-None-Match": etag}
-    with anna.client.get("/static/app.css", base_url=anna.base_url, headers=wish) as second:
-        assert second.status_code == 304
-        assert second.headers["Cache-Control"].endswith("immutable")
-        assert second.data == b""
+    link = linked_files(anna)[0]
+    for path, kept in {link: KEPT_FOR_EVER, "/static/app.css": "no-cache"}.items():
+        with anna.client.get(path, base_url=anna.base_url) as first:
+            etag = first.headers["ETag"]
+        wish = {"If-None-Match": etag}
+        with anna.client.get(path, base_url=anna.base_url, headers=wish) as second:
+            assert second.status_code == 304
+            assert second.headers["Cache-Control"] == kept
+            assert second.data == b""
 
 
 @pytest.mark.parametrize(
     "path",
     [
-        "/static/../webapp/config.py",
-        "/static/%2e%2e/webapp/config.py",
-        "/static/..%2fwebapp%2fconfig.py",
-        "/static/..%5cwebapp%5cconfig.py",
+        "/static/../webapp/config/__init__.py",
+        "/static/%2e%2e/webapp/config/__init__.py",
+        "/static/..%2fwebapp%2fconfig%2f__init__.py",
+        "/static/..%5cwebapp%5cconfig%5c__init__.py",
         "/static//etc/passwd",
         "/static/%2fetc%2fpasswd",
         "/static/",
         "/static/.",
         "/static/%00",
+        "/static/0123456789ab/",
+        "/static/0123456789ab//etc/passwd",
+        "/static/0123456789ab/../../webapp/config.py",
+        "/static/0123456789ab/0123456789ab/app.css",
         "/static/app.css%00.js",
     ],
 )
@@ -253,9 +293,12 @@ def test_a_form_under_the_other_loopback_name_is_not_led_away(local: Flask) -> N
 
 def test_health_is_told_under_either_loopback_name(local: Flask) -> None:
     for host in ("localhost", "127.0.0.1"):
-        assert local.test_client().get("/healthz", base_url=f"http://{host}:5000").json == {
-            "status": "ok"
+        client = local.test_client()
+        told = {
+            path: client.get(path, base_url=f"http://{host}:5000").json
+            for path in ("/healthz", "/readyz")
         }
+        assert told == {"/healthz": {"status": "ok"}, "/readyz": {"status": "no worker"}}
 
 
 def test_over_https_no_name_is_led_to_another(public: Flask) -> None:

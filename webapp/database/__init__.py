@@ -1,4 +1,4 @@
-"""The database. From outside, import names from here, and models from `webapp.database.models`."""
+"""The database: the room's door. Models are imported from `webapp.database.models`."""
 
 from webapp.database.engine import (
     alembic,

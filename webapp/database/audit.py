@@ -1,4 +1,4 @@
-"""The record of who did what, and alarms about the set-up. No texts, no numbers in either."""
+"""The audit trail: who did what, and alarms about the set-up. Neither holds a text or a number."""
 
 from datetime import timedelta
 from enum import StrEnum
@@ -14,8 +14,6 @@ ALARM_SHOWN_FOR = timedelta(days=1)
 
 
 class AuditEvent(StrEnum):
-    """What the record knows of."""
-
     SIGNED_IN = "signed_in"
     SIGNED_OUT = "signed_out"
     SENT = "sent"
@@ -53,7 +51,7 @@ def record(
     batch_id: str | None = None,
     detail: str = "",
 ) -> None:
-    """Add a line, in the caller's transaction: what was not done is not recorded."""
+    """Add an event in the caller's transaction, so that what was undone is not recorded."""
     event = Event(
         kind=kind,
         account_id=member.account_id if member else "",
@@ -66,7 +64,7 @@ def record(
 
 
 def alarm(kind: AlarmKind) -> None:
-    """Tell the admins; they see it for a day after it last happened."""
+    """Show it to the admins for a day after it last happened."""
     with transaction() as session:
         upsert(session, Alarm, {"kind": kind}, {"last_at": now()})
 

@@ -1,9 +1,9 @@
-"""What tells a copy of a SQLite file from its original.
+"""How a copy of a SQLite file is told from its original.
 
-The row `installation.mark` says in which file the database lives, and counts every write; a file
-beside the database repeats the count. A copy is another file, so it finds out by itself. An old
-copy that was written over the original is behind the count beside it. Where that file is missing or
-unreadable it says nothing, and is written anew.
+The row `installation.mark` names the file in which the database lives, and counts every write; a
+file beside the database repeats the mark. A copy is another file than its row says. An old copy
+written over the original is behind the count beside it. If the file with the mark is missing or
+unreadable, it proves nothing and is written anew.
 """
 
 import ctypes
@@ -34,8 +34,8 @@ _AT_FDCWD, _STATX_BTIME = -100, 0x800
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Which database it is, in which file (0 where its birth is not told), and how often it was
-    written."""
+    """Which database it is, in which file, and how often it was written. `birth_ns` is 0 on file
+    systems that do not store it."""
 
     name: str
     inode: int
@@ -47,7 +47,7 @@ class Mark:
 
 
 def new_mark(database: str) -> Mark:
-    """For a database that begins here, or is said to be the one that counts."""
+    """For a new database, and for one that was released from hold."""
     return Mark(secrets.token_hex(4), os.stat(database).st_ino, _birth_ns(database), 0)
 
 
@@ -59,11 +59,12 @@ def read_mark(text: str) -> Mark | None:
     return Mark(name, int(inode, 16), int(birth_ns, 16), int(count))
 
 
-def is_copy(params: str, database: str) -> bool:
-    """Whether this file is not the one that its row (`said`) describes, or is older than it was."""
-    mark, beside = read_mark(params), _read_beside(database)
+def is_copy(stored: str, database: str) -> bool:
+    """Whether the file is not the one that `stored`, the mark in its row, describes, or is an older
+    state of it."""
+    mark, beside = read_mark(stored), _read_beside(database)
     if mark is None:
-        # A database from before there were marks has none beside it, unless it came back.
+        # Made by a version without marks. One beside it means that it was put back since.
         return beside is not None
     birth_ns = _birth_ns(database)
     is_reborn = bool(mark.birth_ns and birth_ns) and mark.birth_ns != birth_ns
@@ -79,15 +80,16 @@ def changes(connection: sa.Connection) -> int:
 
 
 def count_on(connection: sa.Connection) -> str | None:
-    """Count a write, in its own transaction; returns the mark to repeat once it is committed."""
+    """Count a write in the transaction that makes it; returns the mark to `repeat` after commit."""
     return connection.exec_driver_sql(_COUNT_ON).scalar()
 
 
 def repeat(mark: str, database: str) -> None:
-    """Write the mark beside the database, after its commit: the row is never behind it.
+    """Write the mark beside the database, after the commit: the row is never behind it.
 
-    Not waited for: after a power cut it may be older than the row, which is no sign of a copy. It
-    never goes back: a file put back under a running process is found out at the next start.
+    Without fsync: after a power cut the file may be older than the row, which does not count as a
+    copy. The count in it never decreases, so a database put back under a running process is noticed
+    at the next start.
     """
     try:
         beside = os.open(f"{database}.{SUFFIX}", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -111,17 +113,17 @@ def _read_beside(database: str) -> Mark | None:
 
 
 def _birth_ns(path: str) -> int:
-    """When a file was made, which no copy repeats; 0 where nobody tells.
+    """When a file was made, which differs in every copy; 0 if the system does not say.
 
-    Python has no `statx`. An inode's number alone is often the same on two new disks.
+    By `statx`, which Python lacks. The inode alone is not enough: two new disks often use the same.
     """
     try:
         statx = ctypes.CDLL(None).statx
     except (AttributeError, OSError):
         return int(getattr(os.stat(path), "st_birthtime", 0) * 1_000_000_000)
-    told = ctypes.create_string_buffer(256)
-    if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, told) != 0:
+    result = ctypes.create_string_buffer(256)
+    if statx(_AT_FDCWD, os.fsencode(path), 0, _STATX_BTIME, result) != 0:
         return 0
-    (mask,) = struct.unpack_from("I", told, 0)
-    seconds, nanoseconds = struct.unpack_from("qI", told, 80)
+    (mask,) = struct.unpack_from("I", result, 0)
+    seconds, nanoseconds = struct.unpack_from("qI", result, 80)
     return seconds * 1_000_000_000 + nanoseconds if mask & _STATX_BTIME else 0

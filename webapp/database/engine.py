@@ -20,22 +20,22 @@ from webapp.database.session import BUSY_MS, DATABASE_ERRORS, db, end_read
 
 alembic = Alembic(run_mkdir=False, command_name="db")
 POSTGRESQL_POOL = 10
-"""A connection is held for one short transaction, so a few serve many threads; and all processes
-together must stay below the server's `max_connections` (100 unless changed)."""
+"""Each connection is used for one short transaction, so a few serve many threads. All processes
+together must stay below the server's `max_connections` (100 by default)."""
 POSTGRESQL_LINE = {
-    # A server that has vanished is found out in seconds, not by TCP's quarter of an hour.
+    # Notice within seconds that the server is gone; TCP alone takes a quarter of an hour.
     "connect_timeout": 5,
     "tcp_user_timeout": 15_000,
     "options": f"-c lock_timeout={BUSY_MS}",
 }
 migrating = threading.Event()
-"""Set while tables are changed: SQLite makes them anew, which references would forbid."""
+"""Set while tables are changed: SQLite makes them anew, which foreign keys would forbid."""
 
 
 def setup_database(app: Flask) -> None:
     """Bind engine and migrations. A SQLite file's folder is made, readable by its owner only."""
     url = _url(app.config["SETTINGS"].database_url)
-    # An error's text goes into the log; texts and numbers must not.
+    # The log gets an error's text, which must hold no message and no number.
     options: dict[str, Any] = {"url": url, "hide_parameters": True}
     if url.get_backend_name() == "sqlite":
         _make_private_folder(url)
@@ -59,19 +59,19 @@ def setup_database(app: Flask) -> None:
 
 
 def _end_reading(_error: BaseException | None) -> None:
-    """What a page has read ends with it. A database that has gone meanwhile must not spoil it.
+    """End the request's read. If the database fails now, the page is still sent.
 
-    What is loaded stays readable: an export is still being written.
+    Loaded rows stay readable: an export is still being written.
     """
     with suppress(*DATABASE_ERRORS):
         end_read()
 
 
 def _skip_async_sessions(app: Flask) -> None:
-    """Do not close the extension's async sessions, of which we have none.
+    """Remove Flask-SQLAlchemy-Lite's teardown of async sessions, which we do not use.
 
-    It would start an event loop for every request (measured: 5 of 6 ms), and fail in a thread that
-    has one, as a test with a browser does.
+    It starts an event loop for every request (measured: 5 of 6 ms), and fails in a thread that has
+    one already, as in tests with a browser.
     """
     app.teardown_appcontext_funcs = [
         function for function in app.teardown_appcontext_funcs if not iscoroutinefunction(function)
@@ -90,7 +90,7 @@ def _url(address: str) -> sa.URL:
             raise SettingError("DATABASE_URL needs three slashes: sqlite:///, then the file.")
         return url
     if "@" in f"{url.host}{url.database}":
-        # What is taken for the place would be shown, and is a part of the password.
+        # The part after it would be read as the host, and shown, though it is of the password.
         raise SettingError("DATABASE_URL must have the sign @ in a password written as %40.")
     url = url.set(drivername="postgresql+psycopg")
     try:
@@ -117,7 +117,7 @@ def _make_private_folder(url: sa.URL) -> None:
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
-    """SQLAlchemy's recipe for real SQLite transactions, with the kind of BEGIN we ask for."""
+    """SQLAlchemy's recipe for real SQLite transactions. `sqlite_begin` chooses the BEGIN."""
 
     @sa.event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
@@ -126,11 +126,11 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
             f"busy_timeout = {BUSY_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",
-            # SQLite changes a table by making it anew, which its references would forbid.
+            # See `migrating`.
             f"foreign_keys = {'OFF' if migrating.is_set() else 'ON'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
-        # SQLite's own knows only ASCII: a search for "ölmann" would not find "Ölmann".
+        # SQLite's own `lower` knows only ASCII: "ölmann" would not find "Ölmann".
         connection.create_function("lower", 1, _lower, deterministic=True)
 
     @sa.event.listens_for(engine, "begin")
@@ -144,7 +144,7 @@ def _lower(value: Any) -> Any:
 
 
 def _prepare_postgresql(engine: sa.Engine) -> None:
-    """Its texts hold no NUL, but an address may: as another sign it fits no row."""
+    """PostgreSQL's text holds no NUL. One from an address is replaced, and then matches no row."""
     from psycopg.types.string import StrDumper
 
     class NulSafe(StrDumper):
@@ -157,17 +157,17 @@ def _prepare_postgresql(engine: sa.Engine) -> None:
 
     @sa.event.listens_for(engine, "handle_error")
     def on_error(context: sa.engine.ExceptionContext) -> None:
-        """Keep the first line only: below it, PostgreSQL repeats the row that it refused."""
+        """Keep the first line only: the others repeat the row that was refused."""
         for error in (context.original_exception, context.sqlalchemy_exception):
             if error is not None:
                 error.args = (str(error.args[0]).partition("\n")[0], *error.args[1:])
 
 
 def beside_database(app: Flask, suffix: str) -> str:
-    """A file of ours beside the SQLite database, with its name: two apps never meet in it.
+    """The path of a file of ours for this database: beside a SQLite file, with its name.
 
-    For PostgreSQL in the folder `instance`, with the database's name and a mark of its whole
-    address.
+    For PostgreSQL it is in the folder `instance`, named by the database and a hash of its whole
+    address. So two apps never share one.
     """
     url = sa.engine.make_url(app.config["SETTINGS"].database_url)
     if url.get_backend_name() == "sqlite" and url.database:
@@ -179,8 +179,10 @@ def beside_database(app: Flask, suffix: str) -> str:
 
 
 def make_private(path: str) -> None:
-    """Make a SQLite file, and those that SQLite lays beside it, its owner's alone: also the files
-    of an earlier version, which others could read."""
+    """Create a SQLite file that only its owner can read, with those that SQLite puts beside it.
+
+    Files that an earlier version left readable are closed, too.
+    """
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     for name in (path, f"{path}-wal", f"{path}-shm"):
         with suppress(OSError):  # not there, or somebody else's

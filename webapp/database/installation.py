@@ -1,9 +1,9 @@
-"""This installation: where its database lives, whether it is on hold, whether a worker is alive.
+"""The hold on sending, and what sets it: an operator, a backup, a copied database.
 
-A database that was copied or put back from a backup must not send what its original has sent
-already. So a backup carries the hold, and a database that finds itself in another place or another
-file than it was made in, or older than it was, puts itself on hold; only `flask release` ends it.
-On hold nothing is sent, and no sign-in of the original is used (`tokens.py`).
+A database that was copied or restored must not send what its original has sent already. So a
+backup is written on hold, and a database that is opened from another place or file than before, or
+in an older state (`copies.py`), is put on hold. Only `flask release` ends it. On hold nothing is
+sent and no token set is used (`signin/tokens.py`): the original may be using it.
 """
 
 import fcntl
@@ -24,7 +24,7 @@ from webapp.database.models import Installation
 from webapp.database.session import COUNTS_WRITES, db, transaction, upsert
 from webapp.rules.times import now
 
-# For every page or message; built once, as in `claims.py`.
+# For every page and message, so built once.
 _HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
 _HOLD_REASON_TO_STAY = _HOLD_REASON.with_for_update(read=True)
 
@@ -43,7 +43,7 @@ class BackupFailed(Exception):
 
 
 def register_location() -> None:
-    """At start: on first use note where the database lives; as a copy of another, hold."""
+    """At start: note where a new database lives; put a copy of another on hold."""
     home, file = _home(), _file()
     with transaction() as session:
         row = session.get(Installation, 1, populate_existing=True)
@@ -58,7 +58,7 @@ def register_location() -> None:
             record(session, AuditEvent.HELD, detail=Hold.MOVED)
         elif not row.mark:
             row.mark = _new_mark()
-        # A write in any case, which repeats the mark beside the database where it was lost.
+        # Write in any case: that repeats the mark beside the database if its file was lost.
         session.flush()
         session.execute(sa.update(Installation).values(home=Installation.home))
         current_app.extensions[COUNTS_WRITES] = True
@@ -69,12 +69,12 @@ def hold_state() -> Hold:
 
 
 def is_on_hold(session: Session) -> bool:
-    """The same, inside a transaction that is about to claim: `hold` waits for its end."""
+    """For a transaction that is about to claim a message: `hold` waits until it ends."""
     return bool(session.scalar(_HOLD_REASON_TO_STAY))
 
 
 def hold() -> None:
-    """Send nothing from now on; what is under way is finished."""
+    """Send nothing from now on. What is already being sent is finished."""
     register_location()
     with transaction() as session:
         row = session.get_one(Installation, 1)
@@ -99,15 +99,15 @@ def backup(target: Path) -> None:
     """Write a copy of the SQLite database that is on hold. Raises `BackupFailed`.
 
     `VACUUM INTO` sees one consistent state while others write; `cp` would not. The copy gets its
-    name last, when it is whole, on hold and on the disk: whatever ends us leaves no other there.
+    name last, when it is whole, on hold and on the disk, so a killed backup leaves none there.
     """
     if db.engine.url.get_backend_name() != "sqlite":
         raise BackupFailed("use pg_dump for PostgreSQL, and `flask hold` first after a restore")
     if os.path.lexists(target):
         raise BackupFailed(f"{target} exists already")
-    register_location()  # the copy needs the row that says it is on hold
     part = target.absolute().with_name(f"{target.name}.unfinished-backup")
     try:
+        register_location()  # the copy needs the row that says it is on hold
         with _part_of_a_backup(part):
             _write_held_copy(part)
             _sync(part)
@@ -122,7 +122,7 @@ def backup(target: Path) -> None:
 
 @contextmanager
 def _part_of_a_backup(part: Path) -> Iterator[None]:
-    """An empty file for the copy, ours alone; what an earlier backup left there is overwritten."""
+    """An empty file for the copy, locked; the rest of a killed backup is overwritten."""
     with open(os.open(part, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600), "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -138,7 +138,7 @@ def _part_of_a_backup(part: Path) -> Iterator[None]:
 
 def _write_held_copy(part: Path) -> None:
     with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        # Past SQLAlchemy, which would begin a transaction.
+        # Not through SQLAlchemy, which would begin a transaction.
         connection.connection.execute("VACUUM INTO ?", (str(part),))
     address = sa.URL.create("sqlite", database=str(part))
     copy = sa.create_engine(address, poolclass=sa.NullPool, hide_parameters=True)
@@ -148,7 +148,7 @@ def _write_held_copy(part: Path) -> None:
 
 
 def _give_name(part: Path, target: Path) -> None:
-    """Without writing over what has come there meanwhile, where the disk knows hard links."""
+    """Never overwrites a file that appeared meanwhile, if the file system has hard links."""
     try:
         os.link(part, target)
     except FileExistsError:
@@ -166,7 +166,7 @@ def _sync(path: Path) -> None:
 
 
 def _file() -> str:
-    """The database's file; empty for what is none."""
+    """The path of the SQLite file; empty for PostgreSQL."""
     url = db.engine.url
     return url.database or "" if url.get_backend_name() == "sqlite" else ""
 

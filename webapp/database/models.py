@@ -1,7 +1,6 @@
-"""The tables and the questions asked of them.
+"""The tables, as models without behaviour.
 
-Knows nothing of HTTP or forms. Outcomes are written by `sending.py` and its neighbours, sign-ins by
-`oauth.py`, token sets by `tokens.py`, sessions by `members.py`.
+Which room writes which table is checked by `tests/test_architecture.py`.
 """
 
 import secrets
@@ -30,7 +29,7 @@ def new_id() -> str:
 
 
 GUESSES = "guesses:"
-"""How the kind of a `KeptAnswer` begins that counts the codes tried for a number."""
+"""Prefix of `KeptAnswer.kind`: how many codes were tried for a number."""
 
 
 class Base(MappedAsDataclass, DeclarativeBase, kw_only=True):
@@ -54,12 +53,12 @@ class Member(Base, kw_only=True):
     is_admin: Mapped[bool] = mapped_column(default=False)
     last_extension_id: Mapped[str | None] = mapped_column(sa.String(64), default=None)
     own_number: Mapped[str] = mapped_column(sa.String(16), default="")
-    """Where a test to oneself goes (E.164); empty until it was told."""
+    """Where a test to oneself goes (E.164); empty until the member has entered it."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
 class SignIn(Base, kw_only=True):
-    """A sign-in that has begun and is taken once, by the callback that brings its state."""
+    """A sign-in that was begun. The callback with its state takes it, once."""
 
     __tablename__ = "sign_ins"
 
@@ -71,7 +70,7 @@ class SignIn(Base, kw_only=True):
 
 
 class TokenSet(Base, kw_only=True):
-    """What one sign-in was granted. `lease` makes its refresh happen once at a time."""
+    """The tokens of one sign-in. `lease` admits one refresh at a time."""
 
     __tablename__ = "token_sets"
 
@@ -89,7 +88,7 @@ class TokenSet(Base, kw_only=True):
     ended_at: Mapped[datetime | None] = mapped_column(default=None)
     refreshed_at: Mapped[datetime] = mapped_column(default_factory=now)
     leaving_at: Mapped[datetime | None] = mapped_column(default=None)
-    """Its member signed out; it ends when what was handed over has gone."""
+    """When its member signed out; it is revoked once the last message that needs it has gone."""
 
 
 class BrowserSession(Base, kw_only=True):
@@ -109,10 +108,10 @@ class BrowserSession(Base, kw_only=True):
 
 
 class KeptAnswer(Base, kw_only=True):
-    """What sipgate last said about a member, and when we last asked.
+    """What sipgate last told us about a member, and when we last asked.
 
-    `kind`: `extensions`, `balance`, `contacts` (whose answer is in the table `contacts`), or
-    `guesses:` and a hash of the number's place: how many codes were tried.
+    `kind` is `extensions`, `balance`, `contacts` (the answer is in the table `contacts`), or
+    `guesses:` and a hash of extension and caller ID (how many codes were tried).
     """
 
     __tablename__ = "kept_answers"
@@ -125,7 +124,7 @@ class KeptAnswer(Base, kw_only=True):
 
 
 class Contact(Base, kw_only=True):
-    """A number of a contact, as sipgate last told it to one member; all are replaced together."""
+    """A number of a contact, as one member sees it at sipgate; all are replaced together."""
 
     __tablename__ = "contacts"
     __table_args__ = (
@@ -134,14 +133,14 @@ class Contact(Base, kw_only=True):
     )
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
-    """Made from what it says, so that it outlives the next reading."""
+    """Made from its content, so that it is the same after the next reading."""
     member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
     name: Mapped[str] = mapped_column(sa.String(200))
     organization: Mapped[str] = mapped_column(sa.String(200), default="")
     typed: Mapped[str] = mapped_column(sa.String(64))
-    """The number as it stands at sipgate."""
+    """The number as written at sipgate."""
     number: Mapped[str | None] = mapped_column(sa.String(16), default=None)
-    """In E.164; None where nothing can be sent to it."""
+    """In E.164; None if nothing can be sent to it."""
     is_private: Mapped[bool] = mapped_column(default=False)
 
 
@@ -174,7 +173,7 @@ class Draft(Base, kw_only=True):
 
 
 class Submission(Base, kw_only=True):
-    """A form that was taken: its one-time id, a keyed hash of what it said, and what it became.
+    """A form that was taken: its one-time id, a keyed hash of its content, and what it became.
 
     That is a message, a batch, or a request for the code of an own number, with its `outcome`.
     """
@@ -202,7 +201,7 @@ class Submission(Base, kw_only=True):
     )
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     erased_at: Mapped[datetime | None] = mapped_column(default=None)
-    """When its message was erased; the id stays, without content, so that it is not taken again."""
+    """When its message was erased. The id stays, so that the form is not taken again."""
     outcome: Mapped[str | None] = mapped_column(sa.String(16), default=None)
     """Of a request for a code; None for a form that became messages, which have their own."""
     reason: Mapped[str | None] = mapped_column(sa.String(32), default=None)
@@ -218,11 +217,11 @@ class Batch(Base, kw_only=True):
     account_id: Mapped[str] = mapped_column(sa.String(64))
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     active_at: Mapped[datetime] = mapped_column(default_factory=now)
-    """When a message of it was last claimed, or when it was last resumed."""
+    """When one of its messages was last claimed, or it was last resumed."""
     stop_reason: Mapped[str] = mapped_column(sa.String(32), default="")
     unknowns_in_a_row: Mapped[int] = mapped_column(default=0)
     is_open: Mapped[bool] = mapped_column(default=False)
-    """A first clear answer came; until then at most three messages are under way at once."""
+    """Whether a first clear answer came; until then at most three messages are sent at once."""
     member: Mapped[Member] = relationship(init=False)
 
 
@@ -231,8 +230,8 @@ NEEDS_ATTENTION = sa.text(
     " OR outcome IN ('refused', 'not_sent')"
     " AND (batch_id IS NOT NULL OR send_at IS NOT NULL OR expected_at IS NOT NULL))"
 )
-"""Which messages wait for somebody: what did not go, unless its page said so at the click. In these
-very words in its indexes, too: a database uses them only where it recognises the condition."""
+"""Which messages need somebody: those that did not go, unless the page said so at the click. The
+indexes repeat this text exactly: a database uses them only if it recognises the condition."""
 
 
 class Message(Base, kw_only=True):
@@ -286,24 +285,24 @@ class Message(Base, kw_only=True):
     sending_since: Mapped[datetime | None] = mapped_column(default=None)
     settled_at: Mapped[datetime | None] = mapped_column(default=None)
     settled_how: Mapped[str] = mapped_column(sa.String(16), default="")
-    """Empty: by sipgate's answer; `history`: found there; `person`: somebody's word."""
+    """Empty: by sipgate's answer; `history`: found in it; `person`: a member said so."""
     settled_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
     batch_id: Mapped[str | None] = mapped_column(sa.ForeignKey("batches.id"), default=None)
     position: Mapped[int] = mapped_column(default=0)
     due_at: Mapped[datetime | None] = mapped_column(default=None)
-    """While it waits: not claimed before this time."""
+    """While it waits: when it may be claimed."""
     expected_at: Mapped[datetime | None] = mapped_column(default=None)
     """While it waits: the time from which lateness counts."""
     first_tried_at: Mapped[datetime | None] = mapped_column(default=None)
     tries: Mapped[int] = mapped_column(default=0)
     look_at: Mapped[datetime | None] = mapped_column(default=None)
-    """Unknown: when to look in sipgate's history next."""
+    """While it is unknown: when to look in sipgate's history next."""
     looks: Mapped[int] = mapped_column(default=0)
     wish: Mapped[str] = mapped_column(sa.String(8), default="")
     """While it is `sending`: what becomes of it if sipgate provably takes nothing: `cancel` or
-    `pause`; empty: it waits and is tried again."""
+    `pause`. Empty: it waits and is tried again."""
     done_at: Mapped[datetime | None] = mapped_column(default=None)
-    """When somebody dealt with a message that did not go; until then it needs attention."""
+    """When somebody marked a message that did not go as done; until then it needs attention."""
     done_by_id: Mapped[int | None] = mapped_column(sa.ForeignKey("members.id"), default=None)
     previous_id: Mapped[str | None] = mapped_column(
         sa.ForeignKey("messages.id"), index=True, default=None
@@ -315,7 +314,7 @@ class Message(Base, kw_only=True):
 
 
 class Slowdown(Base, kw_only=True):
-    """sipgate asked this account to slow down; the worker keeps still until then."""
+    """sipgate asked this account to slow down; nothing is sent for it until then."""
 
     __tablename__ = "slowdowns"
 
@@ -324,7 +323,7 @@ class Slowdown(Base, kw_only=True):
 
 
 class Event(Base, kw_only=True):
-    """The record of who did what: only ever added to. No texts, no numbers."""
+    """The audit trail: who did what. Rows are only added; they hold no text and no number."""
 
     __tablename__ = "events"
     __table_args__ = (sa.Index(None, "account_id", "at"),)
@@ -340,7 +339,7 @@ class Event(Base, kw_only=True):
 
 
 class Worker(Base, kw_only=True):
-    """A worker process and its last sign of life."""
+    """A worker process and its last heartbeat."""
 
     __tablename__ = "workers"
 
@@ -363,7 +362,7 @@ class Installation(Base, kw_only=True):
 
 
 class Alarm(Base, kw_only=True):
-    """Something about the set-up that an admin must know; one row a kind."""
+    """Something about the set-up that an admin must know; one row for each kind."""
 
     __tablename__ = "alarms"
 

@@ -1,4 +1,4 @@
-"""The schema's version: which a database has, and bringing it up to ours, one process at a time."""
+"""Which schema a database has, and migrating it to ours."""
 
 import fcntl
 import os
@@ -33,9 +33,9 @@ def schema_state() -> str:
 
 
 def upgrade_schema() -> None:
-    """Bring the schema up to date, one process at a time; refuse one that is newer than we are.
+    """Migrate to this version's schema, one process at a time.
 
-    Raises `SchemaError`, also for a database that cannot be read or written.
+    Raises `SchemaError` for a newer schema and for a database that cannot be read or written.
     """
     try:
         with _migration_lock():
@@ -46,7 +46,7 @@ def upgrade_schema() -> None:
                 )
             if state == "older":
                 _upgrade()
-            # A database that cannot be written is found out now, not by the first message.
+            # Fail now, not at the first message, if the database cannot be written.
             with transaction() as session:
                 session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
     except sa.exc.DBAPIError as error:
@@ -71,7 +71,7 @@ def _upgrade() -> None:
 
 
 def require_current_schema() -> None:
-    """For processes that do not migrate: refuse any schema but ours, raising `SchemaError`."""
+    """For processes that do not migrate. Raises `SchemaError` unless the schema is ours."""
     try:
         state = schema_state()
     except sa.exc.DBAPIError as error:

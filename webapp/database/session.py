@@ -1,6 +1,6 @@
-"""Transactions: one short write at a time on SQLite, and no read open while sipgate is waited for.
+"""Transactions: short writes, and no read open during a call to sipgate.
 
-Measured: SQLite loses updates silently in its default mode, so a write begins with BEGIN IMMEDIATE.
+A write on SQLite begins with BEGIN IMMEDIATE: by default it loses updates silently (measured).
 """
 
 import logging
@@ -22,25 +22,26 @@ from webapp.database import copies
 log = logging.getLogger(__name__)
 
 
-# Objects stay readable after a commit: no transaction may be open while we wait for sipgate,
-# and a lazy reload would open one.
+# Objects stay readable after a commit: no transaction may be open during a call to sipgate, and a
+# lazy reload would open one.
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 BUSY_MS = 10_000
-"""How long a statement waits for somebody else's lock, on either database."""
+"""How long a statement waits for another's lock, on either database."""
 DATABASE_ERRORS = (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError)
-"""What a database that is away, busy or restarting raises: at the statement, or at the pool.
-PostgreSQL that takes no writes for a while, as at a failover, calls that an internal error."""
+"""What a database that is unreachable, busy or restarting raises, at a statement or at the pool.
+PostgreSQL that takes no writes for a while, as in a failover, raises `InternalError`."""
 COUNTS_WRITES = "counts_writes"
+"""In `app.extensions` once this process has checked whether its database is a copy."""
 _writing = threading.RLock()
 Row = TypeVar("Row")
 
 
 @contextmanager
 def transaction() -> Iterator[Session]:
-    """A short write: begins at once, commits at the end, undoes all on any error.
+    """A short write: begins at once, commits at the end, rolls back on any error.
 
-    Never talk to sipgate inside: the write lock would keep everybody else waiting.
+    Never call sipgate inside: everybody else would wait for the write lock.
     """
     end_read()
     session = db.session
@@ -63,9 +64,9 @@ def transaction() -> Iterator[Session]:
 
 
 def _commit_counted(session: Session) -> None:
-    """Commit, and count what was written, here and beside the database: see `copies.py`.
+    """Commit, and count the write, in the row and beside the database (`copies.py`).
 
-    Not before this process has looked whether it is on a copy, for which the count must stand.
+    Only once this process has checked whether the database is a copy: its count must not move on.
     """
     connection = session.connection()
     mark = None
@@ -86,7 +87,7 @@ def _commit(session: Session) -> None:
 
 
 def may_have_committed() -> bool:
-    """Whether a COMMIT of this request or task was not answered: it may have been done (F52)."""
+    """Whether a COMMIT of this request or task got no answer: it may have been done (F52)."""
     return "commit_unanswered" in db.session.info
 
 
@@ -94,8 +95,8 @@ def may_have_committed() -> bool:
 def _one_writer(session: Session) -> Iterator[None]:
     """The threads of this process write to SQLite in turn.
 
-    SQLite has one writer anyway, but whoever waits for it sleeps and asks again, and some never get
-    it: of 300 sends by 200 people at once, three ran into `BUSY_MS` (measured).
+    SQLite has one writer anyway, but threads that wait for it sleep and ask again, and some never
+    get it: of 300 sends by 200 people at once, three ran into `BUSY_MS` (measured).
     """
     if session.get_bind().dialect.name != "sqlite":
         yield
@@ -111,9 +112,9 @@ def _one_writer(session: Session) -> Iterator[None]:
 def rows_changed(
     session: Session, statement: sa.Update | sa.Delete, params: Mapping[str, object] | None = None
 ) -> int:
-    """Execute it and tell how many rows it changed: the answer to "was it me who claimed this?".
+    """Execute the statement; returns how many rows it changed, which says who won a race.
 
-    Rows that are loaded already do not learn of it. `said`: the values of its parameters.
+    Rows that are loaded already are not updated.
     """
     done = session.execute(statement, params, execution_options={"synchronize_session": False})
     return cast("sa.CursorResult[Any]", done).rowcount
@@ -126,9 +127,9 @@ def upsert(
     values: Mapping[str, Any],
     **new: Any,
 ) -> None:
-    """Give the row with this key these values; where there is none, make it, with `new` besides.
+    """Update the row with this key, or insert it with `values` and `new`.
 
-    One statement, so that nobody comes between looking and inserting. `key` is unique in `table`.
+    One statement, so that two that come at once do not both insert. `key` is unique in `table`.
     """
     kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     statement = kind.insert(table).values(**key, **values, **new)
@@ -136,15 +137,15 @@ def upsert(
 
 
 def table(kind: type[Any]) -> sa.Table:
-    """A model's table. Changes of it cost a third of what changes of the model do (measured)."""
+    """A model's table. An UPDATE of it costs a third of one of the model (measured)."""
     return cast("sa.Table", kind.__table__)
 
 
 def insert(session: Session, *new: Any) -> None:
-    """Insert rows of one table as they stand, at once. They stay apart from the session.
+    """Insert new rows of one table at once. They are not added to the session.
 
     SQLAlchemy's unit of work takes five times as long for the same statement (measured), and every
-    text that is sent needs three.
+    message needs three.
     """
     statement, names = _insertion(table(type(new[0])))
     session.execute(statement, [{name: getattr(row, name) for name in names} for row in new])
@@ -152,18 +153,18 @@ def insert(session: Session, *new: Any) -> None:
 
 @lru_cache
 def _insertion(into: sa.Table) -> tuple[sa.Insert, tuple[str, ...]]:
-    """The statement, and the columns that a new row has: not those that the database counts."""
+    """The statement, and the columns it fills: all but an autoincremented one."""
     counted = into.autoincrement_column
-    return into.insert(), tuple(one.key for one in into.columns if one is not counted)
+    return into.insert(), tuple(column.key for column in into.columns if column is not counted)
 
 
 def end_read() -> None:
-    """End the open read, if any, before waiting for somebody else. Loaded rows stay readable.
+    """End the open read, if any, before waiting for another system. Loaded rows stay readable.
 
-    Raises `RuntimeError` in the middle of a write, which would be cut in two.
+    Raises `RuntimeError` inside a write, which would be cut in two.
     """
     if "writes" in db.session.info:
-        raise RuntimeError("nobody may be waited for inside of a write")
+        raise RuntimeError("a write is open: nothing may be waited for inside it")
     try:
         db.session.commit()
     except sa.exc.SQLAlchemyError:
@@ -177,14 +178,14 @@ def rollback() -> None:
 
 
 def detached(row: Row) -> Row:
-    """The row apart from the session: readable as it was, whatever becomes of the database."""
+    """Take the row out of the session: it stays readable even if the database fails."""
     if row in db.session:
         db.session.expunge(row)
     return row
 
 
 LOOK_AGAIN_AFTER_S = (0.0, 0.2, 0.5, 1.0, 2.0, 4.0)
-"""A database that restarts is back within seconds; a claim nobody remembers is an "unknown"."""
+"""A database that restarts is back within seconds; giving up would make a claim "unknown"."""
 
 Kept = TypeVar("Kept")
 
@@ -192,10 +193,10 @@ Kept = TypeVar("Kept")
 def commit_or_find(
     work: Callable[[Session], Kept | None], find_again: Callable[[], Kept | None]
 ) -> Kept | None:
-    """Do it in one transaction. If the database is lost at the commit, look whether it was kept.
+    """Do `work` in one transaction. If the database is lost at the commit, look for its result.
 
-    A lost answer to COMMIT says nothing about the commit (measured), so the attempt's own id is
-    looked up on a new connection, for a while.
+    A lost answer to COMMIT says nothing about the commit (measured). So `find_again` looks for the
+    attempt's own id on a new connection, several times.
     """
     try:
         with transaction() as session:

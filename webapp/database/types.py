@@ -1,4 +1,4 @@
-"""Column types: aware times in UTC, and text encrypted at rest."""
+"""Column types: aware datetimes in UTC, and text encrypted at rest."""
 
 import base64
 from datetime import UTC, datetime
@@ -14,7 +14,7 @@ from webapp.config import settings
 
 
 class UTCDateTime(sa.TypeDecorator[datetime]):
-    """Aware datetimes, kept in UTC; a naive value is a mistake and is refused."""
+    """Aware datetimes, stored in UTC. Raises `ValueError` for a naive one."""
 
     impl = sa.DateTime(timezone=True)
     cache_ok = True
@@ -33,10 +33,10 @@ class UTCDateTime(sa.TypeDecorator[datetime]):
 
 
 class Encrypted(sa.TypeDecorator[str]):
-    """Text encrypted at rest with the app's secret keys; the newest writes, all of them read.
+    """Text encrypted with the app's secret keys: the newest encrypts, all of them decrypt.
 
-    A value no key can read (SECRET_KEY was replaced) comes out as None: the sign-in it belonged
-    to has ended, which is a page, not a crash.
+    A value that no key decrypts (SECRET_KEY was replaced) is read as None: its sign-in has ended,
+    which is a page, not a crash.
     """
 
     impl = sa.LargeBinary

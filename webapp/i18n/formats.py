@@ -1,7 +1,7 @@
-"""Language and the shape of dates, distances and numbers on pages.
+"""Which language a page has, and how it writes times, numbers and money.
 
-Times are shown in the zone a message was planned in, else the deployment's, always with the zone's
-name, so that nobody has to guess whose eight o'clock is meant.
+Times are shown in the zone a message was planned in, else the deployment's, and always with the
+zone's name, so that nobody has to guess whose eight o'clock is meant.
 """
 
 from datetime import datetime, timedelta
@@ -23,8 +23,8 @@ babel = Babel()
 
 LOCALES = ("en", "de")
 
-# What a browser's self-description contains, the telling word first: Edge also names Chrome, all
-# of them name Safari, and a phone's names the system it descends from.
+# Words in user agents, in the order to look for them: Edge also names Chrome, all name Safari, and
+# a phone's names the system it descends from.
 BROWSERS = {"Edg": "Edge", "OPR/": "Opera", "Firefox": "Firefox", "Chrome": "Chrome"}
 BROWSERS |= {"FxiOS": "Firefox", "CriOS": "Chrome", "Safari": "Safari"}
 SYSTEMS = {"iPhone": "iPhone", "iPad": "iPad", "Android": "Android", "CrOS": "ChromeOS"}
@@ -34,10 +34,10 @@ SYSTEMS |= {"Windows": "Windows", "Mac OS": "Mac", "Linux": "Linux"}
 def setup_i18n(app: Flask) -> None:
     app.config["BABEL_TRANSLATION_DIRECTORIES"] = "translations"
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
-    # Pages are UTF-8: a letter needs no six characters in what they hand to scripts.
+    # Pages are UTF-8, so letters in the JSON for scripts need no escapes of six characters.
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
-    for shape in (when, distance, phone, sender, money, device, capped):
-        app.add_template_filter(shape)
+    for template_filter in (when, distance, phone, sender, money, device, capped):
+        app.add_template_filter(template_filter)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
 
 
@@ -47,7 +47,7 @@ def keep_locale(locale: str) -> None:
 
 
 def choose_locale() -> str:
-    """Chosen in the menu, else what the browser asks for, else English (so the command line)."""
+    """The one from the menu, else what the browser asks for, else English (the command line's)."""
     if not has_request_context():
         return "en"
     chosen = session.get("locale")
@@ -69,7 +69,7 @@ def when(moment: datetime, zone: str = "") -> str:
 def zone_name(local: datetime) -> str:
     """The zone's short name, which tells the two halves of a doubled hour apart: CEST, CET.
 
-    In the page's language where that has one (MESZ, MEZ); where nobody has, `UTC+03`.
+    In the page's language if that has one (MESZ, MEZ). `UTC+03` if the zone has no name.
     """
     translated = get_timezone_name(local, "short", locale=get_locale())
     name = translated if translated.isalpha() else local.tzname() or "UTC"
@@ -85,7 +85,7 @@ def distance(moment: datetime) -> str:
 
 
 def sender(caller_id: str) -> str:
-    """What recipients see: a number spaced, a text as it is."""
+    """What recipients see as the sender: a number with spaces, a word as it is."""
     digits = caller_id.removeprefix("+")
     if digits.isascii() and digits.isdigit() and len(digits) > 5:
         return phone(f"+{digits.removeprefix('00')}")
@@ -109,9 +109,9 @@ def country_name(code: str) -> str:
 
 
 def device(user_agent: str) -> str:
-    """A browser's self-description as people know it: `Firefox on Windows`."""
-    browser = next((name for sign, name in BROWSERS.items() if sign in user_agent), "")
-    system = next((name for sign, name in SYSTEMS.items() if sign in user_agent), "")
+    """A user agent as people know it: `Firefox on Windows`."""
+    browser = next((name for word, name in BROWSERS.items() if word in user_agent), "")
+    system = next((name for word, name in SYSTEMS.items() if word in user_agent), "")
     if browser and system:
         return gettext("%(browser)s on %(system)s", browser=browser, system=system)
     return browser or system or gettext("A browser that does not say which")

@@ -1,4 +1,4 @@
-"""The one table from codes to sentences: problems of a form, outcomes, reasons, sign-ins.
+"""The sentences for all codes: outcomes, reasons, problems of forms and sign-ins, troubles, scopes.
 
 A sentence says what happened, what did not, and what to do next. Never "delivered"; "sent" only
 where it is certain.
@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from flask import Flask
-from flask_babel import LazyString, gettext
+from flask_babel import LazyString, gettext, ngettext
 from flask_babel import lazy_gettext as _
 
 from webapp.account.cache import Trouble
@@ -18,9 +18,8 @@ from webapp.database.audit import AlarmKind, AuditEvent
 from webapp.database.models import Batch, Message
 from webapp.i18n.formats import when
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
-from webapp.messages.wishes import Wish
 from webapp.rules.numbers import RecipientProblem, RecipientRefused
-from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason
+from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason, Wish
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
 from webapp.signin.flow import SignInProblem
@@ -30,7 +29,7 @@ LATE = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class OutcomeWords:
+class OutcomeLabel:
     """How an outcome looks: one word, and a tone that the pages give a colour and a shape."""
 
     word: LazyString
@@ -38,17 +37,17 @@ class OutcomeWords:
 
 
 OUTCOMES = {
-    Outcome.HELD: OutcomeWords(_("Planned"), "wait"),
-    Outcome.QUEUED: OutcomeWords(_("Waiting"), "wait"),
-    Outcome.PAUSED: OutcomeWords(_("Paused"), "stuck"),
-    Outcome.SENDING: OutcomeWords(_("Being sent"), "wait"),
-    Outcome.ACCEPTED: OutcomeWords(_("Accepted"), "good"),
-    Outcome.SCHEDULED: OutcomeWords(_("Scheduled"), "later"),
-    Outcome.REFUSED: OutcomeWords(_("Refused"), "bad"),
-    Outcome.NOT_SENT: OutcomeWords(_("Not sent"), "bad"),
-    Outcome.UNKNOWN: OutcomeWords(_("Unknown"), "unknown"),
-    Outcome.CANCELLED: OutcomeWords(_("Withdrawn"), "quiet"),
-    Outcome.MISSED: OutcomeWords(_("Missed"), "stuck"),
+    Outcome.HELD: OutcomeLabel(_("Planned"), "wait"),
+    Outcome.QUEUED: OutcomeLabel(_("Waiting"), "wait"),
+    Outcome.PAUSED: OutcomeLabel(_("Paused"), "stuck"),
+    Outcome.SENDING: OutcomeLabel(_("Being sent"), "wait"),
+    Outcome.ACCEPTED: OutcomeLabel(_("Accepted"), "good"),
+    Outcome.SCHEDULED: OutcomeLabel(_("Scheduled"), "later"),
+    Outcome.REFUSED: OutcomeLabel(_("Refused"), "bad"),
+    Outcome.NOT_SENT: OutcomeLabel(_("Not sent"), "bad"),
+    Outcome.UNKNOWN: OutcomeLabel(_("Unknown"), "unknown"),
+    Outcome.CANCELLED: OutcomeLabel(_("Withdrawn"), "quiet"),
+    Outcome.MISSED: OutcomeLabel(_("Missed"), "stuck"),
 }
 
 WAITING = _("Waiting or planned")
@@ -102,7 +101,7 @@ REASONS = {
     ),
 }
 
-# What a waiting message says where the same reason has refused or stopped another one.
+# For a message that waits because the same reason refused or stopped another one.
 PAUSED_REASONS = {
     Reason.SIGN_IN_ENDED: _("It waits: your sign-in had ended. Nothing was sent."),
     Reason.BALANCE: _("It waits: the account's balance was too low. Nothing was sent."),
@@ -236,6 +235,53 @@ EXTENSION_TROUBLES = {
     ),
 }
 
+CONTACT_TROUBLES = {
+    Trouble.AWAY: _("sipgate could not be asked for your contacts just now; these may be old."),
+    Trouble.NOT_ALLOWED: _("sipgate does not let you read contacts."),
+    Trouble.NOT_GRANTED: _(
+        "Contacts are not shown: this app has no permission to read them. An administrator can "
+        "add contacts:read to the setting SIPGATE_OPTIONAL_SCOPES; then sign in again."
+    ),
+    Trouble.ONLY_COLLEAGUES: _(
+        "sipgate does not let you read contacts; only your colleagues are shown."
+    ),
+    Trouble.INCOMPLETE: _(
+        "sipgate did not tell this app all of your contacts; some may be missing here."
+    ),
+    Trouble.CUT: _("This app keeps 20,000 of your contacts; you have more at sipgate."),
+}
+
+SENDER_REASONS = {
+    Reason.REJECTED: _("sipgate did not accept this. Nothing was changed."),
+    Reason.BALANCE: _(
+        "The account's balance is too low for the SMS with the code. Nothing was sent. "
+        "Top up at sipgate, then try again."
+    ),
+    Reason.NOT_ALLOWED: _(
+        "sipgate does not allow this. Nothing was changed. Possible reasons: this app lacks the "
+        "permission to change senders; the extension is not yours; Web SMS is not enabled for you."
+    ),
+    Reason.MISUNDERSTOOD: _(
+        "sipgate does not know this sender or this extension. Nothing was changed."
+    ),
+    Reason.RATE_LIMITED: _(
+        "sipgate asks to slow down. Nothing was changed. Try again in a few minutes."
+    ),
+    Reason.UNREACHABLE: _("sipgate could not be reached. Nothing was changed. Try again."),
+    Reason.UNTRUSTED: _(
+        "The connection to sipgate could not be trusted, so nothing was changed. "
+        "The operator can help."
+    ),
+    Reason.LOGIN_AWAY: _(
+        "sipgate's sign-in service could not be reached, so nothing was changed. Try again."
+    ),
+    Reason.DATABASE_AWAY: _(
+        "This app's database failed for a moment, so nothing was changed. Try again."
+    ),
+    Reason.SIGN_IN_ENDED: _("Your sign-in had ended, so nothing was changed. Try again."),
+    Reason.REFUSED: _("sipgate refused this. Nothing was changed."),
+}
+
 TEMPLATE_CHANGES = {
     AuditEvent.TEMPLATE_MADE: _("made"),
     AuditEvent.TEMPLATE_CHANGED: _("changed"),
@@ -314,7 +360,7 @@ def _persons_word(message: Message, at: str) -> str:
 
 
 def message_advice(message: Message) -> str:
-    """What to do next, where the first sentence does not say it; else empty."""
+    """What to do next, if the first sentence does not say it; else empty."""
     late_by = (message.settled_at or message.created_at) - (message.send_at or message.created_at)
     if message.outcome == Outcome.ACCEPTED and message.send_at and late_by > LATE:
         return gettext("It went out late: planned for %(at)s.", at=when(message.send_at))
@@ -349,12 +395,17 @@ def local_time_fields(moment: datetime, zone: str) -> dict[str, str]:
     }
 
 
+def sender_reason(reason: Reason | None) -> str:
+    """Why a change of senders was not made."""
+    return str(SENDER_REASONS.get(reason or Reason.REFUSED, SENDER_REASONS[Reason.REFUSED]))
+
+
 def scope_words(scope: str) -> str:
     return str(SCOPES.get(scope, scope))
 
 
 def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
-    """How a batch stands, in one sentence."""
+    """How far a batch is, in one sentence."""
     if batch.stop_reason:
         return str(BATCH_STOPS.get(Reason(batch.stop_reason), BATCH_STOPS[Reason.STOPPED]))
     if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
@@ -372,7 +423,7 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
 
 
 def too_late(message: Message) -> str:
-    """Why a click comes too late. That a message has left is said only where it is known."""
+    """Why a click comes too late. Says that a message has left only if that is certain."""
     if message.outcome == Outcome.SENDING:
         return gettext("The message is being sent at this moment and cannot be changed.")
     if message.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED):
@@ -380,7 +431,7 @@ def too_late(message: Message) -> str:
     return gettext("The message has changed meanwhile. This is what became of it.")
 
 
-def alarm_words(kind: AlarmKind) -> str:
+def alarm_sentence(kind: AlarmKind) -> str:
     return str(ALARMS[kind])
 
 
@@ -399,6 +450,16 @@ def daily_limit() -> str:
     )
 
 
+def needs_attention(count: int, shown: str) -> str:
+    """The line under the navigation; `shown` is the number, or the gap where a script puts it."""
+    return ngettext(
+        "%(count)s message needs your attention",
+        "%(count)s messages need your attention",
+        count,
+        count=shown,
+    )
+
+
 def still_possible(message: Message) -> str:
     """What can still be done about a message that has not reached anybody."""
     if message.outcome == Outcome.SCHEDULED:
@@ -410,6 +471,13 @@ def still_possible(message: Message) -> str:
     return gettext("Can still be withdrawn.")
 
 
-def setup_words(app: Flask) -> None:
-    for words in (outcome_word, outcome_tone, message_sentence, message_advice, still_possible):
-        app.add_template_global(words)
+def setup_sentences(app: Flask) -> None:
+    for function in (
+        outcome_word,
+        outcome_tone,
+        message_sentence,
+        message_advice,
+        needs_attention,
+        still_possible,
+    ):
+        app.add_template_global(function)

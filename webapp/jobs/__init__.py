@@ -1,1 +1,1 @@
-"""What runs without a browser: the queue, its consumer, and what is erased when."""
+"""What runs without a browser: the queue and its tasks, the consumer, heartbeats, erasing."""

@@ -1,4 +1,4 @@
-"""huey's consumer with our settings, as a process of its own or in a thread of the web process."""
+"""huey's consumer: its settings, and running it in threads of the web process."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from huey.consumer import Consumer
 from webapp.jobs.heartbeat import Heart
 from webapp.jobs.tasks import queue
 
-# huey's own defaults poll up to 10 s apart: 3.5 s until a lone task started (measured).
+# By huey's defaults, which poll up to 10 s apart, a lone task began after 3.5 s (measured).
 FIRST_POLL_S, LAST_POLL_S, BACKOFF = 0.05, 0.5, 1.05
 GRACE_S = 25
-"""On SIGTERM a message under way is finished: longer than a send's total deadline."""
+"""How long a message under way may take after SIGTERM: longer than a send's total deadline."""
 
 
 class _QuietConsumer(Consumer):  # type: ignore[misc]
@@ -30,8 +30,8 @@ class EmbeddedWorker:
         self._heart: Heart | None = None
 
     def start(self) -> None:
-        # Made only now: Python takes threads that were made before a fork for dead, and the look
-        # after dead threads would start each of them a second time.
+        # Not in `__init__`: after a fork, Python takes threads made before it for dead, and
+        # `check_worker_health` would start each of them a second time.
         self._consumer = _QuietConsumer(queue, **options(self._app))
         self._heart = Heart(self._app, self._consumer)
         queue.stop_flag = self._consumer.stop_flag

@@ -1,4 +1,4 @@
-"""Whether a worker is alive: it writes a sign of life every few seconds."""
+"""Heartbeats: each worker writes one every few seconds, so that pages can tell whether one runs."""
 
 import logging
 import secrets
@@ -15,12 +15,10 @@ from webapp.rules.times import now
 
 log = logging.getLogger(__name__)
 
-
 BEAT_EVERY_S = 10
 STOPPED_AFTER = timedelta(seconds=45)
-"""A worker unheard of for this long counts as dead; pages say so within a minute."""
+"""After so long without a heartbeat a worker counts as dead: pages say so within a minute."""
 FORGET_WORKER_AFTER = timedelta(days=1)
-_LAST_BEAT = sa.select(sa.func.max(Worker.beat_at))
 
 
 def new_worker_id() -> str:
@@ -28,7 +26,6 @@ def new_worker_id() -> str:
 
 
 def heartbeat(worker_id: str) -> None:
-    """A worker's sign of life."""
     with transaction() as session:
         upsert(session, Worker, {"id": worker_id}, {"beat_at": now()})
         session.execute(sa.delete(Worker).where(Worker.beat_at < now() - FORGET_WORKER_AFTER))
@@ -40,13 +37,13 @@ def deregister(worker_id: str) -> None:
 
 
 def has_worker() -> bool:
-    """Whether any worker was alive a moment ago."""
-    last = db.session.scalar(_LAST_BEAT)
+    """Whether any worker's heartbeat is recent."""
+    last = db.session.scalar(sa.select(sa.func.max(Worker.beat_at)))
     return last is not None and last > now() - STOPPED_AFTER
 
 
 class Heart:
-    """Writes a sign of life now and every few seconds, so that pages can tell when it stops."""
+    """Writes a worker's heartbeat, at once and then every few seconds, from a thread."""
 
     def __init__(self, app: Flask, consumer: Consumer) -> None:
         self._app = app
@@ -63,24 +60,23 @@ class Heart:
         self._thread.join(timeout=5)
 
     def _beat(self) -> None:
-        self._give_sign()
+        self._write_heartbeat()
         while not self._stopped.wait(BEAT_EVERY_S):
-            # Not before the first wait: threads that are only being started look like dead ones,
-            # and would be started twice.
+            # After a wait: threads that are just starting look dead, and would be started twice.
             self._replace_dead_threads()
-            self._give_sign()
+            self._write_heartbeat()
         with self._app.app_context():
             deregister(self._id)
 
     def _replace_dead_threads(self) -> None:
         try:
             self._consumer.check_worker_health()
-        except Exception:  # no thread can be had at the moment; the next beat tries again
-            log.exception("the worker's threads could not be looked after")
+        except Exception:  # no thread can be made at the moment; the next beat tries again
+            log.exception("the worker's threads could not be checked")
 
-    def _give_sign(self) -> None:
+    def _write_heartbeat(self) -> None:
         try:
             with self._app.app_context():
                 heartbeat(self._id)
-        except Exception:  # the database is away for a moment; the next beat tells
-            log.exception("no sign of life could be written")
+        except Exception:  # the database fails for a moment; the next beat tries again
+            log.exception("no heartbeat could be written")

@@ -1,4 +1,4 @@
-"""What must end: sign-ins that were left, rows past their time, the traces of a number."""
+"""What is erased, and when: rows past their time, everything about a number, left sign-ins."""
 
 import logging
 from datetime import timedelta
@@ -25,7 +25,7 @@ from webapp.database.models import (
     Submission,
     TokenSet,
 )
-from webapp.messages import message_templates, wishes
+from webapp.messages import message_templates, transitions
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin import tokens
@@ -42,13 +42,13 @@ CONTACTS_LIFETIME = timedelta(days=30)
 
 
 def end_left_sign_ins() -> None:
-    """End the sign-ins whose member has gone and whose messages have left."""
+    """Revoke the token sets of members who signed out and whose last message has gone."""
     for token_set_id in tokens.finished_logouts():
         login.revoke(tokens.revoke_locally(token_set_id))
 
 
 def prune() -> int:
-    """Erase what is past its time; returns how many messages. What waits is never erased."""
+    """Erase what is past its time; returns how many messages. One that waits is never erased."""
     old = now() - timedelta(days=settings.retention_days)
     settled = Message.outcome.not_in((*WAITING, *NEEDS_RESUME, Outcome.SENDING))
     with transaction() as session:
@@ -57,11 +57,14 @@ def prune() -> int:
         session.execute(sa.delete(SignIn).where(SignIn.created_at < now() - SIGN_IN_LIFETIME))
         session.execute(sa.delete(Draft).where(Draft.created_at < now() - DRAFT_LIFETIME))
         _delete_used_forms(session)
-        left = (KeptAnswer.kind.startswith(GUESSES), KeptAnswer.asked_at < now() - GUESSES_LIFETIME)
-        session.execute(sa.delete(KeptAnswer).where(*left))
+        old_guesses = (
+            KeptAnswer.kind.startswith(GUESSES),
+            KeptAnswer.asked_at < now() - GUESSES_LIFETIME,
+        )
+        session.execute(sa.delete(KeptAnswer).where(*old_guesses))
         session.execute(sa.delete(Slowdown).where(Slowdown.until < now()))
-        gone = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
-        session.execute(sa.delete(BrowserSession).where(gone))
+        ended = BrowserSession.created_at < now() - ABSOLUTE_LIMIT
+        session.execute(sa.delete(BrowserSession).where(ended))
         _delete_ended_token_sets(session)
         _delete_left_contacts(session)
         message_templates.erase_deleted(session)
@@ -70,10 +73,9 @@ def prune() -> int:
 
 
 def forget_number(number: str) -> int:
-    """Withdraw what waits for a number and erase every message to it; returns how many."""
+    """Withdraw what waits for a number and erase all else to it; returns how many messages."""
     with transaction() as session:
-        waits = (Message.recipient == number, wishes.CAN_WITHDRAW)
-        rows_changed(session, sa.update(Message).where(*waits).values(wishes.withdrawn()))
+        rows_changed(session, transitions.withdraw().where(Message.recipient == number))
         count = _erase(
             session, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
         )
@@ -97,9 +99,9 @@ def _erase(session: Session, which: sa.ColumnElement[bool]) -> int:
 
 
 def _empty_submissions(session: Session, which: sa.ColumnElement[bool]) -> None:
-    """The ids stay for a while, or the same forms could be sent again (F71)."""
-    nothing = {"message_id": None, "batch_id": None, "content_hash": "", "erased_at": now()}
-    rows_changed(session, sa.update(Submission).where(which).values(nothing))
+    """Erase what forms became. Their ids stay for a while, or they could be sent again (F71)."""
+    erased = {"message_id": None, "batch_id": None, "content_hash": "", "erased_at": now()}
+    rows_changed(session, sa.update(Submission).where(which).values(erased))
 
 
 def _delete_used_forms(session: Session) -> None:
@@ -118,7 +120,7 @@ def _delete_ended_token_sets(session: Session) -> None:
 
 
 def _delete_left_contacts(session: Session) -> None:
-    """Contacts of members who no longer come: they are read anew when one signs in again."""
+    """Delete contacts not read for long. They are read again when their member signs in."""
     old = KeptAnswer.kind == "contacts", KeptAnswer.asked_at < now() - CONTACTS_LIFETIME
     left = sa.select(KeptAnswer.member_id).where(*old)
     session.execute(sa.delete(Contact).where(Contact.member_id.in_(left)))

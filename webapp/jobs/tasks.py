@@ -1,7 +1,8 @@
-"""The queue's entry points. They take ids only, and what a message is they do not know.
+"""The queue and its tasks, which take ids and leave the work to other rooms.
 
-The queue is a wake-up, never the truth: what is lost is found by the sweep, what comes twice finds
-its row taken. So putting something into it may fail without harm, and is only logged.
+The queue only wakes workers; the rows in the database decide. The sweep finds what a lost task
+would have done, and a task that comes twice finds its row claimed. So a failure to enqueue does no
+harm, and is only logged.
 """
 
 import logging
@@ -21,38 +22,37 @@ from webapp.config import SettingError, Settings
 from webapp.database import beside_database, db, end_read, make_private
 from webapp.database.models import Member, Message
 from webapp.jobs import retention
-from webapp.messages import claims, reconcile, sending
-from webapp.messages import sweep as waiting
+from webapp.messages import batches, claims, reconcile, sending, sweep
 from webapp.rules.keys import Purpose, accepted
 from webapp.rules.times import now
 from webapp.signin import SignInEnded, tokens
 from webapp.telemetry.logs import about
 
-# Its real storage and its app come from `tasks.setup_queue`.
+# `setup_queue` gives it its storage and its app.
 queue = Huey("team-sms", storage_class=MemoryStorage, results=False)
 
 log = logging.getLogger(__name__)
 
 TURN_S = 5.0
-"""A batch gives its place back after this long, so that others get their turn."""
+"""After so long a batch goes to the end of the queue, so that others get their turn."""
 
 
 class _Signed(SignedSerializer):  # type: ignore[misc]
-    """Signs with the first key, and takes what any of them signed."""
+    """Signs with the first key, and accepts what any of the keys has signed."""
 
     def __init__(self, keys: Sequence[str]) -> None:
         super().__init__(secret=keys[0], salt="queue")
         self._older = [SignedSerializer(secret=key, salt="queue") for key in keys[1:]]
 
     def _unsign(self, signed: bytes) -> Any:
-        for one in self._older:
+        for serializer in self._older:
             with suppress(ValueError):
-                return one._unsign(signed)
+                return serializer._unsign(signed)
         return super()._unsign(signed)
 
 
 def setup_queue(app: Flask) -> None:
-    """Give the queue its storage: Redis if there is one, else a file beside the database."""
+    """Give the queue its storage: Redis if it is set, else a file beside the database."""
     settings: Settings = app.config["SETTINGS"]
     queue.app = app
     queue.serializer = _Signed(accepted(settings.secret_key, Purpose.QUEUE))
@@ -77,34 +77,34 @@ def enqueue_message(message_id: str) -> None:
 
 
 def start_batch(batch_id: str) -> None:
-    """The lanes that may find something to do before the first clear answer; more come after it.
+    """Enqueue only as many tasks as find a message before the first clear answer; it adds more.
 
-    Lanes that find nothing cost, too: 32 for each of 200 batches held up the next one (measured).
+    Tasks that find none cost time, too: 32 for each of 200 batches held up the next one (measured).
     """
-    _enqueue_lanes(batch_id, min(claims.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
+    _enqueue_batch(batch_id, min(batches.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
 
 
-def wake_batch(batch_id: str) -> None:
-    """One lane for each message that may be under way at once."""
-    _enqueue_lanes(batch_id, _concurrency())
+def continue_batch(batch_id: str) -> None:
+    """Enqueue a task for each message that may be under way at once."""
+    _enqueue_batch(batch_id, _concurrency())
 
 
-def wake_sweep() -> None:
-    """Look for what is due now, instead of within a minute."""
+def enqueue_sweep() -> None:
+    """Look for what is due now instead of within a minute."""
     try:
-        sweep()
-    except Exception:  # the next minute's sweep comes anyway
+        every_minute()
+    except Exception:  # it runs within a minute anyway
         log.exception("a sweep was not queued")
 
 
-def wake_reading(member_id: int) -> None:
-    """Read what pages show of the member's account, where that was allowed at all."""
+def enqueue_reading(member_id: int) -> None:
+    """Read what pages show of the member's account, if the settings ask for any of it."""
     if {contacts.SCOPE, cache.BALANCE_SCOPE} & set(queue.app.config["SETTINGS"].scopes):
         _enqueue(read_account, member_id)
 
 
 def is_stopping() -> bool:
-    """Whether the worker was told to stop: it finishes what it sends and takes nothing new."""
+    """Whether the worker was told to stop: it finishes its message and claims no other."""
     flag = getattr(queue, "stop_flag", None)
     return flag is not None and flag.is_set()
 
@@ -113,7 +113,7 @@ def _concurrency() -> int:
     return int(queue.app.config["SETTINGS"].send_concurrency)
 
 
-def _enqueue_lanes(batch_id: str, count: int) -> None:
+def _enqueue_batch(batch_id: str, count: int) -> None:
     for _ in range(count):
         _enqueue(send_batch, batch_id)
 
@@ -122,12 +122,12 @@ def _enqueue(task: Any, id_: str | int) -> None:
     try:
         task(id_)
     except Exception:  # the row is committed, and the sweep will find it
-        log.exception("a wake-up was not queued")
+        log.exception("a task was not queued")
 
 
 @queue.task()
 def deliver(message_id: str) -> None:
-    """Send one waiting message, if it is due and nobody else has it."""
+    """Send one waiting message, if it is due and nobody else has claimed it."""
     with queue.app.app_context(), about(message_id):
         claim = claims.claim(message_id)
         if claim:
@@ -136,9 +136,9 @@ def deliver(message_id: str) -> None:
 
 @queue.task()
 def send_batch(batch_id: str) -> None:
-    """Send messages of a batch one after the other, for a while."""
+    """Send messages of a batch one after the other, for `TURN_S`."""
     with queue.app.app_context():
-        give_back_at = time.monotonic() + TURN_S
+        turn_ends_at = time.monotonic() + TURN_S
         while not is_stopping():
             claim = claims.claim_next(batch_id)
             if claim is None:
@@ -146,14 +146,15 @@ def send_batch(batch_id: str) -> None:
             with about(claim.message.id):
                 opened = sending.deliver_claimed(claim)
             if opened:
-                _enqueue_lanes(batch_id, _concurrency() - claims.MAX_UNKNOWNS_IN_A_ROW)
-            if time.monotonic() > give_back_at:
+                _enqueue_batch(batch_id, _concurrency() - batches.MAX_UNKNOWNS_IN_A_ROW)
+            if time.monotonic() > turn_ends_at:
                 _enqueue(send_batch, batch_id)
                 return
 
 
 @queue.task()
-def look(message_id: str) -> None:
+def check_history(message_id: str) -> None:
+    """Look for an unknown message in sipgate's history, if that is due."""
     with queue.app.app_context(), about(message_id):
         message = db.session.get(Message, message_id)
         if message and message.look_at and message.look_at <= now():
@@ -162,7 +163,7 @@ def look(message_id: str) -> None:
 
 @queue.task()
 def read_account(member_id: int) -> None:
-    """Contacts and balance, with whatever sign-in of the member was granted them."""
+    """Read contacts and balance, each with a sign-in of the member that was granted its scope."""
     with queue.app.app_context():
         member = db.session.get(Member, member_id)
         for scope, read in (
@@ -178,26 +179,26 @@ def read_account(member_id: int) -> None:
 
 
 @queue.periodic_task(crontab())
-def sweep() -> None:
-    """Every minute: whatever is due, stuck or forgotten."""
+def every_minute() -> None:
+    """Find what is due, and enqueue it; keep sign-ins alive, and end those that were left."""
     with queue.app.app_context():
-        due = waiting.sweep()
-        at_work = cache.members_to_read_for()
-        end_read()  # the queue may be slow to answer, too
+        due = sweep.sweep()
+        reading_member_ids = cache.members_to_read_for()
+        end_read()  # the queue's storage may be slow, too
         for message_id in due.message_ids:
             enqueue_message(message_id)
         for batch_id in due.batch_ids:
-            wake_batch(batch_id)
+            continue_batch(batch_id)
         for message_id in due.look_ids:
-            _enqueue(look, message_id)
-        for member_id in at_work:
-            wake_reading(member_id)
+            _enqueue(check_history, message_id)
+        for member_id in reading_member_ids:
+            enqueue_reading(member_id)
         tokens.keep_alive()
         retention.end_left_sign_ins()
 
 
 @queue.periodic_task(crontab(minute="17", hour="3"))
-def prune() -> None:
-    """Every night: erase what is older than it may be kept."""
+def every_night() -> None:
+    """Erase what is past its time."""
     with queue.app.app_context():
         retention.prune()

@@ -1,7 +1,7 @@
-"""What needs somebody: messages that did not go, until a person has dealt with each.
+"""Which messages need attention: those that did not go, until a person has dealt with each.
 
-The one home of the question which these are. A message sent at the click is told of at once, and
-does not count when sipgate refuses it; one that was planned or in a batch would fail in silence.
+A message that was planned or in a batch fails unseen. One sent at a click does not: its page said
+so at once, and it does not count if sipgate refuses it.
 """
 
 from collections.abc import Collection
@@ -12,30 +12,33 @@ from sqlalchemy.orm import Session
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import NEEDS_ATTENTION, Batch, Member, Message
+from webapp.messages import visibility
 from webapp.rules.outcomes import MAX_COUNT, Outcome
 from webapp.rules.times import MIN_AHEAD, now
 
 TO_BE_DONE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.MISSED)
-"""What a person may call done. An unknown one is settled, a paused one released or withdrawn."""
+"""What can be marked done. Unknown messages are settled; paused ones are released or withdrawn."""
 
 
-def of(member: Member) -> sa.ColumnElement[bool]:
-    """The condition on messages that leaves those which need this member: their own, or for an
-    admin the account's."""
-    return sa.and_(_whose(member), NEEDS_ATTENTION)
+def needs(member: Member) -> sa.ColumnElement[bool]:
+    """The condition on messages that need this member's attention."""
+    return sa.and_(visibility.managed_messages(member), NEEDS_ATTENTION)
 
 
 def count(member: Member) -> int:
-    """How many there are, a batch as one; at most `MAX_COUNT`."""
-    scope = _OF_ACCOUNT if member.is_admin else _OF_MEMBER
-    return min(db.session.scalar(scope, {"of": _key(member)}) or 0, MAX_COUNT)
+    """How many need this member's attention, a batch as one; at most `MAX_COUNT`."""
+    if visibility.manages_account(member):
+        found = db.session.scalar(_COUNT_OF_ACCOUNT, {"of": member.account_id})
+    else:
+        found = db.session.scalar(_COUNT_OF_MEMBER, {"of": member.id})
+    return min(found or 0, MAX_COUNT)
 
 
 def can_be_done(message: Message) -> bool:
-    """Whether this one counts, and a person may call it done."""
-    would_be_silent = message.batch_id or message.send_at or message.expected_at
+    """Whether it needs attention and can be marked done."""
+    failed_unseen = message.batch_id or message.send_at or message.expected_at
     is_open = message.done_at is None and message.outcome in TO_BE_DONE
-    return is_open and (message.outcome == Outcome.MISSED or would_be_silent is not None)
+    return is_open and (message.outcome == Outcome.MISSED or failed_unseen is not None)
 
 
 def is_time_ahead(message: Message) -> bool:
@@ -44,7 +47,7 @@ def is_time_ahead(message: Message) -> bool:
 
 
 def open_counts(batch_id: str) -> dict[Outcome, int]:
-    """How many of a batch's messages a person may call done, by outcome."""
+    """How many of a batch's messages can be marked done, by outcome."""
     query = (
         sa.select(Message.outcome, sa.func.count())
         .where(Message.batch_id == batch_id, Message.outcome.in_(TO_BE_DONE))
@@ -55,30 +58,30 @@ def open_counts(batch_id: str) -> dict[Outcome, int]:
 
 
 def mark_done(message: Message, by: Member) -> bool:
-    """Somebody has dealt with a message that did not go; False if it is none of these."""
+    """Returns False if it cannot be marked done, or was already."""
     with transaction() as session:
-        done = _done(session, Message.id == message.id, TO_BE_DONE, by) == 1
+        done = _mark_done(session, Message.id == message.id, TO_BE_DONE, by) == 1
         if done:
             record(session, AuditEvent.DONE, by, message=message)
     return done
 
 
 def mark_batch_done(batch: Batch, outcome: Outcome, by: Member) -> int:
-    """The same for all messages of a batch with this outcome; returns how many."""
+    """Mark all messages of a batch with this outcome; returns how many."""
     with transaction() as session:
-        count = _done(session, Message.batch_id == batch.id, (outcome,), by)
+        count = _mark_done(session, Message.batch_id == batch.id, (outcome,), by)
         if count:
             record(session, AuditEvent.DONE, by, batch_id=batch.id, detail=f"{outcome} {count}")
     return count
 
 
 def sent_again(session: Session, message_id: str, by: Member) -> None:
-    """A message that is sent again needs nobody, in the transaction that takes the new one. An
-    unknown one stays unknown; a paused one could still go itself, and is not dealt with."""
-    _done(session, Message.id == message_id, (*TO_BE_DONE, Outcome.UNKNOWN), by)
+    """Mark the message that a new one replaces, in the new one's transaction. An unknown message
+    stays unknown. A paused one is not marked: it could still go."""
+    _mark_done(session, Message.id == message_id, (*TO_BE_DONE, Outcome.UNKNOWN), by)
 
 
-def _done(
+def _mark_done(
     session: Session, which: sa.ColumnElement[bool], outcomes: Collection[Outcome], by: Member
 ) -> int:
     open_ = (which, Message.outcome.in_(outcomes), Message.done_at.is_(None))
@@ -86,17 +89,10 @@ def _done(
     return rows_changed(session, sa.update(Message).where(*open_).values(**done))
 
 
-def _whose(member: Member) -> sa.ColumnElement[bool]:
-    return (Message.account_id if member.is_admin else Message.member_id) == _key(member)
-
-
-def _key(member: Member) -> str | int:
-    return member.account_id if member.is_admin else member.id
-
-
 def _count_of(whose: sa.ColumnElement[bool]) -> sa.Select[int]:
     needed = sa.select(sa.literal(1)).where(whose, NEEDS_ATTENTION)
-    batch = sa.func.coalesce(Message.batch_id, "")  # not by the index of batches: it has all ones
+    # `coalesce` keeps the database from the index of batches, which has all their messages.
+    batch = sa.func.coalesce(Message.batch_id, "")
     singles = needed.where(batch == "").limit(MAX_COUNT).subquery()
     batches = (
         sa.select(batch)
@@ -111,6 +107,6 @@ def _count_of(whose: sa.ColumnElement[bool]) -> sa.Select[int]:
     )
 
 
-# For every page; built once, as in `claims.py`.
-_OF_MEMBER = _count_of(Message.member_id == sa.bindparam("of"))
-_OF_ACCOUNT = _count_of(Message.account_id == sa.bindparam("of"))
+# Built once, because they run for every page (see `claims.py`).
+_COUNT_OF_MEMBER = _count_of(Message.member_id == sa.bindparam("of"))
+_COUNT_OF_ACCOUNT = _count_of(Message.account_id == sa.bindparam("of"))

@@ -1,6 +1,8 @@
-"""Batches: one submission to many recipients, and what a person can do with the rest of it.
+"""Batches: stop, resume, cancel, release; and what stops a batch by itself.
 
-The messages carry the outcomes; a batch only says whether the worker may go on.
+The messages carry the outcomes; a batch only says whether the worker may go on with it.
+
+Locks are taken in one order, so that nobody waits in a circle: the member, batches by id, messages.
 """
 
 from collections import Counter
@@ -11,144 +13,30 @@ from sqlalchemy.orm import Session
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Batch, Member, Message
-from webapp.messages import claims, wishes
-from webapp.messages.claims import MAX_UNKNOWNS_IN_A_ROW, locked, tolerance
-from webapp.messages.wishes import Wish
-from webapp.rules.outcomes import Outcome, Reason
+from webapp.messages import transitions
+from webapp.messages.timing import tolerance
+from webapp.messages.transitions import CAN_PAUSE
+from webapp.rules.outcomes import Actor, Outcome, Reason, Wish
 from webapp.rules.times import now
 from webapp.signin import Result
+
+MAX_UNKNOWNS_IN_A_ROW = 3
+"""So many stop the rest of a batch."""
+STOPS_BATCH = (Reason.BALANCE, Reason.NOT_ALLOWED, Reason.SIGN_IN_ENDED)
+"""These stop it at once: they would refuse the rest as well."""
+
+
+# --- What stops a batch ---------------------------------------------------------------------------
 
 
 def stop(batch: Batch, by: Member) -> None:
     with transaction() as session:
-        wishes.pause(session, Message.batch_id == batch.id, Reason.STOPPED)
+        pause(session, Message.batch_id == batch.id, Reason.STOPPED)
         record(session, AuditEvent.STOPPED, by, batch_id=batch.id)
 
 
-def resume(batch: Batch, by: Member) -> None:
-    """Go on with what is paused: planned again if its time is ahead, else due now."""
-    at = now()
-    again = {"reason": "", "first_tried_at": None, "tries": 0}
-    paused = (Message.batch_id == batch.id, Message.outcome == Outcome.PAUSED)
-    with transaction() as session:
-        # The batch first, as who stops it does: two that lock in turn never wait for each other.
-        rows_changed(
-            session,
-            sa.update(Batch)
-            .where(Batch.id == batch.id)
-            .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
-        )
-        asked = (Message.batch_id == batch.id, Message.wish == Wish.PAUSE)
-        rows_changed(session, sa.update(Message).where(*asked).values(wish=Wish.NONE, reason=""))
-        ahead = sa.update(Message).where(*paused, Message.send_at > at)
-        rows_changed(
-            session,
-            ahead.values(outcome=Outcome.HELD, expected_at=Message.send_at, **again),
-        )
-        rows_changed(
-            session,
-            sa.update(Message)
-            .where(*paused)
-            .values(outcome=Outcome.QUEUED, due_at=at, expected_at=at, **again),
-        )
-        record(session, AuditEvent.RESUMED, by, batch_id=batch.id)
-
-
-def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
-    """Withdraw all that has not left; returns how many are cancelled, and of how many that are
-    `sending` it is wished."""
-    waits = (Message.batch_id == batch.id, wishes.CAN_WITHDRAW)
-    change = sa.update(Message).where(*waits).values(wishes.withdrawn())
-    with transaction() as session:
-        claims.locked(session, batch.id)
-        became = session.scalars(change.returning(Message.outcome), execution_options=_UNLOADED)
-        counts = Counter(became)
-        record(session, AuditEvent.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
-    return counts
-
-
-_UNLOADED = {"synchronize_session": False}
-
-
-def wish_counts(batch_id: str) -> Counter[Wish]:
-    """What is wished of its messages that are `sending`."""
-    query = (
-        sa.select(Message.wish, sa.func.count())
-        .where(Message.batch_id == batch_id, Message.outcome == Outcome.SENDING)
-        .group_by(Message.wish)
-    )
-    return Counter({Wish(wish): count for wish, count in db.session.execute(query)})
-
-
-def releasable(member: Member) -> list[Message]:
-    """The member's own paused messages that are not too late; the others go on asking."""
-    query = sa.select(Message).where(*_releasable(member)).order_by(Message.created_at)
-    return list(db.session.scalars(query))
-
-
-def has_releasable(member: Member) -> bool:
-    query = sa.select(sa.literal(True)).where(*_releasable(member)).limit(1)
-    return db.session.scalar(query) is not None
-
-
-def release_all(member: Member) -> tuple[int, list[str]]:
-    """Release them at their planned times, what has none or has just passed now; returns how many,
-    and the batches that go on."""
-    at = now()
-    paused = _releasable(member)
-    with transaction() as session:
-        found = session.scalars(sa.select(Message.batch_id).where(*paused).distinct())
-        batch_ids = sorted(id_ for id_ in found if id_)
-        # The batches first, as `resume` does.
-        rows_changed(
-            session,
-            sa.update(Batch)
-            .where(Batch.id.in_(batch_ids))
-            .values(stop_reason="", unknowns_in_a_row=0, is_open=False, active_at=at),
-        )
-        taken_back = (Message.batch_id.in_(batch_ids), Message.outcome == Outcome.SENDING)
-        rows_changed(
-            session, sa.update(Message).where(*taken_back, Message.wish == "pause").values(wish="")
-        )
-        anew = {"reason": "", "first_tried_at": None, "tries": 0}
-        ahead = sa.update(Message).where(*paused, Message.send_at > at)
-        planned = {"outcome": Outcome.HELD, "expected_at": Message.send_at}
-        count = rows_changed(session, ahead.values(**anew, **planned))
-        due = {"outcome": Outcome.QUEUED, "due_at": at, "expected_at": at}
-        count += rows_changed(session, sa.update(Message).where(*paused).values(**anew, **due))
-        if count:
-            record(session, AuditEvent.RESUMED, member, detail=str(count))
-    return count, batch_ids
-
-
-def _releasable(member: Member) -> tuple[sa.ColumnElement[bool], ...]:
-    in_time = sa.or_(Message.send_at.is_(None), Message.send_at > now() - tolerance())
-    return (Message.member_id == member.id, Message.outcome == Outcome.PAUSED, in_time)
-
-
-def outcome_counts(batch_id: str) -> dict[Outcome, int]:
-    query = (
-        sa.select(Message.outcome, sa.func.count())
-        .where(Message.batch_id == batch_id)
-        .group_by(Message.outcome)
-    )
-    return {outcome: count for outcome, count in db.session.execute(query)}
-
-
-STOPS_BATCH = {
-    Reason.BALANCE: Reason.BALANCE,
-    Reason.NOT_ALLOWED: Reason.NOT_ALLOWED,
-    Reason.SIGN_IN_ENDED: Reason.SIGN_IN_ENDED,
-}
-
-
-def lock_batch_of(message: Message, session: Session) -> None:
-    if message.batch_id:
-        locked(session, message.batch_id)
-
-
 def after_attempt(session: Session, message: Message, result: Result) -> bool:
-    """Three unknowns in a row, an empty balance or a missing right stop the rest of the batch.
+    """Count the result, and stop the rest of the batch if it says so.
 
     Returns whether it was the batch's first clear answer.
     """
@@ -165,9 +53,171 @@ def after_attempt(session: Session, message: Message, result: Result) -> bool:
     if is_first:
         batch.is_open = True
     session.flush()
-    reason = STOPS_BATCH.get(result.reason) if result.reason else None
     if batch.unknowns_in_a_row >= MAX_UNKNOWNS_IN_A_ROW:
-        reason = Reason.UNKNOWNS
-    if reason:
-        wishes.pause(session, Message.batch_id == batch.id, reason)
+        pause(session, Message.batch_id == batch.id, Reason.UNKNOWNS)
+    elif result.reason in STOPS_BATCH:
+        pause(session, Message.batch_id == batch.id, result.reason)
     return is_first
+
+
+def pause(session: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
+    """Pause the waiting messages among `whose`, and stop their batches; returns how many messages.
+
+    Those that are being sent get the wish to pause: they must not wait again by themselves.
+    """
+    _lock_batches(session, whose, CAN_PAUSE)
+    theirs = sa.select(Message.batch_id).where(whose, CAN_PAUSE, Message.batch_id.is_not(None))
+    running = sa.update(Batch).where(Batch.id.in_(theirs), Batch.stop_reason == "")
+    rows_changed(session, running.values(stop_reason=reason))
+    return rows_changed(session, transitions.pause(reason).where(whose))
+
+
+def may_go_on(session: Session, batch: Batch) -> bool:
+    """Whether another message of a locked batch may be claimed.
+
+    Until the first clear answer, at most three are under way or unknown at once: a sipgate that
+    hangs from the start costs three unknowns, not a hundred.
+    """
+    if batch.stop_reason:
+        return False
+    if batch.is_open:
+        return True
+    under_way = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(Message)
+        .where(Message.batch_id == batch.id, Message.outcome == Outcome.SENDING)
+    )
+    return (under_way or 0) + batch.unknowns_in_a_row < MAX_UNKNOWNS_IN_A_ROW
+
+
+# --- Locks ----------------------------------------------------------------------------------------
+
+
+def locked(session: Session, batch_id: str) -> Batch | None:
+    """The batch as it is now; nobody else may change it until this transaction ends."""
+    return session.scalar(_LOCKED, {"batch": batch_id}, execution_options=_AS_IT_IS)
+
+
+# Built once, because making it anew took longer than running it (measured).
+_LOCKED = sa.select(Batch).where(Batch.id == sa.bindparam("batch")).with_for_update()
+_AS_IT_IS = {"populate_existing": True}
+
+
+def lock_batch_of(message: Message, session: Session) -> None:
+    if message.batch_id:
+        locked(session, message.batch_id)
+
+
+def lock_all_of(member_id: int, session: Session) -> None:
+    """To be called before all waiting messages of a member are paused."""
+    mine = sa.select(Member.id).where(Member.id == member_id)
+    session.execute(mine.with_for_update(key_share=True))
+    _lock_batches(session, Message.member_id == member_id, CAN_PAUSE)
+
+
+def _lock_batches(session: Session, *which: sa.ColumnElement[bool]) -> None:
+    theirs = sa.select(Message.batch_id).where(*which, Message.batch_id.is_not(None))
+    query = sa.select(Batch.id).where(Batch.id.in_(theirs)).order_by(Batch.id)
+    session.execute(query.with_for_update()).all()
+
+
+# --- What a person does with the rest of a batch --------------------------------------------------
+
+
+def resume(batch: Batch, by: Member) -> None:
+    """Go on with the paused messages: planned again if their time is ahead, else due now."""
+    with transaction() as session:
+        _restart(session, [batch.id])
+        _wait_again(session, Message.batch_id == batch.id)
+        record(session, AuditEvent.RESUMED, by, batch_id=batch.id)
+
+
+def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
+    """Withdraw every message that has not left; returns how many are now `cancelled`, and how many
+    are still `sending` and have the wish."""
+    change = transitions.withdraw().where(Message.batch_id == batch.id)
+    with transaction() as session:
+        locked(session, batch.id)
+        became = session.scalars(change.returning(Message.outcome), execution_options=_UNLOADED)
+        counts = Counter(became)
+        record(session, AuditEvent.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
+    return counts
+
+
+_UNLOADED = {"synchronize_session": False}
+
+
+def releasable(member: Member) -> list[Message]:
+    """The member's own paused messages that are not too late; the others go on asking."""
+    query = sa.select(Message).where(*_releasable(member)).order_by(Message.created_at)
+    return list(db.session.scalars(query))
+
+
+def has_releasable(member: Member) -> bool:
+    query = sa.select(sa.literal(True)).where(*_releasable(member)).limit(1)
+    return db.session.scalar(query) is not None
+
+
+def release_all(member: Member) -> tuple[int, list[str]]:
+    """Release these messages at their planned times, or now if there is none or it has just passed.
+
+    Returns how many, and the batches that go on.
+    """
+    which = _releasable(member)
+    with transaction() as session:
+        found = session.scalars(sa.select(Message.batch_id).where(*which).distinct())
+        batch_ids = sorted(id_ for id_ in found if id_)
+        _restart(session, batch_ids)
+        count = _wait_again(session, *which)
+        if count:
+            record(session, AuditEvent.RESUMED, member, detail=str(count))
+    return count, batch_ids
+
+
+def _releasable(member: Member) -> tuple[sa.ColumnElement[bool], ...]:
+    in_time = sa.or_(Message.send_at.is_(None), Message.send_at > now() - tolerance())
+    return (Message.member_id == member.id, Message.outcome == Outcome.PAUSED, in_time)
+
+
+def _restart(session: Session, batch_ids: list[str]) -> None:
+    """Let the worker go on with these batches, and take back the wishes to pause in them."""
+    on = {"stop_reason": "", "unknowns_in_a_row": 0, "is_open": False, "active_at": now()}
+    rows_changed(session, sa.update(Batch).where(Batch.id.in_(batch_ids)).values(**on))
+    wished = (Message.batch_id.in_(batch_ids), Message.outcome == Outcome.SENDING)
+    taken_back = sa.update(Message).where(*wished, Message.wish == Wish.PAUSE)
+    rows_changed(session, taken_back.values(wish=Wish.NONE, reason=""))
+
+
+def _wait_again(session: Session, *which: sa.ColumnElement[bool]) -> int:
+    """Let paused messages wait again, as if they had not been tried; returns how many."""
+    at = now()
+    anew = {"reason": "", "first_tried_at": None, "tries": 0}
+    paused = (Outcome.PAUSED,)
+    planned = transitions.change_to(Outcome.HELD, Actor.PERSON, only_from=paused)
+    planned = planned.where(*which, Message.send_at > at).values(expected_at=Message.send_at)
+    count = rows_changed(session, planned.values(**anew))
+    due = transitions.change_to(Outcome.QUEUED, Actor.PERSON, only_from=paused)
+    due = due.where(*which).values(due_at=at, expected_at=at)
+    return count + rows_changed(session, due.values(**anew))
+
+
+# --- Counts ---------------------------------------------------------------------------------------
+
+
+def outcome_counts(batch_id: str) -> dict[Outcome, int]:
+    query = (
+        sa.select(Message.outcome, sa.func.count())
+        .where(Message.batch_id == batch_id)
+        .group_by(Message.outcome)
+    )
+    return {outcome: count for outcome, count in db.session.execute(query)}
+
+
+def wish_counts(batch_id: str) -> Counter[Wish]:
+    """What is wished of its messages that are `sending`."""
+    query = (
+        sa.select(Message.wish, sa.func.count())
+        .where(Message.batch_id == batch_id, Message.outcome == Outcome.SENDING)
+        .group_by(Message.wish)
+    )
+    return Counter({Wish(wish): count for wish, count in db.session.execute(query)})

@@ -1,31 +1,34 @@
-"""A person's clicks on a message: withdraw, edit, reschedule, pause, hand over now.
+"""What a person does with a message: withdraw, edit, reschedule, pause, hand over now.
 
-Each is a conditional UPDATE on the outcome: withdrawing and sending cannot both win.
+Each is a conditional UPDATE, so that withdrawing and sending cannot both win.
 """
 
-from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Member, Message
-from webapp.messages import wishes
-from webapp.messages.submit import NewMessage, handover_lead
-from webapp.messages.wishes import Wish
-from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome, Reason
+from webapp.messages import batches, transitions
+from webapp.messages.submit import NewMessage
+from webapp.messages.timing import TOKEN_SET_RESERVE, handover_lead
+from webapp.rules.outcomes import (
+    NEEDS_RESUME,
+    WAITING,
+    Actor,
+    Outcome,
+    Reason,
+    Wish,
+    allowed_from,
+)
 from webapp.rules.text import segment
 from webapp.rules.times import now
 from webapp.signin import tokens
 
-TOKEN_SET_RESERVE = timedelta(hours=24)
-"""What is planned goes to sipgate this long before the token set that could send it ends."""
-
 
 def handover_at(message: Message) -> datetime | None:
-    """When a planned message goes to sipgate and can no longer be recalled; None if it does not."""
+    """When a planned message goes to sipgate and can no longer be recalled; else None."""
     if message.outcome != Outcome.HELD or message.send_at is None:
         return None
     end = tokens.last_end(message.member_id)
@@ -37,7 +40,7 @@ def waiting_count(member_id: int) -> int:
     return db.session.scalar(_WAITING_COUNT, {"of": member_id}) or 0
 
 
-# For every page; built once, as in `claims.py`.
+# Built once, because it runs for every page (see `claims.py`).
 _WAITING_COUNT = (
     sa.select(sa.func.count())
     .select_from(Message)
@@ -46,14 +49,14 @@ _WAITING_COUNT = (
 
 
 def pause_waiting_of(member_id: int, reason: Reason) -> int:
-    """Pause what waits for this member, and the batches it is in; returns how many."""
+    """Pause the member's waiting messages, and stop their batches; returns how many messages."""
     with transaction() as session:
-        wishes.lock_all_of(member_id, session)
-        return wishes.pause(session, Message.member_id == member_id, reason)
+        batches.lock_all_of(member_id, session)
+        return batches.pause(session, Message.member_id == member_id, reason)
 
 
 def hand_over_now(member_id: int) -> None:
-    """What is planned goes to sipgate with the worker's next turn: its member is leaving."""
+    """Let the worker hand over the planned messages of a member who signs out."""
     with transaction() as session:
         rows_changed(
             session,
@@ -63,14 +66,12 @@ def hand_over_now(member_id: int) -> None:
         )
 
 
-# --- A person's clicks ----------------------------------------------------------------------------
-
-
 def withdraw(message: Message, by: Member) -> Outcome | None:
-    """Cancel a message that has not left; `sending` if that is now wished of one that is being
-    sent; None if it is too late."""
-    change = sa.update(Message).where(Message.id == message.id, wishes.CAN_WITHDRAW)
-    change = change.values(wishes.withdrawn())
+    """Cancel a message that has not left; returns its outcome, or None if it is too late.
+
+    While it is being sent, the outcome stays `sending` and the row has the wish.
+    """
+    change = transitions.withdraw().where(Message.id == message.id)
     options = {"synchronize_session": False}
     with transaction() as session:
         became = session.scalar(change.returning(Message.outcome), execution_options=options)
@@ -80,15 +81,15 @@ def withdraw(message: Message, by: Member) -> Outcome | None:
 
 
 def can_withdraw(message: Message) -> bool:
-    """Whether there is still something to withdraw, or to wish."""
+    """Whether it would change anything."""
     if message.outcome == Outcome.SENDING:
         return message.wish != Wish.CANCEL
-    return message.outcome in (*WAITING, *NEEDS_RESUME)
+    return message.outcome in allowed_from(Outcome.CANCELLED, Actor.PERSON)
 
 
 def edit(message: Message, new: NewMessage, by: Member) -> bool:
-    """Change a planned message; False if it has left meanwhile. Without a time it is due now."""
-    at = now()
+    """Change a planned message. Without a time it is due now. Returns False if it is planned no
+    longer."""
     values = {
         "extension_id": new.extension.id,
         "extension_alias": new.extension.alias,
@@ -96,53 +97,41 @@ def edit(message: Message, new: NewMessage, by: Member) -> bool:
         "recipient": new.recipient,
         "text": new.text,
         "segment_count": segment(new.text).segment_count,
-        **_when(new.send_at, new.time_zone, at),
+        **_when(new.send_at, new.time_zone),
     }
+    change = _change_to_waiting((Outcome.HELD,), new.send_at).where(Message.id == message.id)
     with transaction() as session:
-        done = _change(session, message, (Outcome.HELD,), **values)
+        done = rows_changed(session, change.values(values)) == 1
         if done:
             record(session, AuditEvent.CHANGED, by, message=message)
     return done
 
 
 def reschedule(message: Message, send_at: datetime | None, zone: str, by: Member) -> bool:
-    """Send a missed or paused message after all, now or at a new time; False if it has left."""
-    again: dict[str, object] = {"reason": "", "done_at": None, "done_by_id": None}
+    """Send a missed or paused message after all, now or at a new time. Returns False if it is
+    neither any longer."""
+    values = {"reason": "", "done_at": None, "done_by_id": None, **_when(send_at, zone)}
+    change = _change_to_waiting(NEEDS_RESUME, send_at).where(Message.id == message.id)
     with transaction() as session:
-        done = _change(session, message, NEEDS_RESUME, **again, **_when(send_at, zone, now()))
+        done = rows_changed(session, change.values(values)) == 1
         if done:
             record(session, AuditEvent.RESUMED, by, message=message)
     return done
 
 
-# --- Underneath -----------------------------------------------------------------------------------
+def _change_to_waiting(only_from: tuple[Outcome, ...], send_at: datetime | None) -> sa.Update:
+    new = Outcome.QUEUED if send_at is None else Outcome.HELD
+    return transitions.change_to(new, Actor.PERSON, only_from=only_from)
 
 
-def _change(
-    session: Session, message: Message, while_in: Sequence[Outcome], **values: object
-) -> bool:
-    where = (Message.id == message.id, Message.outcome.in_(while_in))
-    return rows_changed(session, sa.update(Message).where(*where).values(**values)) == 1
-
-
-def _when(send_at: datetime | None, zone: str, at: datetime) -> dict[str, object]:
-    """The columns that say when: held until its hand-over, or due now."""
-    if send_at is None:
-        return {
-            "outcome": Outcome.QUEUED,
-            "send_at": None,
-            "time_zone": "",
-            "due_at": at,
-            "expected_at": at,
-            "first_tried_at": None,
-            "tries": 0,
-        }
+def _when(send_at: datetime | None, zone: str) -> dict[str, object]:
+    """The columns that say when it goes."""
+    at = now()
     return {
-        "outcome": Outcome.HELD,
         "send_at": send_at,
-        "time_zone": zone,
-        "due_at": max(at, send_at - handover_lead()),
-        "expected_at": send_at,
+        "time_zone": zone if send_at else "",
+        "due_at": max(at, send_at - handover_lead()) if send_at else at,
+        "expected_at": send_at or at,
         "first_tried_at": None,
         "tries": 0,
     }

@@ -1,4 +1,4 @@
-"""Forms that wait for a new sign-in, each for its member alone."""
+"""Forms whose sign-in ended before they were taken. Each is kept for its member alone."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,12 +14,12 @@ from webapp.rules.times import now
 KEPT_FIELDS = (*CONTENT_FIELDS, "fold")
 _MADE = "made_at"
 MAX_DRAFTS = 20
-"""Of one member; the oldest goes."""
+"""Per member; the oldest is dropped."""
 MAX_DRAFT_BYTES = 64 * 1024
 
 
 class DraftTooLarge(Exception):
-    """A form that holds more than is kept. Nothing of it was."""
+    """The form is larger than what is kept, and was not kept at all."""
 
 
 def fits_draft(fields: Mapping[str, str]) -> bool:
@@ -28,10 +28,8 @@ def fits_draft(fields: Mapping[str, str]) -> bool:
 
 
 def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
-    """Keep a form whose sign-in had ended, for the member its id names. The last one wins.
-
-    Raises `DraftTooLarge`.
-    """
+    """Keep a form whose sign-in has ended, for the member that its id names. Raises
+    `DraftTooLarge`."""
     if not fits_draft(fields):
         raise DraftTooLarge
     kept: dict[str, Any] = {name: fields.get(name, "") for name in KEPT_FIELDS}
@@ -39,7 +37,7 @@ def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
     owner = submission.member_id
     others = (Draft.member_id == owner, Draft.submission != submission.id)
     with transaction() as session:
-        # One form of a member at a time, or two at once would both find room.
+        # One form of a member at a time: two at once would both find room.
         session.execute(sa.select(Member.id).where(Member.id == owner).with_for_update())
         newest = sa.select(Draft.submission).where(*others).order_by(Draft.created_at.desc())
         stay = list(session.scalars(newest.limit(MAX_DRAFTS - 1)))
@@ -48,8 +46,8 @@ def keep_draft(submission: SubmissionId, fields: Mapping[str, str]) -> None:
         upsert(session, Draft, {"submission": submission.id}, values)
 
 
-def of_draft(draft: Draft) -> SubmissionId:
-    """The id that the kept form had, as old as it was."""
+def submission_of(draft: Draft) -> SubmissionId:
+    """The id that the kept form had, with its age."""
     made_at = datetime.fromtimestamp(draft.fields.get(_MADE, 0), UTC)
     return SubmissionId(draft.submission, draft.member_id, made_at=made_at)
 

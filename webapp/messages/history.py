@@ -1,20 +1,19 @@
-"""Finding messages: filters, pages by keyset, counts that are links, everything for the export.
+"""Finding messages that a member may see: one, a page of them, counts, all for the export.
 
-Only reads. What a member may see is `members.visible_messages`; each question here begins with it,
-and each is answered from an index, so that a page costs the same with a million messages behind it
-(a search by words apart, which reads on until a page is full).
+Every query begins with `visibility.visible_messages` and is answered from an index: a page costs
+the same with a million messages behind it. Only a search by words reads on until a page is full.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from webapp.database import db, end_read
-from webapp.database.models import Member, Message
-from webapp.messages import attention, visibility
+from webapp.database.models import Batch, Member, Message
+from webapp.messages import attention, sweep, visibility
 from webapp.rules.numbers import digits_of
 from webapp.rules.outcomes import MAX_COUNT, NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
@@ -28,15 +27,15 @@ STILL_HERE = (*WAITING, *NEEDS_RESUME)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageFilter:
-    """A choice of messages. Empty fields choose nothing away."""
+    """Which messages are shown. An empty field excludes none."""
 
     outcomes: tuple[Outcome, ...] = ()
     by: str = ""
     """The `sub` (`w0`) of the account's member who wrote it."""
     words: str = ""
-    """In the text, the number, a contact's or a member's name."""
+    """Looked for in the text, the number, the contact's and the member's name."""
     numbers_meant: tuple[str, ...] = ()
-    """In E.164: whose contacts' names hold `words`, as whoever asks has looked up."""
+    """In E.164: the reader's contacts whose names contain `words`."""
     number: str = ""
     """The one recipient, in E.164."""
     needs_attention: bool = False
@@ -46,14 +45,31 @@ class MessageFilter:
         return self == MessageFilter()
 
 
+Row = TypeVar("Row", Message, Batch)
+
+
+def find(kind: type[Row], id_: str, member: Member) -> Row | None:
+    """The message or batch as it is now; None if the member may not see it."""
+    sweep.settle_stale()
+    found = db.session.get(kind, id_, populate_existing=True)
+    return found if found is not None and visibility.may_see(member, found) else None
+
+
 def page(
     which: MessageFilter, member: Member, *, before: Message | None, limit: int
 ) -> list[Message]:
     """The newest of the chosen messages, or those older than `before`."""
+    sweep.settle_stale()
+    return _page(which, member, before, limit)
+
+
+def _page(
+    which: MessageFilter, member: Member, before: Message | None, limit: int
+) -> list[Message]:
     if len(which.outcomes) > 1:
-        # One question for each outcome: an index has the newest of one, not of several.
+        # One query for each outcome: an index has the newest of one, not of several.
         parts = [replace(which, outcomes=(one,)) for one in which.outcomes]
-        found = [one for part in parts for one in page(part, member, before=before, limit=limit)]
+        found = [one for part in parts for one in _page(part, member, before, limit)]
         return sorted(found, key=lambda one: (one.created_at, one.id), reverse=True)[:limit]
     query = _query(which, member)
     if before is not None:
@@ -64,7 +80,7 @@ def page(
 
 
 def iter_chunks(which: MessageFilter, member: Member) -> Iterator[list[Message]]:
-    """All chosen messages, newest first, in chunks: no transaction is open between two."""
+    """All chosen messages, newest first. No transaction is open between two chunks."""
     last: Message | None = None
     while True:
         found = page(which, member, before=last, limit=EXPORT_CHUNK)
@@ -77,18 +93,18 @@ def iter_chunks(which: MessageFilter, member: Member) -> Iterator[list[Message]]
 
 
 def upcoming(member: Member, number: str = "") -> list[Message]:
-    """What has not gone yet or is planned at sipgate, the next one first; at most 20."""
+    """Messages that have not gone yet or are planned at sipgate, the next one first; at most 20."""
     at = now()
     still = Message.outcome.in_(STILL_HERE)
     planned = sa.and_(
         Message.outcome == Outcome.SCHEDULED,
-        # sipgate plans no further ahead, so that older rows need not be looked at.
+        # sipgate plans no further ahead, so older rows need not be read.
         Message.created_at > at - MAX_AHEAD,
         Message.send_at > at,
     )
     time = sa.func.coalesce(Message.send_at, Message.created_at)
     found: list[Message] = []
-    # Two questions, each with an index of its own; together they would have none.
+    # Two queries, because each has an index and both together have none.
     for either in (still, planned):
         query = sa.select(Message).where(visibility.visible_messages(member), either)
         if number:
@@ -100,7 +116,7 @@ def upcoming(member: Member, number: str = "") -> list[Message]:
 
 
 def counts(member: Member) -> Mapping[Outcome, int]:
-    """How many of each outcome: all that wait, and the rest of the last 7 days; 1,000 at most."""
+    """How many of each outcome, 1,000 at most: all that are still here, the others of 7 days."""
     since = now() - timedelta(days=COUNTED_DAYS)
 
     def count(outcome: Outcome) -> sa.ScalarSelect[Any]:
@@ -117,7 +133,7 @@ def counts(member: Member) -> Mapping[Outcome, int]:
 
 
 def writers(member: Member) -> list[Member]:
-    """The members whose messages this one may filter by; empty where there is nothing to choose."""
+    """The members to filter by; empty if there is no choice."""
     if not visibility.sees_account(member):
         return []
     query = sa.select(Member).where(Member.account_id == member.account_id)
@@ -128,11 +144,11 @@ def writers(member: Member) -> list[Member]:
 def _query(which: MessageFilter, member: Member) -> sa.Select[Message]:
     query = sa.select(Message).where(visibility.visible_messages(member))
     if which.needs_attention:
-        query = query.where(attention.of(member))
+        query = query.where(attention.needs(member))
     if which.outcomes:
         query = query.where(Message.outcome.in_(which.outcomes))
     if which.number:
-        # Named with its account, as the index has it.
+        # With the account, because the index begins with it.
         query = query.where(
             Message.account_id == member.account_id, Message.recipient == which.number
         )
@@ -157,8 +173,8 @@ def _mentions(which: MessageFilter, member: Member) -> sa.ColumnElement[bool]:
 
 
 def _has(column: Any, words: str) -> sa.ColumnElement[bool]:
-    """Whether a text has the words in it, in letters large or small."""
-    # SQLite's own LIKE does so with ASCII, and much faster than by our `lower`.
+    """Whether a text contains the words, in upper or lower case."""
+    # SQLite's LIKE ignores the case of ASCII, and is much faster than `lower` on both sides.
     is_plain = words.isascii() and db.engine.dialect.name == "sqlite"
     contains = column.contains if is_plain else column.icontains
     found: sa.ColumnElement[bool] = contains(words, autoescape=True)

@@ -1,7 +1,7 @@
 """The account's message templates: texts to start from, with placeholders such as `((first name))`.
 
-Every member may change them; who did, and when, is in the record. A change is made to the version
-that its page showed, or not at all. What was deleted can be brought back for 30 days.
+Every member may change them; the audit record says who did, and when. A change applies to the
+version that the page showed, or not at all. A deleted template can be restored for 30 days.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ KEPT_AFTER_DELETION = timedelta(days=30)
 MAX_NAME_CHARACTERS = 80
 MAX_TEMPLATES = 500
 MAX_DELETED = 100
-"""That can be brought back; the one deleted first goes."""
+"""That can be restored; the one deleted first is erased."""
 SHOWN_CHANGES = 10
 CHANGES = (
     AuditEvent.TEMPLATE_MADE,
@@ -35,7 +35,7 @@ class TooMany(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A line of a template's history."""
+    """One entry of a template's history."""
 
     did: AuditEvent
     by: str
@@ -48,7 +48,7 @@ def active(member: Member) -> list[MessageTemplate]:
 
 
 def deleted(member: Member) -> list[MessageTemplate]:
-    """Those that can still be brought back."""
+    """Those that can still be restored."""
     return _of(member, MessageTemplate.deleted_at > now() - KEPT_AFTER_DELETION)
 
 
@@ -74,13 +74,13 @@ def make(member: Member, *, name: str, text: str) -> MessageTemplate:
 def change(
     template: MessageTemplate, member: Member, *, name: str, text: str, version: int
 ) -> bool:
-    """Whether it was this version that was changed; else somebody was faster."""
+    """Returns False if somebody has changed it since this version."""
     values: dict[str, object] = {"name": name, "text": text}
     return _write(template, member, AuditEvent.TEMPLATE_CHANGED, values, version)
 
 
 def delete(template: MessageTemplate, member: Member) -> None:
-    """It can be brought back for a while; of those that can, no more are kept than may live."""
+    """It can be restored for a while, until `MAX_DELETED` others have been deleted."""
     _write(template, member, AuditEvent.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
     with transaction() as session:
         kept = _deleted_of(member).order_by(MessageTemplate.deleted_at.desc(), MessageTemplate.id)
@@ -96,7 +96,7 @@ def restore(template: MessageTemplate, member: Member) -> None:
 
 
 def changes(template: MessageTemplate) -> list[Change]:
-    """Who did what with it, the latest first."""
+    """Who changed it, the latest first."""
     query = (
         sa.select(Event.kind, Member.name, Event.at)
         .join(Member, Member.id == Event.member_id)
@@ -112,13 +112,13 @@ def changes(template: MessageTemplate) -> list[Change]:
 
 
 def erase_deleted(session: Session) -> None:
-    """For the nightly pruning."""
+    """Erase those that can no longer be restored."""
     gone = MessageTemplate.deleted_at < now() - KEPT_AFTER_DELETION
     rows_changed(session, sa.delete(MessageTemplate).where(gone))
 
 
 def _require_room(session: Session, member: Member) -> None:
-    """Raises `TooMany`. What was deleted takes no room."""
+    """Raises `TooMany`. Deleted templates do not count."""
     mine = (MessageTemplate.account_id == member.account_id, MessageTemplate.deleted_at.is_(None))
     count = session.scalar(sa.select(sa.func.count()).select_from(MessageTemplate).where(*mine))
     if (count or 0) >= MAX_TEMPLATES:

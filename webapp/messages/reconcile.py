@@ -1,8 +1,8 @@
-"""Unknown outcomes, settled: by a unique find in sipgate's history, or by a person's word.
+"""Settling unknown outcomes, by a unique match in sipgate's history or by a person's word.
 
-Absence from the history proves nothing, and two equal texts cannot be told apart. So it settles by
-itself only if exactly one entry fits and no other message of ours could own it; otherwise the page
-shows what fits and a person decides.
+Absence from the history proves nothing, and two equal texts cannot be told apart. So the history
+decides only if exactly one entry fits and no other message of ours could own it. Otherwise the page
+shows the entries that fit, and a person decides.
 """
 
 import logging
@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Member, Message
-from webapp.rules.outcomes import Outcome
+from webapp.messages import transitions
+from webapp.rules.outcomes import MAY_BECOME, Actor, Outcome
 from webapp.rules.text import normalise_text
 from webapp.rules.times import now
 from webapp.signin import SignInEnded, tokens, with_one_refresh
@@ -28,26 +29,20 @@ NEXT_LOOKS = (timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=60)
 SCOPE = "history:read"
 BY_HISTORY, BY_PERSON = "history", "person"
 COULD_OWN = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
-A_PERSON_MAY_SAY = (Outcome.ACCEPTED, Outcome.NOT_SENT)
+A_PERSON_MAY_SAY = MAY_BECOME[Outcome.UNKNOWN][Actor.PERSON]
 
 
 def can_check_history(member: Member) -> bool:
-    """Whether this member granted us to read the history."""
+    """Whether a sign-in of this member may read the history."""
     return tokens.newest_with_scope(member.id, SCOPE) is not None
 
 
-def may_answer(message: Message, by: Member) -> bool:
-    """Whose word counts: its owner knows best; an admin answers for an owner who is gone."""
-    if message.member_id == by.id:
-        return True
-    return by.is_admin and tokens.newest_for(message.member_id) is None
-
-
 def check_history(message: Message, by: Member | None = None) -> tuple[HistoryEntry, ...]:
-    """Look in sipgate's history and settle what is certain; returns the entries that fit.
+    """Look in sipgate's history and settle the message if that is certain; returns the entries that
+    fit.
 
-    With the sign-in of its member, or of who asks in their place. Without the permission, or with
-    sipgate away, nothing fits and nothing changes.
+    Uses the sign-in of `by`, or else of the message's member. Without the permission, or with
+    sipgate away, nothing fits.
     """
     if message.outcome != Outcome.UNKNOWN:
         return ()
@@ -60,9 +55,9 @@ def check_history(message: Message, by: Member | None = None) -> tuple[HistoryEn
 
 
 def settle_by_member(message: Message, outcome: Outcome, by: Member) -> bool:
-    """A person's word on an unknown message; False if it is not unknown any more."""
+    """Settle an unknown message by a person's word. Returns False if it is no longer unknown."""
     if outcome not in A_PERSON_MAY_SAY:
-        raise ValueError("only a final outcome can be said")
+        raise ValueError(f"nobody may say that it was {outcome}")
     return _settle(message, outcome, by)
 
 
@@ -124,7 +119,6 @@ def _has_rival(message: Message) -> bool:
 
 def _settle(message: Message, outcome: Outcome, by: Member | None = None) -> bool:
     values = {
-        "outcome": outcome,
         "settled_at": now(),
         "settled_how": BY_PERSON if by else BY_HISTORY,
         "settled_by_id": by.id if by else None,
@@ -132,9 +126,11 @@ def _settle(message: Message, outcome: Outcome, by: Member | None = None) -> boo
     }
     if by:
         values |= {"done_at": now(), "done_by_id": by.id}
-    unknown = (Message.id == message.id, Message.outcome == Outcome.UNKNOWN)
+    actor = Actor.PERSON if by else Actor.HISTORY
+    change = transitions.change_to(outcome, actor, only_from=(Outcome.UNKNOWN,))
+    change = change.where(Message.id == message.id).values(**values)
     with transaction() as session:
-        done = rows_changed(session, sa.update(Message).where(*unknown).values(**values)) == 1
+        done = rows_changed(session, change) == 1
         if done:
             record(session, AuditEvent.SETTLED, by, message=message, detail=outcome)
     return done

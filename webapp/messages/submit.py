@@ -1,21 +1,19 @@
-"""Taking a form: exactly once, however often and however parallel it arrives.
+"""A form becomes messages exactly once, however often and however parallel it arrives.
 
-Its messages and its one-time id are kept in one transaction. A message for now is kept as
-`sending`, which is its claim, and sent at once; others wait. "Send again" is a new message, linked
-to the old one.
+The messages and the form's one-time id are inserted in one transaction. A message for now is sent
+at once, the others wait. "Send again" makes a new message, linked to the old one.
 """
 
 import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from webapp.config import settings
 from webapp.database import commit_or_find, db, insert, installation, rows_changed, table
 from webapp.database.audit import AuditEvent, record
 from webapp.database.daily_limit import require_room
@@ -26,16 +24,11 @@ from webapp.database.idempotency import (
     find_used,
     take_once,
 )
-from webapp.database.models import (
-    Batch,
-    Draft,
-    Member,
-    Message,
-    Submission,
-)
+from webapp.database.models import Batch, Draft, Member, Message, Submission
 from webapp.messages import attention, sending
 from webapp.messages.claims import Claim
-from webapp.rules.outcomes import Outcome
+from webapp.messages.timing import handover_lead
+from webapp.rules.outcomes import Outcome, first_outcome
 from webapp.rules.text import segment
 from webapp.rules.times import now, steady_s
 from webapp.signin import Credentials
@@ -57,24 +50,20 @@ class NewMessage:
 
     @property
     def is_for_later(self) -> bool:
-        """Whether we keep it: closer than the hand-over time it goes to sipgate at once."""
+        """Whether it is held here. Closer to its time than the lead, it goes to sipgate at once."""
         return self.send_at is not None and self.send_at > now() + handover_lead()
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What a form became: one message, or a batch."""
+    """What a form became: a message or a batch."""
 
     message_id: str | None
     batch_id: str | None = None
 
 
-def handover_lead() -> timedelta:
-    return timedelta(minutes=settings.schedule_handover_minutes)
-
-
 def find_submission(submission: SubmissionId, content_hash: str) -> Submitted | None:
-    """What this form already became, if it did; raises `FormSpent` where it is for nothing more."""
+    """What this form has become already, if anything. Raises `FormSpent` if it cannot be used."""
     used = find_used(submission, content_hash)
     if used is None:
         return None
@@ -91,11 +80,11 @@ def submit(
     content_hash: str,
     credentials: Credentials,
 ) -> Submitted:
-    """Take a form exactly once: send its one message now, or keep what is for later or for many.
+    """Take a form exactly once: send its one message now, or let its messages wait.
 
-    However often and however parallel the same form arrives, one call does it; the others return
-    the same. `prepare` checks the form and returns its messages, and is called for a new form only.
-    Raises `FormSpent`, or `NotTaken` (also from `prepare`); nothing is sent then.
+    Of several calls with the same form one does it, and the others return the same. `prepare`
+    checks the form and returns its messages; it is called for a new form only. Raises `FormSpent`,
+    or `NotTaken` (also from `prepare`); nothing is sent then.
     """
 
     def take() -> Submitted:
@@ -132,7 +121,7 @@ def _take(
 
 
 def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Credentials) -> str:
-    """Send a message that no form asked for, and return its id. It goes to sipgate at once."""
+    """Send a message without a form, at once; returns its id."""
     at = steady_s()
     message = _message(new, member, None, 0, at_once=True)
     _insert(member, None, [message], None)
@@ -146,13 +135,13 @@ def _insert(
     def keep(session: Session) -> bool:
         if installation.is_on_hold(session) and messages[0].outcome == Outcome.SENDING:
             raise OnHold
-        # First of all, for it locks the member's row: one form of a member at a time, or two at
-        # once would both find room below the limit.
+        # First, because it locks the member's row: two forms of a member at the same time would
+        # both find room below the limit.
         chosen = {"of": member.id, "extension": messages[0].extension_id}
         rows_changed(session, _LAST_EXTENSION, chosen)
         require_room(session, member, len(messages))
         if messages[0].previous_id and not _is_there(session, messages[0].previous_id):
-            messages[0].previous_id = None  # it was erased since the form was opened
+            messages[0].previous_id = None  # erased since the form was opened
         if batch:
             insert(session, batch)
         insert(session, *messages)
@@ -175,12 +164,12 @@ def _is_kept(message: Message) -> bool:
 
 
 def _is_there(session: Session, id_: str) -> bool:
-    """Whether there is such a message; nobody erases it before this transaction ends."""
+    """Whether the message exists. It cannot be erased before this transaction ends."""
     query = sa.select(Message.id).where(Message.id == id_)
     return session.scalar(query.with_for_update(read=True, key_share=True)) is not None
 
 
-# For every message; built once, as in `claims.py`.
+# Built once, because they run for every message (see `claims.py`).
 _LAST_EXTENSION = (
     sa.update(table(Member))
     .where(table(Member).c.id == sa.bindparam("of"))
@@ -192,7 +181,9 @@ _DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bind
 def _message(
     new: NewMessage, member: Member, batch: Batch | None, place: int, *, at_once: bool = False
 ) -> Message:
-    """A message for now is born as `sending`: inserting it is its claim. Others wait."""
+    for_later = new.is_for_later and not at_once
+    waits = for_later or batch is not None
+    outcome = (Outcome.HELD if new.send_at else Outcome.QUEUED) if waits else Outcome.SENDING
     message = Message(
         member_id=member.id,
         account_id=member.account_id,
@@ -206,15 +197,10 @@ def _message(
         segment_count=segment(new.text).segment_count,
         send_at=new.send_at,
         time_zone=new.time_zone,
-        outcome=Outcome.SENDING,
+        outcome=first_outcome(outcome),
     )
-    if new.is_for_later and new.send_at and not at_once:
-        message.outcome = Outcome.HELD
-        message.due_at = new.send_at - handover_lead()
-        message.expected_at = new.send_at
-    elif batch:
-        message.outcome = Outcome.HELD if new.send_at else Outcome.QUEUED
-        message.due_at = now()
+    if waits:
+        message.due_at = new.send_at - handover_lead() if for_later and new.send_at else now()
         message.expected_at = new.send_at or now()
     else:
         message.attempt = secrets.token_hex(16)

@@ -1,4 +1,4 @@
-"""Every minute: what is due, late, stale, or must go before a sign-in ends."""
+"""What is due, late, stale, or must go before a sign-in ends. The worker asks every minute."""
 
 import logging
 from dataclasses import dataclass
@@ -8,40 +8,43 @@ import sqlalchemy as sa
 
 from webapp.database import db, rows_changed, transaction
 from webapp.database.models import Batch, Message, Slowdown, TokenSet
-from webapp.messages import wishes
-from webapp.messages.changes import TOKEN_SET_RESERVE
-from webapp.messages.claims import MAX_SLOWDOWN, tolerance
-from webapp.messages.submit import handover_lead
-from webapp.rules.outcomes import WAITING, Outcome, Reason
+from webapp.messages import batches, transitions
+from webapp.messages.claims import MAX_SLOWDOWN
+from webapp.messages.timing import TOKEN_SET_RESERVE, handover_lead, tolerance
+from webapp.rules.outcomes import WAITING, Actor, Outcome, Reason, allowed_from
 from webapp.rules.times import now
 from webapp.signin import tokens
 from webapp.telemetry import metrics
 
 log = logging.getLogger(__name__)
 IDLE_BATCH = timedelta(seconds=20)
+"""A batch that claimed a message more recently has lanes at work and is not woken again."""
 SWEEP_LIMIT = 1000
+STALE_AFTER = timedelta(seconds=80)
+"""Longer than any send can take: 40 s until the last request begins, 20 s for it, and saving it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """What a sweep found to do: ids only."""
+class FoundWork:
+    """The ids of what a sweep found to do."""
 
     message_ids: list[str]
     batch_ids: list[str]
     look_ids: list[str]
 
 
-def sweep() -> Due:
-    """Find what is due, stuck or forgotten. Idempotent: several may run at once."""
+def sweep() -> FoundWork:
+    """Mark what is stale, missed or without a sign-in, and find what is due. Several sweeps may run
+    at once."""
     settle_stale()
     mark_missed()
     _hand_over_before_tokens_end()
     _pause_without_sign_in()
-    _end_what_is_put_off_too_far()
+    _undo_far_delays()
     at = now()
     due = (Message.outcome.in_(WAITING), Message.due_at <= at)
     is_held = Message.outcome == Outcome.HELD
-    # In a stopped batch, what waits was released by itself.
+    # A message that waits in a stopped batch was released without the others.
     alone = sa.or_(Message.batch_id.is_(None), Batch.stop_reason != "")
     singles = sa.select(Message.id).outerjoin(Batch, Batch.id == Message.batch_id)
     singles = singles.where(*due, alone)
@@ -53,7 +56,7 @@ def sweep() -> Due:
         .distinct()
     )
     looks = sa.select(Message.id).where(Message.outcome == Outcome.UNKNOWN, Message.look_at <= at)
-    return Due(
+    return FoundWork(
         list(db.session.scalars(singles.order_by(Message.due_at).limit(SWEEP_LIMIT))),
         [id_ for id_ in db.session.scalars(batches.limit(SWEEP_LIMIT)) if id_],
         list(db.session.scalars(looks.limit(SWEEP_LIMIT))),
@@ -61,7 +64,7 @@ def sweep() -> Due:
 
 
 def mark_missed() -> None:
-    """What is later than the tolerance is not sent any more by itself, but asked about."""
+    """Mark what is later than the tolerance: it is asked about, and not sent by itself."""
     limit = now() - tolerance()
     stalled = sa.select(Batch.id).where(Batch.active_at < limit)
     late = sa.or_(
@@ -71,30 +74,29 @@ def mark_missed() -> None:
         ),
         sa.and_(Message.outcome == Outcome.QUEUED, Message.batch_id.in_(stalled)),
     )
-    waiting = (Message.outcome.in_((*WAITING, Outcome.PAUSED)), late)
-    if db.session.scalar(sa.select(Message.id).where(*waiting).limit(1)) is None:
+    waiting = Message.outcome.in_(allowed_from(Outcome.MISSED, Actor.WORKER))
+    if db.session.scalar(sa.select(Message.id).where(waiting, late).limit(1)) is None:
         return
+    change = transitions.change_to(Outcome.MISSED, Actor.WORKER).where(late)
     with transaction() as session:
-        count = rows_changed(
-            session, sa.update(Message).where(*waiting).values(outcome=Outcome.MISSED)
-        )
+        count = rows_changed(session, change)
     log.warning("%d messages were missed: their time passed before they left", count)
 
 
 def _pause_without_sign_in() -> None:
-    """Nobody can send for a member whose sign-ins have all ended: that waits for the member."""
+    """Pause the messages of members whose sign-ins have all ended."""
     living = sa.select(TokenSet.member_id).where(TokenSet.ended_at.is_(None))
     waiting = (Message.member_id.not_in(living), Message.outcome.in_(WAITING))
     lost = sa.select(Message.member_id).where(*waiting).distinct()
     for member_id in db.session.scalars(lost).all():
         with transaction() as session:
-            wishes.lock_all_of(member_id, session)
+            batches.lock_all_of(member_id, session)
             if tokens.newest_for(member_id, session) is None:
-                wishes.pause(session, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
+                batches.pause(session, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
 
 
-def _end_what_is_put_off_too_far() -> None:
-    """What is queued, or was tried, is put off for so long only by a clock that was ahead."""
+def _undo_far_delays() -> None:
+    """End slowdowns and retry times that are too far away: our clock was ahead when it set them."""
     at = now()
     over = Slowdown.until > at + MAX_SLOWDOWN
     if db.session.scalar(sa.select(Slowdown.account_id).where(over).limit(1)) is not None:
@@ -112,7 +114,7 @@ def _end_what_is_put_off_too_far() -> None:
 
 
 def _hand_over_before_tokens_end() -> None:
-    """What could outlive the last sign-in that can send it goes to sipgate early."""
+    """Let planned messages go early if their member's last sign-in ends before their time."""
     newest = (
         sa.select(TokenSet.member_id)
         .where(TokenSet.ended_at.is_(None))
@@ -133,28 +135,15 @@ def _hand_over_before_tokens_end() -> None:
             rows_changed(session, sa.update(Message).where(*early).values(due_at=now()))
 
 
-STALE_AFTER = timedelta(seconds=80)
-"""Longer than any send can take: 40 s until the last request begins, 20 s for it, and saving it."""
-
-
 def settle_stale() -> None:
-    """Rows whose process died while sending become unknown: most of them were really sent."""
-    stale = (Message.outcome == Outcome.SENDING, Message.sending_since < now() - STALE_AFTER)
-    found = db.session.scalar(sa.select(Message.id).where(*stale).limit(1))
-    if found is None:
+    """Mark messages as unknown whose process died while it was sending them."""
+    stale = Message.sending_since < now() - STALE_AFTER
+    sending = Message.outcome == Outcome.SENDING
+    if db.session.scalar(sa.select(Message.id).where(sending, stale).limit(1)) is None:
         return
+    change = transitions.change_to(Outcome.UNKNOWN, Actor.WORKER).where(stale)
+    values = {"reason": Reason.INTERRUPTED, "wish": "", "settled_at": now(), "look_at": now()}
     with transaction() as session:
-        settled = rows_changed(
-            session,
-            sa.update(Message)
-            .where(*stale)
-            .values(
-                outcome=Outcome.UNKNOWN,
-                reason=Reason.INTERRUPTED,
-                wish="",
-                settled_at=now(),
-                look_at=now(),
-            ),
-        )
+        settled = rows_changed(session, change.values(values))
     log.warning("%d messages were interrupted while sending: unknown", settled)
     metrics.count_message(Outcome.UNKNOWN, settled)

@@ -1,8 +1,8 @@
-"""The keys made from SECRET_KEY: one for each purpose, so that none can stand in for another.
+"""The keys derived from SECRET_KEY: one for each purpose, so that none can stand in for another.
 
-Three things keep derivations of their own, because they are at rest: tokens (`database.Encrypted`,
-also by HKDF), and the hashes of a form's content and the ids of a test to oneself (`submissions`,
-HMAC with a key that begins with its purpose). They are compared with what was stored long ago.
+Stored values keep derivations of their own, because they are compared with what was stored long
+ago: tokens (`database/types.py`, also HKDF), and the hashes of a form's content and the ids of a
+test to oneself (`database/idempotency.py`, HMAC with a key that begins with the purpose).
 """
 
 import base64
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 
 class Purpose(StrEnum):
-    """What a key is for. The value goes into the key: to change it is to change the key."""
+    """What a key is for. Changing a value changes the key."""
 
     COOKIE = "session cookie"
     CSRF = "csrf token"
@@ -25,7 +25,7 @@ class Purpose(StrEnum):
 
 @lru_cache
 def derived(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
-    """The keys for a purpose, in the order of SECRET_KEY: the newest, which signs, first."""
+    """The keys for a purpose, in the order of SECRET_KEY: the first one signs."""
 
     def derive(key: str) -> str:
         info = f"team-sms {purpose}".encode()
@@ -37,10 +37,10 @@ def derived(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
 
 @lru_cache
 def accepted(secret_keys: tuple[str, ...], purpose: Purpose) -> tuple[str, ...]:
-    """The keys that may have signed what comes back, the one that signs now first.
+    """The keys whose signatures are accepted, the one that signs first.
 
-    Last come the bare secrets, with which versions before 0.2 signed everything: nothing new is
-    signed with them, and what they signed ends within 7 days, with its session. To be dropped with
-    the release after this one.
+    Last come the bare secrets, with which versions before December 2026 signed everything. Nothing
+    new is signed with them, and what they signed ends within 7 days, with its session. The release
+    after 0.1.0 drops them.
     """
     return (*derived(secret_keys, purpose), *secret_keys)

@@ -1,6 +1,6 @@
-"""The rules of recipients: from what people type to the one number that is sent to.
+"""Recipients: from what people type to the one number that is sent to.
 
-Pure functions over strings. Refusals carry a reason and what was typed, which stays out of logs.
+Refusals carry a reason and what was typed, which stays out of logs.
 """
 
 import enum
@@ -17,14 +17,14 @@ _E164_MAX_DIGITS = 15
 SENDABLE = re.compile(r"\A\+[1-9][0-9]{6,14}\Z", re.ASCII)
 """ITU-T E.164 allows 15 digits with the country code; the shortest numbers in use have 7."""
 
-# The longest honest spelling stays far below; a pasted megabyte is not looked at.
+# Far more than any real spelling needs; a pasted megabyte is not parsed.
 _MAX_TYPED_CHARACTERS = 250
 _GERMANY = 49
 _SEPARATOR_CATEGORIES = frozenset({"Cf", "Pd", "Zs"})
 _SEPARATORS = frozenset("\t./[]\u00b7\u2212")
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
-# Pandas and spreadsheets write a number column as 491712345678.0; without its dot that would be
-# another person's number.
+# Pandas and spreadsheets write a number column as 491712345678.0, which would be somebody else's
+# number without its dot.
 _DECIMAL_FRACTION = re.compile(r"\+?[0-9]{7,}\.0+", re.ASCII)
 _EXTENSION = re.compile(r"(?:ext|x|#)[.:=]*[0-9]{1,6}\Z", re.ASCII | re.IGNORECASE)
 _BRACKETED_TRUNK_ZERO = re.compile(r"(?<=[0-9])\(0\)")
@@ -58,8 +58,8 @@ _REFUSED_TYPES = {
     PhoneNumberType.PAGER: RecipientProblem.PAGER,
     PhoneNumberType.VOICEMAIL: RecipientProblem.VOICEMAIL,
 }
-# Bundesnetzagentur, number ranges. phonenumbers divides 0137 by tariff, and knows none of them
-# when digits are missing.
+# Source: the Bundesnetzagentur's number ranges. phonenumbers divides 0137 by tariff, and recognises
+# none of these if digits are missing.
 _GERMAN_SERVICES = {
     "137": RecipientProblem.MASS_CALL,
     "180": RecipientProblem.SHARED_COST,
@@ -73,7 +73,7 @@ _LENGTH_PROBLEMS = {
 
 
 class RecipientRefused(ValueError):
-    """`typed` stays out of the exception's text: that may be logged, numbers may not."""
+    """Its text may be logged, so it does not contain the number; `typed` does."""
 
     def __init__(self, problem: RecipientProblem, typed: str) -> None:
         super().__init__(problem)
@@ -90,7 +90,7 @@ class NumberKind(enum.StrEnum):
 
 _KINDS = {
     PhoneNumberType.MOBILE: NumberKind.MOBILE,
-    # North America does not tell the two apart.
+    # North America does not distinguish the two.
     PhoneNumberType.FIXED_LINE_OR_MOBILE: NumberKind.MOBILE,
     PhoneNumberType.FIXED_LINE: NumberKind.LANDLINE,
     PhoneNumberType.TOLL_FREE: NumberKind.FREEPHONE,
@@ -103,7 +103,7 @@ def split_recipients(typed: str) -> list[str]:
 
 
 def parse_recipient(typed: str, region: str) -> str:
-    """Return the E.164 form of one number as people write it, or raise RecipientRefused.
+    """Return the E.164 form of a number that somebody typed, or raise RecipientRefused.
 
     `region` (such as "DE") gives the country of numbers typed without one. Decimal digits of any
     script, full-width ones too, become ASCII.
@@ -124,7 +124,7 @@ def parse_recipient(typed: str, region: str) -> str:
 
 
 def is_sendable(number: str) -> bool:
-    """Tell whether `number` has the only form that may reach the wire: the last check before it."""
+    """The last check before a number is sent to sipgate, which takes only this form."""
     return SENDABLE.match(number) is not None
 
 
@@ -143,7 +143,7 @@ def country_of(e164: str) -> str | None:
 
 
 def mask(number: str) -> str:
-    """Return what logs may show of a number."""
+    """The part of a number that logs may contain."""
     return "…" + number[-3:]
 
 
@@ -190,8 +190,8 @@ def _spelling_problem(text: str, plain: str) -> RecipientProblem | None:
 def _readings(dialled: str, region: str) -> list[str]:
     """Return what `dialled` may mean, the first choice first.
 
-    "(0)" stays at first: phonenumbers drops it where it is a trunk prefix (+49), and Italian
-    numbers need it. Where neither holds (+45), it is dropped here.
+    First with "(0)": phonenumbers drops it where it is a trunk prefix (+49), and Italian numbers
+    need it. Then without it, for the other countries (+45).
     """
     spellings = dict.fromkeys([dialled, _BRACKETED_TRUNK_ZERO.sub("", dialled)])
     return [
@@ -207,7 +207,7 @@ def _with_country(digits: str, region: str) -> list[str]:
     country_code = str(phonenumbers.country_code_for_region(region))
     if digits[0] in "+0" or not digits.startswith(country_code):
         return [digits]
-    # Without a trunk prefix (Denmark: 45) a national number, too, may begin like this.
+    # Without a trunk prefix (Denmark), a national number may begin with these digits, too.
     has_trunk_prefix = phonenumbers.ndd_prefix_for_region(region, True) is not None
     return ["+" + digits] if has_trunk_prefix else ["+" + digits, digits]
 
@@ -220,7 +220,7 @@ def _parsed(number: str, region: str | None) -> PhoneNumber | None:
 
 
 def _service_problem(number: PhoneNumber) -> RecipientProblem | None:
-    """Return which dear or deaf service a number belongs to, even if it lacks digits."""
+    """Return why a service number is refused, even if it lacks digits."""
     if number.country_code == _GERMANY:
         prefix = phonenumbers.national_significant_number(number)[:3]
         if prefix in _GERMAN_SERVICES:
@@ -251,13 +251,13 @@ def _is_emergency(number: PhoneNumber) -> bool:
 
 
 def _length_problem(number: PhoneNumber) -> RecipientProblem:
-    """Measure against mobile numbers: as a landline, almost any length is possible in Germany."""
+    """Compare with mobile numbers: German landlines may have almost any length."""
     result = phonenumbers.is_possible_number_for_type_with_reason(number, PhoneNumberType.MOBILE)
     return _LENGTH_PROBLEMS.get(result, RecipientProblem.NOT_A_NUMBER)
 
 
 def phone(number: str) -> str:
-    """E.164 as people write it, `+49 171 3920000`; anything else unchanged."""
+    """E.164 with spaces, `+49 171 3920000`; anything else unchanged."""
     try:
         parsed = phonenumbers.parse(number)
     except phonenumbers.NumberParseException:
@@ -267,12 +267,12 @@ def phone(number: str) -> str:
 
 
 def is_like_a_number(words: str) -> bool:
-    """Whether these could be a piece of a number as people write them."""
+    """Whether this could be part of a typed number."""
     return _NUMBER_LIKE.fullmatch(words) is not None
 
 
 def digits_of(words: str) -> str:
-    """What a typed piece of a number has in common with E.164: `0171 39` becomes `17139`."""
+    """The digits that a typed part of a number shares with E.164: `0171 39` gives `17139`."""
     if not is_like_a_number(words):
         return ""
     digits = "".join(c for c in words if c.isdecimal() and c.isascii())

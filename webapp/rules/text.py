@@ -1,7 +1,6 @@
-"""The rules of a text: which characters, how many segments, what cannot be sent.
+"""The text of a message: which characters it may have, and how many segments it needs.
 
-Pure functions over strings, as are the other rules: recipients in `recipients.py`, times in
-`times.py`. Refusals carry a reason, never a sentence: `words.py` has those.
+Refusals carry a reason; the sentences for them are in `webapp/i18n/sentences.py`.
 """
 
 import enum
@@ -31,8 +30,8 @@ LOOK_ALIKES = (
     | dict.fromkeys("\t\u00a0\u2007\u2009\u202f", " ")
     | {"…": "..."}
 )
-"""Characters that make a text dearer, as word processors set them, and what GSM-7 has in their
-place. Offered to the person who writes; never swapped unasked."""
+"""What word processors insert and GSM-7 lacks, and what GSM-7 has instead. The page offers to
+replace these; nothing is replaced without being asked."""
 
 _GSM7_CHARACTERS = frozenset(GSM7_BASIC + GSM7_EXTENSION) - {_ESCAPE}
 
@@ -43,20 +42,20 @@ GSM7_PART_SEPTETS = 153
 UCS2_SINGLE_UNITS = 70
 UCS2_PART_UNITS = 67
 
-# No run of more than four characters composes to one under NFC, so that no longer text can fit.
+# At most four characters compose to one under NFC, so no longer text can fit.
 _MAX_CHARACTERS_TO_COMPOSE = 4 * MAX_SEGMENTS * GSM7_PART_SEPTETS
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _FORBIDDEN_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _PLACEHOLDER = re.compile(r"\(\(([^()\n]{1,40})\)\)")
 _BLANK_CATEGORIES = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
-# Shown as nothing although Unicode calls them letters, marks or symbols: the grapheme joiner, the
-# Hangul fillers, the empty Braille pattern, the variation selectors of text and emoji.
+# Invisible although Unicode calls them letters, marks or symbols: the grapheme joiner, the Hangul
+# fillers, the empty Braille pattern, the variation selectors of text and emoji.
 _BLANK_CHARACTERS = frozenset("\u034f\u115f\u1160\u2800\u3164\ufe0e\ufe0f\uffa0")
 
 _JOINER = "\u200d"
-# What belongs to the character before it, beside combining marks: the joiners, skin tones, and the
-# tags of regional flags (Unicode Standard Annex 29).
+# Part of the character before, like combining marks: joiners, skin tones, and the tags of regional
+# flags (Unicode Standard Annex 29).
 _EXTENDING = frozenset(
     map(chr, (0x200C, 0x200D, *range(0x1F3FB, 0x1F400), *range(0xE0020, 0xE0080)))
 )
@@ -80,7 +79,7 @@ class Segmentation:
     starts: tuple[int, ...]
     """The index of the character with which each segment begins."""
     forcing: tuple[str, ...]
-    """What GSM-7 lacks, as a reader counts characters, each once, in the order of the text."""
+    """The characters that GSM-7 lacks, each once, in the order of the text."""
 
 
 class TextProblem(enum.StrEnum):
@@ -100,7 +99,7 @@ class TextRefused(ValueError):
 
 
 def counter_table() -> dict[str, object]:
-    """Return what a live counter needs to agree with `segment`, ready for JSON."""
+    """What the counter in the browser needs to agree with `segment`, ready for JSON."""
     return {
         "basic": GSM7_BASIC.replace(_ESCAPE, ""),
         "extension": GSM7_EXTENSION,
@@ -127,7 +126,7 @@ def segment(text: str) -> Segmentation:
     unit_count = sum(widths)
     room = single if unit_count <= single else part
     starts, used = _pack(widths, room)
-    # Nobody reads the names of what a text holds that is too long in any form.
+    # Splitting is slow, and not needed for a text that is too long in any form.
     seen = _graphemes(text) if len(text) <= _MAX_CHARACTERS_TO_COMPOSE else text
     dear = () if is_gsm7 else (one for one in seen if not _GSM7_CHARACTERS.issuperset(one))
     forcing = tuple(dict.fromkeys(dear))
@@ -135,7 +134,7 @@ def segment(text: str) -> Segmentation:
 
 
 def _graphemes(text: str) -> Iterator[str]:
-    """Cut into what a reader takes for one character: an emoji and its skin tone are one."""
+    """Split into what a reader sees as one character: an emoji and its skin tone are one."""
     start, half_a_flag = 0, False
     for i, c in enumerate(text):
         ends_flag = half_a_flag and "\U0001f1e6" <= c <= "\U0001f1ff"
@@ -167,8 +166,8 @@ def _pack(widths: Iterable[int], room: int) -> tuple[list[int], int]:
 def normalise_text(typed: str) -> str:
     """Return `typed` with LF for CRLF and CR, and composed (NFC): "u" + diaeresis is not GSM-7.
 
-    A text that is too long in any form stays as it is otherwise: composing takes quadratic time
-    on a run of combining marks.
+    A text that is too long in any form is not composed: that takes quadratic time on a run of
+    combining marks.
     """
     text = typed.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) > _MAX_CHARACTERS_TO_COMPOSE:
@@ -188,7 +187,7 @@ def check_text(text: str) -> Segmentation:
 
 
 def check_characters(text: str) -> None:
-    """Raise TextRefused for a character that no text may hold."""
+    """Raise TextRefused for a character that no text may contain."""
     if lone := _SURROGATE.search(text):
         raise TextRefused(TextProblem.LONE_SURROGATE, _code_point(lone[0]))
     if control := _FORBIDDEN_CONTROL.search(text):
@@ -196,21 +195,18 @@ def check_characters(text: str) -> None:
 
 
 def placeholders(text: str) -> tuple[str, ...]:
-    """The names in `((first name))` and the like, each once, in the order of the text."""
+    """The names in placeholders such as `((first name))`, each once, in the order of the text."""
     return tuple(dict.fromkeys(name.strip() for name in _PLACEHOLDER.findall(text)))
 
 
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
-    """Put each value in the place of its placeholder, as it is: nothing in a value is replaced.
-
-    Only whole names that `values` knows are replaced; there are no expressions.
-    """
+    """Replace each placeholder whose whole name is in `values`. Values are inserted as they are."""
     return _PLACEHOLDER.sub(lambda found: values.get(found[1].strip(), found[0]), text)
 
 
 def filled(text: str, values: Mapping[str, str]) -> str:
-    """The same, normalised. Raises TextRefused instead of making what is far too long: a name that
-    stands in a text 300 times makes 300 of each character that is typed."""
+    """`fill_placeholders`, normalised. Raises TextRefused before it makes a text that is far too
+    long: a name that occurs 300 times multiplies each typed character by 300."""
     length = sum(len(values.get(name.strip(), name)) for name in _PLACEHOLDER.findall(text))
     if length > _MAX_CHARACTERS_TO_COMPOSE:
         raise TextRefused(TextProblem.TOO_LONG, str(length // GSM7_PART_SEPTETS))
@@ -222,5 +218,5 @@ def _code_point(character: str) -> str:
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing in it can be seen."""
+    """Whether nothing of it is visible."""
     return all(unicodedata.category(c) in _BLANK_CATEGORIES or c in _BLANK_CHARACTERS for c in text)

@@ -1,7 +1,4 @@
-"""The rules of planned times: which exist, which exist twice, and how far ahead one may plan.
-
-Pure functions over strings and aware times.
-"""
+"""Planned times: which exist, which exist twice, how far ahead one may plan. And the clocks."""
 
 import enum
 import re
@@ -14,10 +11,10 @@ from importlib import resources
 _STEADY = getattr(clock, "CLOCK_BOOTTIME", clock.CLOCK_MONOTONIC)
 MIN_AHEAD = timedelta(minutes=2)
 MAX_AHEAD = timedelta(days=30)
-"""sipgate's own library takes no time further ahead."""
+"""The limit of sipgate's own library."""
 
 _LOCAL_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?", re.ASCII)
-# Names that say nothing about where somebody is: the server's own zone, and "not yet set".
+# Names without a place: the server's own zone, and "not yet set".
 _PLACELESS_ZONES = frozenset({"localtime", "Factory"})
 
 
@@ -51,7 +48,7 @@ def parse_send_at(typed: str, zone_name: str, fold: str, now: datetime) -> datet
     try:
         send_at = local.astimezone(UTC)
     except OverflowError:
-        # The first or the last day of the calendar.
+        # On the first or the last day of the calendar.
         problem = TimeProblem.TOO_SOON if local.year < now.year else TimeProblem.TOO_FAR
         raise TimeRefused(problem) from None
     if send_at < now + MIN_AHEAD:
@@ -75,10 +72,8 @@ def zone_names() -> frozenset[str]:
 
 
 def zones_to_offer(home: str) -> list[str]:
-    """The zones worth a place in a list: near home each clock since 1970, elsewhere each of now.
-
-    Aliases are left out, and so are zones of other continents that show the same time from now on
-    as a better known one (tzdb's own `zone1970.tab` and `zonenow.tab`). UTC comes first.
+    """The zones for a list, UTC first: on the home continent all that have differed since 1970,
+    elsewhere all that differ from now on (tzdb's `zone1970.tab` and `zonenow.tab`). No aliases.
     """
     continent = home.partition("/")[0] + "/"
     near = {zone for zone in _listed("zone1970.tab") if zone.startswith(continent)}
@@ -87,7 +82,7 @@ def zones_to_offer(home: str) -> list[str]:
 
 @cache
 def _listed(table: str) -> frozenset[str]:
-    """The zones that one of tzdb's tables names, in its third column."""
+    """The third column of one of tzdb's tables: its zones."""
     text = resources.files("tzdata").joinpath("zoneinfo", table).read_text("utf-8")
     rows = (line.split("\t") for line in text.splitlines() if line[:1] not in ("", "#"))
     return frozenset(row[2] for row in rows)
@@ -124,6 +119,5 @@ def now() -> datetime:
 
 
 def steady_s() -> float:
-    """A clock in seconds that nobody sets, and that goes on while the machine is suspended, where
-    there is one."""
+    """Seconds of a clock that is never set. Where there is one, it also counts suspended time."""
     return clock.clock_gettime(_STEADY)

@@ -1,4 +1,4 @@
-"""A sipgate of one's own: OAuth, REST and the phones at the other end, for demo and tests.
+"""A simulated sipgate: OAuth, REST and the phones that get the texts, for demo and tests.
 
 It stands alone: it imports nothing of the app and the app nothing of it. Tests start it as a
 thread, `make demo` as a process.

@@ -1,4 +1,4 @@
-"""Who calls the REST API, and with which body: shared by `rest` and `send`."""
+"""A request's caller and JSON body, for `rest` and `send`."""
 
 from flask import Response, current_app, request
 

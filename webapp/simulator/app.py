@@ -1,4 +1,4 @@
-"""The Flask app: routes and pages around one `World`, with faults and the ledger at its border."""
+"""The Flask app: routes and pages for one `World`, with faults and the ledger around them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from webapp.simulator.world import World
 
 
 def create_app(world: World, *, with_control: bool = False) -> Flask:
-    """`with_control` opens `/_control` to everybody who reaches the port."""
+    """With `with_control`, everybody who reaches the port can use `/_control`."""
     app = Flask(__name__)
     app.extensions["world"] = world
     setup_faults(app, world)
@@ -27,7 +27,7 @@ def create_app(world: World, *, with_control: bool = False) -> Flask:
 
 
 def setup_faults(app: Flask, world: World) -> None:
-    """Count every call, meet its fault, and write down what arrived."""
+    """Count every call, play its fault, and record what arrived."""
 
     @app.before_request
     def meet_fault() -> Response | None:
@@ -57,7 +57,7 @@ def setup_faults(app: Flask, world: World) -> None:
 
 
 def _says_yes(fault: Fault) -> bool:
-    """Whether it carries the request out and claims success, whatever became of it."""
+    """Whether the fault carries the request out and then claims success."""
     return fault.deliver and not fault.is_only_slow and fault.seen_status in range(200, 300)
 
 

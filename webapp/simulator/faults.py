@@ -1,7 +1,7 @@
 """Faults: what can go wrong on the wire, and when it does.
 
-A `Fault` is a value and `FaultPlan` says which call meets which one; `wire` plays them. What a
-fault means for a text message (arrived or not) is decided by the routes.
+A `Fault` is a value, `FaultPlan` says which call meets which, and `wire` plays them. The routes
+decide what a fault means for a text (arrived or not).
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What the identity provider remembers: the client, codes, grants and tokens.
+"""The identity provider's state: the client, codes, grants and tokens.
 
-A grant is one sign-in (Keycloak's session). It dies by sign-out, by a code or a refresh token that
-is used twice, or by a test's wish; all its tokens die with it. The protocol itself is in `oauth`.
+A grant is one sign-in (Keycloak's session). It ends by sign-out, by a code or a refresh token used
+twice, or when a test ends it; all its tokens end with it. The protocol itself is in `oauth`.
 All times are seconds since the epoch, on the world's clock.
 """
 
@@ -195,7 +195,7 @@ class Grants:
             "jti": str(uuid4()),
             "iss": issuer,
             "aud": grant.client_id,
-            # Not the user id of the REST API: who takes it for that is found out.
+            # Not the user id of the REST API: a client that takes it for that fails.
             "sub": "f:5d0b1f0e-3a0c-4f6e-8f41-0c9d6c1a7b22:957162",
             "azp": grant.client_id,
             "session_state": grant.id,

@@ -1,9 +1,9 @@
 """The identity provider below `/auth/realms/<realm>/protocol/openid-connect/`.
 
-Authlib's server does the protocol; here stand Keycloak's habits: PKCE is verified where it was
-begun, codes and refresh tokens work once and their second use ends the whole grant, `iss` and
-`session_state` come with the callback, and the descriptions of errors are Keycloak's. Issuing and
-keeping tokens is left to `grants`.
+Authlib's server does the protocol; this adds what Keycloak does: PKCE is verified if it was begun,
+codes and refresh tokens work once and their second use ends the whole grant, `iss` and
+`session_state` come with the callback, and the descriptions of errors are Keycloak's. `grants`
+issues and stores the tokens.
 """
 
 from collections.abc import Callable

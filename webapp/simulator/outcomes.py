@@ -1,4 +1,4 @@
-"""Recipients that choose the outcome: one table, shown on the start page and quoted in the README.
+"""Recipients that choose the outcome: one table, shown on the start page and in docs/demo.md.
 
 The numbers are the Bundesnetzagentur's for films and books: nobody can ever own one. Any other
 number, and every number of these blocks that is not in the table, is simply accepted.

@@ -1,8 +1,8 @@
 """The cast: two invented companies, their people, extensions and contacts.
 
 `w0` and `s0` exist in both companies, as they do in every real sipgate account, so that a client
-which takes them for unique is found out. Every number lies in a block that the Bundesnetzagentur
-reserves for fiction. Who may do what is decided in `rest`.
+that takes them for unique fails. Every number is in a block that the Bundesnetzagentur reserves for
+fiction. `rest` decides who may do what.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What a text costs: the number of its segments times the price of one.
 
 GSM-7: 160 septets, then 153 a segment; else UCS-2: 70, then 67 UTF-16 units (3GPP TS 23.038 and
-23.040). Written apart from the app's own counter, so that neither repeats the other's mistake.
+23.040). Written without the app's own counter, so that neither repeats the other's mistake.
 """
 
 SEGMENT_PRICE = 700

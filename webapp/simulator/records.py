@@ -1,6 +1,6 @@
-"""What is written down: arrivals at the API, texts on phones, events of the history.
+"""What the simulator records: arrivals at the API, texts on phones, events of the history.
 
-Values only; `World` keeps them. All times are seconds since the epoch on the world's clock.
+Values only; `World` stores them. All times are seconds since the epoch on the world's clock.
 """
 
 import re

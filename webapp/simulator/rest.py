@@ -1,8 +1,8 @@
 """sipgate's REST API below `/v2`, as far as a Web SMS app meets it.
 
-Who calls comes from a Bearer token or from HTTP Basic with a personal token; what they may is their
-scopes and, for other people's data, their role. Answers and refusals have sipgate's shapes; what is
-not documented anywhere is decided here for the stricter of the likely answers. Sending: `send`.
+Callers are known by a Bearer token or by HTTP Basic with a personal token. Their scopes and, for
+other people's data, their role say what they may do. Answers and refusals have sipgate's shapes;
+where nothing is documented, the stricter of the likely answers is given. Sending is in `send`.
 """
 
 import secrets

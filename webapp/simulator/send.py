@@ -1,7 +1,7 @@
 """`POST /v2/sessions/sms`: take a text, refuse it, or do what the reserved number wants.
 
-The order of the checks is sipgate's as far as it is known: who, how, what, whose, how much. Every
-arrival is written down by `app`, whatever becomes of it.
+The order of the checks is sipgate's, as far as it is known: who, how, what, whose, how much. `app`
+records every arrival, taken or refused.
 """
 
 import math

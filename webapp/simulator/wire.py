@@ -1,5 +1,5 @@
-"""The wire: plays faults, below HTTP where needed, on the socket that the server leaves in the
-WSGI environment. Which call meets which fault is left to `faults`.
+"""Plays faults, below HTTP if necessary, on the socket that the server puts into the WSGI
+environment. `faults` decides which call meets which fault.
 """
 
 import gzip

@@ -1,7 +1,7 @@
 """The world: everything the simulator knows, in one thread-safe object.
 
-Tests, the control routes and the pages look at it and change it here; the routes of `rest` and
-`oauth` are only its wire. All times are seconds since the epoch on `now()`.
+Tests, control routes and pages read and change it here; `rest` and `oauth` are its HTTP interface.
+All times are seconds since the epoch, by `now()`.
 """
 
 import time

@@ -1,9 +1,8 @@
 """Logging: one line per request and per decision, on standard error.
 
-JSON, one object a line, where a program reads along; plain lines on a terminal. No query string,
-text, token or full number is ever logged: a line holds ids, status and duration. What belongs
-together carries the same `request_id` (a page) or `message_id` (a text, from the form to the
-worker's last word).
+JSON, one object a line; plain lines on a terminal. No query string, text, token or full number is
+ever logged: a line holds ids, status and duration. Lines that belong together carry the same
+`request_id` (one page) or `message_id` (one text, from the form to its outcome).
 """
 
 import json
@@ -40,7 +39,7 @@ _OWN_ID = re.compile(r"[0-9a-f]{16,64}")
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: `time`, `level`, `logger`, `event`, and of `FIELDS` what there is."""
+    """One JSON object a line: `time`, `level`, `logger`, `event`, and those of `FIELDS` it has."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -55,8 +54,11 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def setup_logs(app: Flask) -> None:
-    """Where nobody else has set up logging (a test, `flask run` inside another program) do so."""
+def setup_logs(app: Flask, *, is_quiet: bool = False) -> None:
+    """Set up logging, unless somebody else has (a test, or a program that contains the app).
+
+    With `is_quiet` nothing is written until `speak_up`.
+    """
     handler = logging.StreamHandler()
     if not sys.stderr.isatty():
         handler.setFormatter(JsonFormatter())
@@ -64,6 +66,8 @@ def setup_logs(app: Flask) -> None:
         plain = "%(asctime)s %(levelname)s %(name)s: %(message)s"
         handler.setFormatter(logging.Formatter(plain))
     handler.addFilter(_add_ids)
+    if is_quiet:
+        handler.addFilter(_keep_back)
     logging.basicConfig(handlers=[handler])
     # Flask-Alembic brings handlers of its own, which would write every line twice.
     for name in ("alembic", "sqlalchemy"):
@@ -74,32 +78,42 @@ def setup_logs(app: Flask) -> None:
     app.after_request(_finish)
 
 
+def speak_up() -> None:
+    """From now on, write what `is_quiet` kept back."""
+    for handler in logging.getLogger().handlers:
+        handler.removeFilter(_keep_back)
+
+
 def say(to: logging.Logger, text: str, *values: object, **extra: object) -> None:
-    """Log where a failing log must not change what is true: after a text has left, above all."""
+    """Log without ever raising: once a text has left, a failing log must not change its outcome."""
     with suppress(Exception):
         to.info(text, *values, extra=extra)
 
 
 def refusal(why: object) -> None:
-    """A request was refused that nobody makes by our pages alone: who asked, from where, for what.
+    """Log a refused request that our own pages never make: by whom, from where, for what.
 
-    The one line with an address, for the operator (and programs such as fail2ban).
+    The only line with an IP address, for the operator and for programs such as fail2ban.
     """
     member = g.get("member_id")
-    told = "refused %s %s: %s, member %s, from %s"
+    line = "refused %s %s: %s, member %s, from %s"
     values = (request.method, _path(), why, member, request.remote_addr)
     with suppress(Exception):
-        refused.warning(told, *values, extra={"member": member, "address": request.remote_addr})
+        refused.warning(line, *values, extra={"member": member, "address": request.remote_addr})
 
 
 @contextmanager
 def about(message_id: str) -> Iterator[None]:
-    """Every line written inside carries this message's id."""
+    """Every line logged inside carries this message's id."""
     token = _message_id.set(message_id)
     try:
         yield
     finally:
         _message_id.reset(token)
+
+
+def _keep_back(_record: logging.LogRecord) -> bool:
+    return False
 
 
 def _add_ids(record: logging.LogRecord) -> bool:
@@ -115,7 +129,7 @@ def _start() -> None:
 
 
 def _proxys_id() -> str:
-    """The id a trusted proxy gave the request, so that its log and ours can be laid together."""
+    """The id that a trusted proxy gave the request, so that its log and ours can be compared."""
     given = request.headers.get("X-Request-ID", "")
     trusted = current_app.config["SETTINGS"].trusted_proxy_hops > 0
     return given if trusted and _REQUEST_ID.fullmatch(given) else ""
@@ -132,14 +146,14 @@ def _finish(response: Response) -> Response:
             "ms": round((time.monotonic() - g.get("started_at", time.monotonic())) * 1000),
             "member": g.get("member_id"),
         }
-        told = "%(method)s %(path)s %(status)d, %(ms)d ms, member %(member)s"
-        say(log, told, fields, **fields)
+        line = "%(method)s %(path)s %(status)d, %(ms)d ms, member %(member)s"
+        say(log, line, fields, **fields)
     return response
 
 
 def _path() -> str:
-    """Without its query. A path that matches no route could hold anything, and so could an id that
-    is not one of ours: then the route stands for it."""
+    """The path without its query. If an id in it is not one of ours, it could hold anything: then
+    the route's pattern. If it matches no route, nothing of it."""
     rule = request.url_rule
     if rule is None:
         return "(no such route)"

@@ -1,11 +1,11 @@
 """What Prometheus reads at `/metrics`: how much, how fast, how it ended. Off without METRICS_TOKEN.
 
-Labels are endpoints, outcomes and the like, of which there are few: never an id, a number or a
-path. All processes on one database write into one folder, which the page adds up. A fault in here
-is logged and changes nothing else.
+Labels have few values, such as endpoints and outcomes: never an id, a number or a path. All
+processes on one database write into one folder, and the page adds them up. A fault in here is
+logged and changes nothing else.
 
-The library maps its files into memory: where the disk is full, touching a page that has no room on
-it ends the process (SIGBUS). Ours, in its format, are written to, which only fails (F75).
+The library maps its files into memory: on a full disk, touching a page without room ends the
+process (SIGBUS). Our files have its format, but are written to, which only fails (F75).
 """
 
 import hmac
@@ -38,7 +38,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 LEAST_TOKEN_CHARACTERS = 32
 FORGET_AFTER_S = 7 * 24 * 3600
 METHODS = ("GET", "HEAD", "POST")
-# From a page out of the cache to a send that waits for sipgate to the last second.
+# From a cached page to a send that waits for sipgate until its deadline.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0)
 
 
@@ -70,16 +70,16 @@ class Metrics:
         )
 
     def page(self) -> bytes:
-        """Everything that all processes have counted, in Prometheus' text format."""
+        """The sums of all processes, in Prometheus' text format."""
         together = CollectorRegistry()
-        if not self._folder.is_dir():  # the disk was full when it would have been made
+        if not self._folder.is_dir():  # it could not be made: the disk was full
             return b""
         MultiProcessCollector(together, path=str(self._folder))
         return generate_latest(together)
 
 
 def setup_metrics(app: Flask, folder: str) -> None:
-    """`folder` is shared by all processes of this database, and made here."""
+    """Count, if METRICS_TOKEN is set. All processes of this database share `folder`."""
     token: str = app.config["SETTINGS"].metrics_token
     if not token:
         return
@@ -98,7 +98,7 @@ class _File:
     """Numbers of one process by their keys, as `prometheus_client.mmap_dict` reads them."""
 
     HEAD = 8
-    """The length of what is whole (four bytes), and four of padding."""
+    """The length of what is written so far (four bytes), and four of padding."""
 
     def __init__(self, path: Path) -> None:
         self._places: dict[str, int] = {}
@@ -140,7 +140,7 @@ class _Files:
         self._is_failing = False
 
     def put(self, kind: str, key: str, value: float) -> None:
-        """A full disk keeps the number back; what is counted goes on in memory."""
+        """On a full disk the number is not written; counting goes on in memory."""
         path = self._folder / f"{kind}_{process_name()}.db"
         with self._lock:
             try:
@@ -155,16 +155,24 @@ class _Files:
 
 
 def _value_class(files: _Files) -> type:
-    """The kind of number that the library's instruments are made of: it is told so as a class."""
+    """The class of numbers that the library makes its instruments of."""
 
     class Value(values.MutexValue):
         def __init__(
-            self, typ: str, metric: str, name: str, labels: Any, params: Any, text: str, **rest: Any
+            self,
+            kind: str,
+            metric: str,
+            name: str,
+            label_names: Any,
+            label_values: Any,
+            help_text: str,
+            **rest: Any,
         ) -> None:
-            super().__init__(typ, metric, name, labels, params, text, **rest)
-            self._kind, self._key = typ, mmap_key(metric, name, labels, params, text)
+            super().__init__(kind, metric, name, label_names, label_values, help_text, **rest)
+            self._kind = kind
+            self._key = mmap_key(metric, name, label_names, label_values, help_text)
             self._process = os.getpid()
-            files.put(typ, self._key, 0.0)
+            files.put(kind, self._key, 0.0)
 
         def inc(self, amount: float) -> None:
             with self._lock:
@@ -182,7 +190,7 @@ def process_name() -> str:
 
 
 def forget_ended_processes(folder: str) -> None:
-    """At the server's start: empty the folder, but for what other living processes still write."""
+    """At the server's start: delete the files of processes that no longer run."""
     for path in Path(folder).glob("*.db"):
         host, _, number = path.stem.partition("_")[2].rpartition("-")
         is_old = path.stat().st_mtime < time.time() - FORGET_AFTER_S
@@ -191,7 +199,7 @@ def forget_ended_processes(folder: str) -> None:
 
 
 def admits(authorization: str) -> bool | None:
-    """Whether the header holds METRICS_TOKEN as Bearer, told in constant time; None if unset."""
+    """Whether the header is METRICS_TOKEN as Bearer, compared in constant time; None if unset."""
     token: str = current_app.config["SETTINGS"].metrics_token
     if not token:
         return None
@@ -212,7 +220,7 @@ def count_message(outcome: str, count: int = 1) -> None:
 
 @contextmanager
 def upstream(operation: str) -> Iterator[list[int]]:
-    """Times a call to sipgate; put the answer's status into the list."""
+    """Times a call to sipgate; the caller appends the answer's status to the list."""
     started = time.monotonic()
     status: list[int] = []
     try:
@@ -226,7 +234,7 @@ def upstream(operation: str) -> Iterator[list[int]]:
 
 @contextmanager
 def _harmless() -> Iterator[Metrics | None]:
-    """The running app's instruments, if any; a full disk must not change what became of a text."""
+    """The running app's instruments, if any. An error inside is only logged."""
     try:
         yield current_app.extensions.get("metrics") if has_app_context() else None
     except Exception:

@@ -1,4 +1,4 @@
-"""The pages. A view loads (own or 404), reads a form, makes one call, and redirects or renders."""
+"""The pages: one module each. A view loads, reads a form, makes one call, redirects or renders."""
 
 from flask import Flask
 
@@ -8,7 +8,6 @@ from webapp.web import (
     compose,
     contacts,
     errors,
-    extensions,
     help,
     history,
     message_templates,
@@ -20,7 +19,7 @@ from webapp.web import (
 )
 
 
-def setup_views(app: Flask) -> None:
+def setup_pages(app: Flask) -> None:
     for module in (
         signin,
         compose,
@@ -30,11 +29,14 @@ def setup_views(app: Flask) -> None:
         batches,
         contacts,
         message_templates,
-        extensions,
         senders,
         help,
         operator,
     ):
         app.register_blueprint(module.blueprint)
+    app.register_blueprint(senders.extensions)
+    for rule in app.url_map.iter_rules("signin.callback"):
+        # Flask adds it to every GET; a question about the callback must sign nobody in.
+        (rule.methods or set()).discard("HEAD")
     errors.setup_errors(app)
     status.setup_status(app)

@@ -1,4 +1,4 @@
-"""What needs somebody: how many there are, and what a person does about them."""
+"""Messages that need attention: their count, and marking them done, resuming, releasing."""
 
 from flask import Blueprint, abort, flash, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -15,14 +15,14 @@ from webapp.web.batches import batch_page
 from webapp.web.forms import ComposeForm
 from webapp.web.guard import managed_or_404, own_or_404
 from webapp.web.messages import message_page, time_form, too_late
-from webapp.web.questions import AfterAll
+from webapp.web.questions import ResumedMessage
 
 blueprint = Blueprint("attention", __name__)
 
 
 @blueprint.get("/attention")
 def count(member: Member) -> ResponseReturnValue:
-    """Asked for again and again while a page is open: no use of the session."""
+    """Open pages ask again and again, which does not count as using the session."""
     return jsonify(count=attention.count(member))
 
 
@@ -37,12 +37,12 @@ def done(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/batches/<id>/done")
 def batch_done(id: str, member: Member) -> ResponseReturnValue:
-    """All of a batch with one outcome."""
+    """Mark all messages of a batch with one outcome as done."""
     batch = managed_or_404(Batch, id, member)
-    params = request.form.get("outcome", "")
-    if params not in set(Outcome):
+    chosen = request.form.get("outcome", "")
+    if chosen not in set(Outcome):
         abort(422)
-    outcome = Outcome(params)
+    outcome = Outcome(chosen)
     if outcome not in attention.TO_BE_DONE:
         flash(_nothing_to_be_done(outcome), "warning")
         return batch_page(batch, member, status=409)
@@ -59,10 +59,11 @@ def reschedule(id: str, member: Member) -> ResponseReturnValue:
     form = time_form(message, member)
     if not _moment_is_clear(form, message):
         return message_page(message, member, form=form, status=422)
-    kept = AfterAll(message, form.moment, form.extensions.find(message.extension_id))
-    asked = questions.questions_about_kept(kept, member)
+    extension = form.extensions.find(message.extension_id)
+    resumed = ResumedMessage(message, form.moment, extension)
+    asked = questions.questions_about_resumed(resumed, member)
     if questions.unanswered(asked, request.form.get("confirm", "")):
-        return message_page(message, member, form=form, kept=kept, asked=asked, status=409)
+        return message_page(message, member, form=form, resumed=resumed, asked=asked, status=409)
     if not changes.reschedule(message, form.moment, form.zone, member):
         return too_late(message)
     tasks.enqueue_message(message.id)
@@ -71,27 +72,29 @@ def reschedule(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/messages/release")
 def release(member: Member) -> ResponseReturnValue:
-    """All of the member's own paused ones, at their planned times."""
+    """Release all the member's own paused messages, at their planned times or at once."""
     known = cache.extensions(member, guard.credentials())
-    kept = [
-        AfterAll(
-            one, one.send_at if attention.is_time_ahead(one) else None, known.find(one.extension_id)
+    resumed = [
+        ResumedMessage(
+            message,
+            message.send_at if attention.is_time_ahead(message) else None,
+            known.find(message.extension_id),
         )
-        for one in batches.releasable(member)
+        for message in batches.releasable(member)
     ]
-    asked = questions.questions_about_all(kept, member)
+    asked = questions.questions_about_all(resumed, member)
     if questions.unanswered(asked, request.form.get("confirm", "")):
         page = render_template(
-            "release.html",
+            "attention_release.html",
             warnings=asked,
             confirm_value=questions.confirm_value(asked),
-            count=len(kept),
+            count=len(resumed),
         )
         return page, 409
     count, batch_ids = batches.release_all(member)
     for batch_id in batch_ids:
         tasks.start_batch(batch_id)
-    tasks.wake_sweep()
+    tasks.enqueue_sweep()
     flash(
         ngettext("%(num)s message was released.", "%(num)s messages were released.", count),
         "success",
@@ -100,10 +103,10 @@ def release(member: Member) -> ResponseReturnValue:
 
 
 def _moment_is_clear(form: ComposeForm, message: Message) -> bool:
-    """Whether the form says when; a planned message goes at once only if that is said."""
-    params, is_empty = request.form.get("when"), not (form.send_at.data or "").strip()
-    if params == "now" or (
-        params != "planned" and is_empty and not attention.is_time_ahead(message)
+    """Whether the form says when. It must say so if a message with a time ahead goes at once."""
+    chosen, is_empty = request.form.get("when"), not (form.send_at.data or "").strip()
+    if chosen == "now" or (
+        chosen != "planned" and is_empty and not attention.is_time_ahead(message)
     ):
         form.moment = None
         return True

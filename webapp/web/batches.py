@@ -1,4 +1,4 @@
-"""Many recipients: how far it is, and stop, go on, withdraw."""
+"""A batch's page, and stopping, resuming and withdrawing it."""
 
 import sqlalchemy as sa
 from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
@@ -11,9 +11,8 @@ from webapp.database import db
 from webapp.database.models import Batch, Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import attention, batches, sweep
-from webapp.messages.wishes import Wish
-from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
+from webapp.messages import attention, batches, visibility
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome, Wish
 from webapp.web import guard
 from webapp.web.forms import whole_number
 from webapp.web.guard import managed_or_404, own_or_404, visible_or_404
@@ -25,7 +24,6 @@ PAGE_SIZE = 200
 
 @blueprint.get("/batches/<id>")
 def show(id: str, member: Member) -> ResponseReturnValue:
-    sweep.settle_stale()
     batch = visible_or_404(Batch, id, member)
     if guard.wants_json():
         counts = batches.outcome_counts(batch.id)
@@ -44,12 +42,12 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
     query = sa.select(Message).where(Message.batch_id == batch.id).order_by(Message.position)
     after = request.args.get("after", type=whole_number, default=-1)
     found = list(db.session.scalars(query.where(Message.position > after).limit(PAGE_SIZE + 1)))
-    contacts.preload_names(member, {one.recipient for one in found})
+    contacts.preload_names(member, {message.recipient for message in found})
     more = found[PAGE_SIZE - 1].position if len(found) > PAGE_SIZE else None
     waits = sum(counts.get(outcome, 0) for outcome in WAITING)
     stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
     wished = batches.wish_counts(batch.id)
-    manages = batch.member_id == member.id or member.is_admin
+    manages = visibility.may_manage(member, batch)
     page = render_template(
         "batch.html",
         batch=batch,
@@ -61,7 +59,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
         messages=found[:PAGE_SIZE],
         more_url=url_for("batches.show", id=batch.id, after=more) if more is not None else None,
         can_stop=manages and waits + wished[Wish.NONE] > 0,
-        can_resume=batch.member_id == member.id
+        can_resume=visibility.owns(member, batch)
         and counts.get(Outcome.PAUSED, 0) + wished[Wish.PAUSE] > 0,
         can_cancel=manages and waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0,
         to_be_done=list(attention.open_counts(batch.id).items()) if manages else [],

@@ -1,6 +1,7 @@
 """Writing a message: the form, and its taking."""
 
 from dataclasses import replace
+from typing import Any
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -8,16 +9,17 @@ from flask_babel import gettext as _
 
 from webapp.account import cache, contacts
 from webapp.config import settings
-from webapp.database import db, idempotency
+from webapp.database import idempotency
 from webapp.database.daily_limit import DailyLimitReached
 from webapp.database.idempotency import FormSpent, OnHold, SubmissionId
 from webapp.database.models import Member, Message
+from webapp.i18n import compose as words
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import drafts, message_templates, submit
+from webapp.messages import drafts, history, message_templates, submit, visibility
 from webapp.messages.submit import NewMessage, Submitted
 from webapp.rules.outcomes import WAITING, Outcome
-from webapp.rules.text import counter_table, normalise_text, segment
+from webapp.rules.text import normalise_text, segment
 from webapp.web import guard, limits, questions
 from webapp.web.forms import ComposeForm, NotReady, compose_form, spent_note
 from webapp.web.guard import own_or_404, public, visible_or_404
@@ -37,7 +39,7 @@ def compose() -> ResponseReturnValue:
     if draft is None:
         return form_page(member, idempotency.new_submission(member), prefill=_start(member))
     # The kept form was never taken, so it goes on under the id it had.
-    submission = drafts.of_draft(draft)
+    submission = drafts.submission_of(draft)
     test = request.args.get("test")
     tested = own_or_404(Message, test, member) if test else None
     return form_page(member, submission, prefill=drafts.fields_of(draft), tested=tested)
@@ -173,35 +175,53 @@ def form_page(
     form.submission_id.data = replace(submission, senders=shown).signed
     trouble = sentences.EXTENSION_TROUBLES.get(form.extensions.trouble)
     previous = _previous(submission, member)
-    text = normalise_text(form.message.data or "")
+    is_new = not editing and not previous
     page = render_template(
         "compose.html",
         form=form,
         heading=_heading(previous, editing),
         action=url_for("messages.edit", id=editing.id) if editing else url_for("compose.create"),
+        is_new=is_new,
         extensions=form.extensions.items,
         extensions_note=str(trouble or ""),
         note=note,
         previous=previous,
         tested=tested,
-        templates=[] if editing or previous else message_templates.active(member),
+        templates=message_templates.active(member) if is_new else [],
         suggests=contacts.SCOPE in settings.scopes,
         to_names=contacts.names_of_typed(member, form.recipient.data or ""),
-        counter_table=counter_table(),
-        segment_price=settings.segment_price,
-        segments=segment(text) if text else None,
         warnings=asked or [],
         confirm_value=questions.confirm_value(asked or []),
         confirm_label=questions.confirm_label(form) if asked else "",
+        **_words(form, is_asked=bool(asked)),
     )
     return page, status
+
+
+def _words(form: ComposeForm, *, is_asked: bool) -> dict[str, Any]:
+    """What the page says of the text and on its button, and what its script needs to go on."""
+    text = normalise_text(form.message.data or "")
+    found = segment(text) if text else None
+    # Numbers are known once the form has been read.
+    recipient_count = max(1, len(getattr(form, "numbers", ())))
+    changing = str(_("Send with these changes")) if is_asked else ""
+    price = settings.segment_price
+    return {
+        "recipient_count": recipient_count,
+        "count_line": words.count_line(found, price, recipient_count),
+        "dear_line": words.dear_line(found),
+        "send_label": changing or _("Send"),
+        "for_script": words.for_script(
+            price, changing=changing, asks_which_time=bool(form.fold.choices)
+        ),
+    }
 
 
 def _previous(submission: SubmissionId, member: Member) -> Message | None:
     """What the form sends again, unless it was erased meanwhile."""
     id_ = submission.previous
-    found = db.session.get(Message, id_, populate_existing=True) if id_ else None
-    return found if found and found.member_id == member.id else None
+    found = history.find(Message, id_, member) if id_ else None
+    return found if found and visibility.owns(member, found) else None
 
 
 def _heading(previous: Message | None, editing: Message | None) -> str:

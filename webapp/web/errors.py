@@ -1,4 +1,4 @@
-"""Every error as a page in the same frame: what happened, what to do, and what was typed kept."""
+"""Errors as pages: what happened, what to do next, and the text that was typed."""
 
 import logging
 
@@ -30,7 +30,7 @@ from webapp.web.forms import spent_note
 log = logging.getLogger(__name__)
 
 WITH_A_TEXT = ("compose.create", "compose.test")
-"""A form that cannot be taken here is kept."""
+"""These take a form with a text, which is kept if it cannot be taken."""
 
 
 def setup_errors(app: Flask) -> None:
@@ -44,14 +44,14 @@ def setup_errors(app: Flask) -> None:
 
 def http_error(error: HTTPException) -> ResponseReturnValue:
     if isinstance(error, SecurityError):
-        # Without a host of ours no page's address can be built, so this answer has no links.
+        # No address can be built for a host that is not ours, so this answer has no links.
         return Response("Nothing is served under this host name.\n", 400, mimetype="text/plain")
     status = error.code or 500
     if status == 403 or (status == 404 and request.url_rule is not None):
         logs.refusal(status)
     if status >= 500:
-        rollback()  # the page reads, too, and PostgreSQL answers nothing more after an error
-    title, sentences = _words(status)
+        rollback()  # the page reads, too, which PostgreSQL refuses after an error
+    title, sentences = _explanation(status)
     response = _page(title, sentences, status)
     for name in ("Allow", "Retry-After"):
         if name in error.get_response().headers:
@@ -60,7 +60,7 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def csrf_error(_error: CSRFError) -> ResponseReturnValue:
-    """The form is too old for this session: nothing was done, and what was typed is still there."""
+    """The form is of an earlier session: nothing was done, and what was typed is still there."""
     logs.refusal("CSRF")
     member = guard.current_member()
     if member is not None and request.endpoint in WITH_A_TEXT:
@@ -76,7 +76,7 @@ def csrf_error(_error: CSRFError) -> ResponseReturnValue:
 
 
 def sign_in_needed() -> ResponseReturnValue:
-    """401: the sign-in has ended. A message's form is kept for the member its id names."""
+    """401: the sign-in has ended. A message's form is kept for the member that its id names."""
     next_path = guard.asked_path() if request.method == "GET" else "/"
     sentences = [_("Your sign-in has ended. Sign in again to go on.")]
     submission = None
@@ -125,17 +125,17 @@ def database_error(error: Exception) -> ResponseReturnValue:
     may_be_done = request.method == "POST" and may_have_committed()
     rollback()
     log.error("the database failed: %s", type(getattr(error, "orig", error)).__name__)
-    title, sentences = _may_be_done() if may_be_done else _words(503)
+    title, sentences = _may_be_done() if may_be_done else _explanation(503)
     where = [(_("Messages"), url_for("history.index"))] if may_be_done else None
     try:
         return _page(title, sentences, 503, actions=where)
     except DATABASE_ERRORS:
-        guard.do_without_session()
+        guard.ignore_session()
         return _page(title, sentences, 503, actions=where)
 
 
 def _taken_before(submission: SubmissionId) -> Submitted | MessageErased | None:
-    """What this very form has become: what may have been sent is not called unsent."""
+    """What this form became, if it was taken: what may have been sent is not called unsent."""
     try:
         return submit.find_submission(submission, idempotency.content_hash(_typed()))
     except MessageErased as erased:
@@ -151,7 +151,7 @@ def _page(
         response = jsonify(error=title)
     else:
         page = render_template(
-            "problem.html",
+            "errors.html",
             title=title,
             sentences=sentences,
             actions=actions or [(_("New message"), url_for("compose.compose"))],
@@ -163,15 +163,15 @@ def _page(
 
 
 def _typed_text(status: int) -> str | None:
-    """The text of a form that was not taken; 401 keeps it for its member instead of showing it,
-    and a body without a length (411) is not read at all."""
+    """The text of a form that was not taken. Not with a 401, which keeps it for its member instead,
+    nor with a 411, whose body must not be read."""
     if request.endpoint not in WITH_A_TEXT or status in (401, 411) or request.method != "POST":
         return None
     return _typed().get("message")
 
 
 def _typed() -> MultiDict[str, str]:
-    """The form as it came; nothing of one that cannot be read, such as a form too large."""
+    """The form; empty if it cannot be read, for example because it is too large."""
     try:
         return request.form
     except HTTPException:
@@ -179,7 +179,7 @@ def _typed() -> MultiDict[str, str]:
 
 
 def _may_be_done() -> tuple[str, list[str]]:
-    """The answer to a COMMIT was lost, and with it whether the form was taken (F76)."""
+    """For a COMMIT without an answer: nobody knows whether the form was taken (F76)."""
     sentence = _("It may have been done all the same: look before you do it again.")
     if request.endpoint in WITH_A_TEXT:
         sentence = _(
@@ -189,8 +189,8 @@ def _may_be_done() -> tuple[str, list[str]]:
     return _("The database did not answer"), [sentence]
 
 
-def _words(status: int) -> tuple[str, list[str]]:
-    words = {
+def _explanation(status: int) -> tuple[str, list[str]]:
+    explanations = {
         400: (
             _("This request could not be understood"),
             [_("Nothing was sent and nothing was changed.")],
@@ -222,4 +222,4 @@ def _words(status: int) -> tuple[str, list[str]]:
         _("Something broke on our side"),
         [_("The operator's log says more. Look at your messages before you send anything again.")],
     )
-    return words.get(status, broken if status >= 500 else words[400])
+    return explanations.get(status, broken if status >= 500 else explanations[400])

@@ -1,6 +1,6 @@
-"""The forms. Validators only translate: the rules are in `sms.py`, the sentences in `words.py`.
+"""The forms. Validators only translate: the rules are in `rules/`, the sentences in `i18n/`.
 
-What was typed stays in the fields, right or wrong; what it means comes out of `checked()`.
+Fields keep what was typed, right or wrong; `checked()` returns what it means.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,6 @@ from webapp.i18n import sentences
 from webapp.i18n.formats import when
 from webapp.messages.message_templates import MAX_NAME_CHARACTERS
 from webapp.messages.submit import NewMessage
-from webapp.rules import text as sms
 from webapp.rules import times
 from webapp.rules.numbers import (
     NumberKind,
@@ -31,7 +30,14 @@ from webapp.rules.numbers import (
     parse_recipient,
     split_recipients,
 )
-from webapp.rules.text import TextProblem, TextRefused, check_characters, check_text, normalise_text
+from webapp.rules.text import (
+    TextProblem,
+    TextRefused,
+    check_characters,
+    check_text,
+    filled,
+    normalise_text,
+)
 from webapp.rules.times import TimeRefused, now
 from webapp.sipgate import Extension
 
@@ -58,12 +64,12 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
     extensions: Extensions
 
     def validate_sms_id(self, field: SelectField) -> None:
-        # Only what the form named: the preselected one must not be sent with by omission.
+        # Only what the form names: without the field, the preselected one must not be used.
         if self.extensions.find(field.raw_data[0] if field.raw_data else "") is None:
             raise ValidationError(_("Choose one of your extensions."))
 
     def validate_recipient(self, field: TextAreaField) -> None:
-        """One or several; each that is refused is named, and duplicates are counted once."""
+        """One or several. Each that is refused is named; duplicates are dropped and counted."""
         typed = split_recipients(field.data or "") or [""]
         if len(typed) > MAX_RECIPIENTS:
             raise ValidationError(
@@ -72,9 +78,9 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             )
         problems: list[str] = []
         self.numbers: list[str] = []
-        for one in typed:
+        for recipient in typed:
             try:
-                self.numbers.append(parse_recipient(one, settings.default_region))
+                self.numbers.append(parse_recipient(recipient, settings.default_region))
             except RecipientRefused as refused:
                 problems.append(sentences.recipient_problem(refused))
         if problems:
@@ -90,7 +96,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
             raise ValidationError(sentences.text_problem(refused)) from None
 
     def validate_send_at(self, field: StringField) -> None:
-        """`send_at` alone decides: empty is now."""
+        """Empty means now, whatever the other fields say."""
         self.moment: datetime | None = None
         if not (field.data or "").strip():
             return
@@ -110,7 +116,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         return (self.time_zone.data or "") if self.moment else ""
 
     def validate_time(self) -> bool:
-        """Check the time alone: for a message whose other fields stay as they are."""
+        """Check the time alone, for a message whose other fields do not change."""
         try:
             self.validate_send_at(self.send_at)
         except ValidationError as error:
@@ -146,7 +152,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         return f"{self.checked_own_number} {self.sms_id.data} {self.text}"
 
     def test_message(self) -> NewMessage:
-        """The test, after `validate_test()`: now, to oneself."""
+        """The test to oneself, after `validate_test()`. It goes at once."""
         return NewMessage(
             extension=self._extension(),
             recipient=self.checked_own_number,
@@ -181,7 +187,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
 
 
 class SenderForm(FlaskForm):  # type: ignore[misc]
-    """A mobile number to add. `senders` are those that its extension has."""
+    """A mobile number to add. `senders` are those of its extension."""
 
     sms_id = HiddenField()
     number = StringField(_("Mobile number"))
@@ -201,7 +207,7 @@ class SenderForm(FlaskForm):  # type: ignore[misc]
 
 
 class CodeForm(FlaskForm):  # type: ignore[misc]
-    """The code that came by SMS. sipgate knows whether it is right."""
+    """The code that came by SMS. Only sipgate can tell whether it is right."""
 
     code = StringField(_("Code"))
 
@@ -223,7 +229,7 @@ def whole_number(typed: str) -> int:
 
 def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
     """The form with the choices of this member; `data` prefills it where nothing was typed."""
-    # Only text: a file sent in a field's place (multipart) counts as nothing typed.
+    # `request.form` has text only: a file sent as a field (multipart) counts as nothing typed.
     form = ComposeForm(request.form or None, **data)
     form.extensions = extensions
     form.sms_id.choices = [(item.id, f"{item.alias} ({item.id})") for item in extensions.items]
@@ -236,7 +242,7 @@ def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
 
 
 def _zone_choices(chosen: str | None) -> list[tuple[str, str]]:
-    """The deployment's zone, those near it and each clock elsewhere, and the one chosen; the
+    """The deployment's zone, those near it, one for each clock elsewhere, and the chosen one. The
     browser adds its own."""
     home = settings.default_time_zone
     zones = [home, *times.zones_to_offer(home)]
@@ -276,13 +282,13 @@ class PlaceholderForm(FlaskForm):  # type: ignore[misc]
 
     @property
     def values(self) -> dict[str, str]:
-        """What to put in the place of each name."""
+        """The value of each placeholder, by name."""
         return {name: self[f"value{n}"].data.strip() for n, name in enumerate(self.names)}
 
     def filled(self, text: str) -> str | None:
-        """The text with the values in it; None if none can be sent, which the longest one says."""
+        """The text with the values in it. None if it cannot be sent: the longest field says why."""
         try:
-            whole = sms.filled(text, self.values)
+            whole = filled(text, self.values)
             check_text(whole)
         except TextRefused as refused:
             longest = max(self.names, key=lambda name: len(self.values[name]))
@@ -319,20 +325,18 @@ class NotReady(NotTaken):
 
 
 def spent_note(spent: FormSpent) -> str:
-    """Why a form's id serves no more: what was typed is shown with a new one."""
+    """Why the form was not taken, for the page that shows it with a new id."""
     if isinstance(spent, MessageErased):
-        params = gettext(
+        note = gettext(
             "This form was used on %(when)s; its message was erased. Nothing was sent now. "
             "Check what it says, and send it if you mean it.",
             when=when(spent.used_at),
         )
     elif isinstance(spent, GrownOld):
-        params = gettext(
-            "This form had grown old. Nothing was sent. Check the message and send it."
-        )
+        note = gettext("This form had grown old. Nothing was sent. Check the message and send it.")
     else:
-        params = gettext(
+        note = gettext(
             "This form was already used for another message, which is not sent twice. "
             "Check what it says now, and send it if you mean it."
         )
-    return str(params)
+    return str(note)

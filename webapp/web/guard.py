@@ -1,8 +1,8 @@
-"""Who is signed in in this browser, and what is theirs.
+"""What stands between a request and a view: sign-in, origin, CSRF, and whose rows may be loaded.
 
-The cookie holds one opaque id, the database its hash: a copied cookie is worthless after sign-out.
-This module alone knows the session's keys. Sign-in is required of every view unless it is marked
-`@public`; a view that is not receives `member`.
+Every view requires sign-in and receives `member`, unless it is marked `@public`. The cookie holds a
+random id, and the database its hash, so a copied cookie is worthless after sign-out. Only this
+module knows the cookie's keys.
 """
 
 import logging
@@ -18,9 +18,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from webapp.config import settings
-from webapp.database import db
 from webapp.database.models import Batch, BrowserSession, Member, Message
-from webapp.messages.visibility import may_see
+from webapp.messages import history, visibility
 from webapp.signin import flow, sessions, tokens
 from webapp.signin.flow import SignInFailed
 from webapp.sipgate import login
@@ -46,7 +45,7 @@ def is_public(view: Callable[..., Any]) -> bool:
     return getattr(view, "is_public", False)
 
 
-def setup_members(app: Flask) -> None:
+def setup_guard(app: Flask) -> None:
     app.before_request(_require_sign_in)
     app.context_processor(lambda: {"member": current_member()})
 
@@ -61,7 +60,7 @@ def browser_id() -> str:
 def sign_in(grant: Grant) -> Member:
     """Open a session for the person this grant belongs to; raises `SignInFailed`.
 
-    A grant that leads to no session is ended at sipgate again.
+    A grant that opens no session is revoked at sipgate.
     """
     try:
         identity, person = sessions.who_is(grant)
@@ -77,7 +76,7 @@ def sign_in(grant: Grant) -> Member:
         device=request.user_agent.string,
         replaces=_id_hash(),
     )
-    # A new id and a new CSRF secret; the browser's id stays, so that other tabs may finish.
+    # A new id and a new CSRF secret. The browser's id stays, so that other tabs can finish.
     kept = {key: session[key] for key in ("browser", "locale") if key in session}
     session.clear()
     session.update(kept, sid=sid)
@@ -87,7 +86,7 @@ def sign_in(grant: Grant) -> Member:
 
 
 def end_session() -> int | None:
-    """End this browser's session at once; returns its token set, for the caller to end."""
+    """End this browser's session at once; returns its token set, for the caller to revoke."""
     found = _current_session()
     if found is None:
         return None
@@ -100,7 +99,7 @@ def end_session() -> int | None:
 
 
 def end_other_session(member: Member, public_id: str) -> None:
-    """End one of one's own sessions and its grant; 404 if it is not one's own."""
+    """End one of the member's sessions, and revoke its grant; 404 if it is not theirs."""
     found = sessions.session_of(member, public_id)
     if found is None:
         abort(404)
@@ -108,9 +107,15 @@ def end_other_session(member: Member, public_id: str) -> None:
     login.revoke(tokens.revoke_locally(found.token_set_id))
 
 
-def is_this_browser(found: BrowserSession) -> bool:
-    current = _current_session()
-    return current is not None and current.id_hash == found.id_hash
+def end_all_sessions(member: Member) -> None:
+    end_session()
+    sessions.end_all_sessions(member)
+
+
+def sessions_of(member: Member) -> list[tuple[BrowserSession, bool]]:
+    """The member's sessions, and whether each is this browser's."""
+    current = _id_hash()
+    return [(found, found.id_hash == current) for found in sessions.sessions_of(member)]
 
 
 def current_member() -> Member | None:
@@ -119,13 +124,13 @@ def current_member() -> Member | None:
 
 
 def rate_key() -> str:
-    """Whose requests are counted together."""
+    """Requests with the same key count together."""
     member = current_member()
     return f"member {member.id}" if member else request.remote_addr or ""
 
 
 def credentials() -> tokens.TokenSetCredentials:
-    """What authorises calls for the signed-in member; only where sign-in is required."""
+    """What authorises calls for the signed-in member. For views that require sign-in."""
     found = _current_session()
     if found is None:
         abort(401)
@@ -136,34 +141,34 @@ Row = TypeVar("Row", Message, Batch)
 
 
 def own_or_404(kind: type[Row], id_: str, member: Member) -> Row:
-    """The member's own; somebody else's is as missing as one that never was."""
+    """The member's own, else 404: as for an id that does not exist."""
     found = visible_or_404(kind, id_, member)
-    if found.member_id != member.id:
+    if not visibility.owns(member, found):
         abort(404)
     return found
 
 
 def visible_or_404(kind: type[Row], id_: str, member: Member) -> Row:
-    """One that the member may see: their own, or their account's where the setting says so."""
-    found = db.session.get(kind, id_, populate_existing=True)
-    if found is None or not may_see(member, found):
+    """One that the member may see."""
+    found = history.find(kind, id_, member)
+    if found is None:
         abort(404)
     return found
 
 
 def managed_or_404(kind: type[Row], id_: str, member: Member) -> Row:
-    """One that the member may withdraw or stop: their own, or as an admin their account's."""
+    """One that the member may withdraw, stop or mark done."""
     found = visible_or_404(kind, id_, member)
-    if found.member_id != member.id and not member.is_admin:
+    if not visibility.may_manage(member, found):
         abort(404)
     return found
 
 
 def safe_next(value: str | None) -> str:
-    """A path of this app's own pages, or the start page. Never leads to another site."""
+    """The path if it is one of our own pages, else the start page. Never leads to another site."""
     path = value or ""
-    strange = not path.isprintable() or "\\" in path or not path.isascii()
-    if strange or len(path) > MAX_NEXT_CHARACTERS or path[:1] != "/" or path[:2] == "//":
+    is_odd = not path.isprintable() or "\\" in path or not path.isascii()
+    if is_odd or len(path) > MAX_NEXT_CHARACTERS or path[:1] != "/" or path[:2] == "//":
         return "/"
     parts = urlsplit(path)
     if parts.scheme or parts.netloc:
@@ -188,8 +193,8 @@ def _require_sign_in() -> ResponseReturnValue | None:
         if _comes_from_another_site():
             abort(403)
         if found:
-            # A stranger has nothing to protect, and must get no cookie: one that answers a second
-            # callback would put out the session that the first has just opened.
+            # A stranger has nothing to protect, and must get no cookie: in the answer to a second
+            # callback, it would overwrite the session that the first has just opened.
             csrf.protect()
     if found and not is_public(current_app.view_functions[str(request.endpoint)]):
         request.view_args = {**(request.view_args or {}), "member": found.member}
@@ -197,7 +202,7 @@ def _require_sign_in() -> ResponseReturnValue | None:
 
 
 def _comes_from_another_site() -> bool:
-    """By the browser's own word: Fetch Metadata, where an older one lacks it `Origin`."""
+    """By Fetch Metadata, or by `Origin` if the browser is too old for that."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
         return site == "cross-site"
@@ -223,8 +228,8 @@ def _current_session() -> BrowserSession | None:
     return found
 
 
-def do_without_session() -> None:
-    """For a page that must be shown without the database: nobody counts as signed in."""
+def ignore_session() -> None:
+    """For a page that must be shown without the database: nobody is signed in on it."""
     g.browser_session = None
 
 

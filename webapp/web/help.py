@@ -1,4 +1,4 @@
-"""Help and about, and the choice of language."""
+"""Pages for everybody: help, about, and the choice of language."""
 
 from flask import Blueprint, redirect, render_template, request
 from flask.typing import ResponseReturnValue

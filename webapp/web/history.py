@@ -1,9 +1,10 @@
-"""Messages again: the list with its filters, one number's page, and the export."""
+"""The list of messages with its filters, one number's page, and the export."""
 
 import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
@@ -16,7 +17,7 @@ from webapp.database import end_read
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.i18n.formats import capped
-from webapp.messages import attention, batches, history, sweep
+from webapp.messages import attention, batches, history, visibility
 from webapp.messages.history import MessageFilter
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
@@ -27,10 +28,10 @@ blueprint = Blueprint("history", __name__)
 PAGE_SIZE = 50
 MAX_WORDS_CHARACTERS = 200
 ATTENTION = "attention"
-"""The `tab` of what needs somebody."""
+"""The value of `tab` for messages that need attention."""
 _CELL_BEGINS = r"(?:\A|[;,\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])"
 _SKIPPED = r"[\s\"\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*"
-"""What programs may leave out at the beginning of a cell: blanks, quotes, signs without width."""
+"""What programs may skip at the beginning of a cell: blanks, quotes, characters without width."""
 _BEGINNING = re.compile(rf"({_CELL_BEGINS}{_SKIPPED})([=+\-@＝＋－＠﹦﹢﹣﹫−])?")
 
 
@@ -41,36 +42,35 @@ def index(member: Member) -> ResponseReturnValue:
 
 @blueprint.get("/numbers/<id>")
 def number(id: str, member: Member) -> ResponseReturnValue:
-    """Everything with one number. Its address names it by one of its messages."""
+    """All messages to one number. The address names it by one of them, so that no log holds it."""
     found = visible_or_404(Message, id, member)
     return _list_page(MessageFilter(number=found.recipient), member, number_id=id)
 
 
 @blueprint.get("/messages.csv")
 def export(member: Member) -> ResponseReturnValue:
-    """What the filter shows, for a spreadsheet: its cells are text, never formulas."""
+    """The list as a spreadsheet. Its cells are text, never formulas."""
     lines = _csv_lines(_which(member), member)
-    answer = Response(stream_with_context(lines), mimetype="text/csv")
+    response = Response(stream_with_context(lines), mimetype="text/csv")
     name = f"messages-{now():%Y-%m-%d}.csv"
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return answer
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
 
 
 def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> ResponseReturnValue:
-    sweep.settle_stale()
     before = request.args.get("before")
     last = visible_or_404(Message, before, member) if before else None
     found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
     is_first = last is None and (which.is_all or bool(number_id))
     ahead = history.upcoming(member, which.number) if is_first else []
-    contacts.preload_names(member, {one.recipient for one in (*found, *ahead)})
+    contacts.preload_names(member, {message.recipient for message in (*found, *ahead)})
     arguments = _arguments(which)
     endpoint = "history.number" if number_id else "history.index"
     if number_id:
         arguments = {"id": number_id}
     older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
     return render_template(
-        "messages.html",
+        "history.html",
         which=which,
         number_id=number_id,
         messages=found[:PAGE_SIZE],
@@ -79,17 +79,18 @@ def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> Res
         writers=[] if number_id else history.writers(member),
         older_url=url_for(endpoint, **arguments, before=older) if older else None,
         export_url=None if number_id else url_for("history.export", **arguments),
+        may_manage=partial(visibility.may_manage, member),
         has_paused=which.needs_attention and batches.has_releasable(member),
         clear_url=url_for("history.index"),
     )
 
 
 def _which(member: Member) -> MessageFilter:
-    """The filter in the address; what it does not understand chooses nothing."""
+    """The filter in the address; what cannot be read is left out."""
     asked = set(request.args.getlist("outcome"))
     words = " ".join(request.args.get("q", "").replace("\x00", "").split())[:MAX_WORDS_CHARACTERS]
     return MessageFilter(
-        outcomes=tuple(one for one in Outcome if one.value in asked),
+        outcomes=tuple(outcome for outcome in Outcome if outcome.value in asked),
         by=request.args.get("member", "")[:64],
         words=words,
         numbers_meant=tuple(contacts.numbers_called(member, words)) if words else (),
@@ -98,7 +99,7 @@ def _which(member: Member) -> MessageFilter:
 
 
 def _arguments(which: MessageFilter) -> dict[str, Any]:
-    """A filter as the address has it."""
+    """The filter as arguments of an address."""
     arguments: dict[str, Any] = {}
     if which.outcomes:
         arguments["outcome"] = [outcome.value for outcome in which.outcomes]
@@ -112,7 +113,7 @@ def _arguments(which: MessageFilter) -> dict[str, Any]:
 
 
 def _count_links(which: MessageFilter, member: Member) -> list[dict[str, Any]]:
-    """A link for each outcome there is, and for what waits and what needs somebody together."""
+    """Links with counts: what waits, what needs attention, and each other outcome there is."""
     counts = history.counts(member)
     kept = {key: value for key, value in _arguments(which).items() if key not in ("outcome", "tab")}
 
@@ -124,16 +125,17 @@ def _count_links(which: MessageFilter, member: Member) -> list[dict[str, Any]]:
     def of(name: Any, *outcomes: Outcome) -> dict[str, Any]:
         is_chosen = set(which.outcomes) == set(outcomes)
         count = sum(counts[outcome] for outcome in outcomes)
-        return link(name, count, is_chosen, outcome=[one.value for one in outcomes])
+        return link(name, count, is_chosen, outcome=[outcome.value for outcome in outcomes])
 
-    others = (one for one in Outcome if one not in (*WAITING, *NEEDS_RESUME, Outcome.UNKNOWN))
+    elsewhere = (*WAITING, *NEEDS_RESUME, Outcome.UNKNOWN)
+    others = (outcome for outcome in Outcome if outcome not in elsewhere)
     needed = attention.count(member)
     links = [
         of(sentences.WAITING, *WAITING),
         link(sentences.NEEDS_ATTENTION, needed, which.needs_attention, tab=ATTENTION),
-        *(of(sentences.OUTCOMES[one].word, one) for one in others),
+        *(of(sentences.OUTCOMES[outcome].word, outcome) for outcome in others),
     ]
-    return [one for one in links if one["is_any"] or one["is_chosen"]]
+    return [shown for shown in links if shown["is_any"] or shown["is_chosen"]]
 
 
 def _csv_lines(which: MessageFilter, member: Member) -> Iterator[str]:
@@ -148,7 +150,7 @@ def _csv_lines(which: MessageFilter, member: Member) -> Iterator[str]:
 
 def _csv_text(rows: Iterable[list[str]]) -> str:
     buffer = io.StringIO()
-    # The list separator that spreadsheets of the language expect.
+    # Spreadsheets in German expect a semicolon.
     writer = csv.writer(buffer, delimiter=";" if str(get_locale()) == "de" else ",")
     writer.writerows([_cell(value) for value in row] for row in rows)
     return buffer.getvalue()
@@ -183,10 +185,10 @@ def _csv_row(message: Message, member: Member) -> list[str]:
 
 
 def _cell(value: str) -> str:
-    """A spreadsheet takes what begins like a formula for one; an apostrophe makes it text.
+    """The value, with an apostrophe before what a spreadsheet would take for a formula.
 
-    Another program may split by another separator, or at a line break inside of quotes: so there,
-    too, wherever a cell could begin.
+    Programs may split cells at other separators, or at line breaks inside quotes, so this is done
+    wherever a cell could begin.
     """
     safe = _BEGINNING.sub(lambda found: f"{found[1]}'{found[2]}" if found[2] else found[1], value)
     return f"'{safe}" if safe.startswith(("\t", "\r", "\n")) else safe

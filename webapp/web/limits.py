@@ -1,4 +1,4 @@
-"""How often somebody may send: one count for whatever sends, or makes what is sent."""
+"""How often somebody may send: one limit shared by all views that send or prepare a message."""
 
 from webapp.config import settings
 from webapp.web import guard
@@ -9,4 +9,4 @@ counts_as_send = limiter.shared_limit(
     scope="send",
     key_func=guard.rate_key,
 )
-"""Marks a view. All that are marked share the limit `send` of RATE_LIMITS."""
+"""A decorator for views: all that have it share the limit `send` of RATE_LIMITS."""

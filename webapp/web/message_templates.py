@@ -1,4 +1,4 @@
-"""The account's message templates: make, change, delete, bring back, start a message from one."""
+"""The account's message templates: make, change, delete, restore, start a message from one."""
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -19,7 +19,7 @@ blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templa
 def index(member: Member) -> ResponseReturnValue:
     return render_template(
         "message_templates.html",
-        living=message_templates.active(member),
+        active=message_templates.active(member),
         deleted=message_templates.deleted(member),
     )
 
@@ -45,8 +45,8 @@ def create(member: Member) -> ResponseReturnValue:
 
 @blueprint.get("/<id>")
 def use(id: str, member: Member) -> ResponseReturnValue:
-    """What to fill in; a text without placeholders goes to the form as it is."""
-    template = _living_or_404(id, member)
+    """Ask for the placeholders; a text without any goes to the form as it is."""
+    template = _active_or_404(id, member)
     names = placeholders(template.text)
     if not names:
         return redirect(url_for("compose.compose", template=id))
@@ -57,7 +57,7 @@ def use(id: str, member: Member) -> ResponseReturnValue:
 @limits.counts_as_send
 def fill(id: str, member: Member) -> ResponseReturnValue:
     """The filled text becomes a draft, and the form opens with it."""
-    template = _living_or_404(id, member)
+    template = _active_or_404(id, member)
     form = placeholder_form(placeholders(template.text))
     text = form.filled(template.text) if form.validate() else None
     if text is None:
@@ -69,14 +69,14 @@ def fill(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.get("/<id>/edit")
 def edit(id: str, member: Member) -> ResponseReturnValue:
-    template = _living_or_404(id, member)
+    template = _active_or_404(id, member)
     form = MessageTemplateForm(data={"name": template.name, "text": template.text})
     return _form_page(form, template)
 
 
 @blueprint.post("/<id>/edit")
 def change(id: str, member: Member) -> ResponseReturnValue:
-    template = _living_or_404(id, member)
+    template = _active_or_404(id, member)
     form = MessageTemplateForm()
     if not form.validate():
         return _form_page(form, template, status=422)
@@ -100,7 +100,7 @@ def change(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/<id>/delete")
 def delete(id: str, member: Member) -> ResponseReturnValue:
-    message_templates.delete(_living_or_404(id, member), member)
+    message_templates.delete(_active_or_404(id, member), member)
     flash(_("Deleted. It can be brought back for 30 days."), "success")
     return redirect(url_for("message_templates.index"), 303)
 
@@ -122,7 +122,7 @@ def _too_many() -> str:
     return str(_("Delete a message template first: there are too many."))
 
 
-def _living_or_404(id_: str, member: Member) -> MessageTemplate:
+def _active_or_404(id_: str, member: Member) -> MessageTemplate:
     template = message_templates.find(member, id_)
     if template is None or template.deleted_at is not None:
         abort(404)

@@ -1,4 +1,4 @@
-"""Writing a message, and what became of it."""
+"""A message's page, and what is done there: change it, withdraw it, say what became of it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from webapp.database import db, idempotency
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import attention, changes, reconcile, sweep
+from webapp.messages import attention, changes, reconcile, visibility
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
 from webapp.web.compose import as_fields, form_of, form_page
@@ -26,7 +26,6 @@ REPEATABLE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.UNKNOWN, Outcome.CANCEL
 
 @blueprint.get("/messages/<id>")
 def show(id: str, member: Member) -> ResponseReturnValue:
-    sweep.settle_stale()
     message = visible_or_404(Message, id, member)
     if guard.wants_json():
         return jsonify(_as_json(message))
@@ -72,12 +71,12 @@ def cancel(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/messages/<id>/settle")
 def settle(id: str, member: Member) -> ResponseReturnValue:
-    """A person's word on what became of an unknown message."""
+    """Take a person's word on what became of an unknown message."""
     message = _answerable_or_404(id, member)
-    params = request.form.get("outcome", "")
-    if params not in reconcile.A_PERSON_MAY_SAY:
+    chosen = request.form.get("outcome", "")
+    if chosen not in reconcile.A_PERSON_MAY_SAY:
         abort(422)
-    reconcile.settle_by_member(message, Outcome(params), member)
+    reconcile.settle_by_member(message, Outcome(chosen), member)
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
@@ -93,7 +92,7 @@ def look(id: str, member: Member) -> ResponseReturnValue:
 
 def _answerable_or_404(id: str, member: Member) -> Message:
     message = managed_or_404(Message, id, member)
-    if not reconcile.may_answer(message, member):
+    if not visibility.may_settle(member, message):
         abort(404)
     return message
 
@@ -103,7 +102,7 @@ def message_page(
     member: Member,
     *,
     form: ComposeForm | None = None,
-    kept: questions.AfterAll | None = None,
+    resumed: questions.ResumedMessage | None = None,
     asked: list[questions.Question] | None = None,
     entries: tuple[Any, ...] = (),
     looked: bool = False,
@@ -113,10 +112,10 @@ def message_page(
         sa.select(Message).where(Message.previous_id == message.id).order_by(Message.created_at)
     )
     contacts.preload_names(member, [message.recipient])
-    is_own = message.member_id == member.id
-    manages = is_own or member.is_admin
+    is_own = visibility.owns(member, message)
+    manages = visibility.may_manage(member, message)
     needs_time = is_own and message.outcome in NEEDS_RESUME
-    is_unknown = message.outcome == Outcome.UNKNOWN and reconcile.may_answer(message, member)
+    is_unknown = message.outcome == Outcome.UNKNOWN and visibility.may_settle(member, message)
     page = render_template(
         "message.html",
         message=message,
@@ -132,7 +131,7 @@ def message_page(
         is_time_over=message.send_at is not None and not attention.is_time_ahead(message),
         warnings=asked or [],
         confirm_value=questions.confirm_value(asked or []),
-        confirm_label=questions.confirm_label(kept) if kept else "",
+        confirm_label=questions.confirm_label(resumed) if resumed else "",
         entries=entries,
         looked=looked,
         reload=message.outcome == Outcome.SENDING,
@@ -141,20 +140,20 @@ def message_page(
 
 
 def too_late(message: Message) -> ResponseReturnValue:
-    """It is not as the page showed it: say what is known of it now, and no more."""
+    """The message is no longer as the page showed it: say what is known of it now, and no more."""
     db.session.refresh(message)
     flash(sentences.too_late(message), "warning")
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
 def time_form(message: Message, member: Member) -> ComposeForm:
-    """When a missed or paused message goes after all: at its planned time, if that is ahead."""
+    """The form for when to resume a message, filled with its planned time if that is ahead."""
     planned = {"time_zone": message.time_zone}
     if message.send_at and attention.is_time_ahead(message):
         planned = sentences.local_time_fields(message.send_at, message.time_zone)
     chosen = {name: request.form.get(name, planned.get(name)) for name in ("send_at", "time_zone")}
     if any(planned.get(name) != value for name, value in chosen.items()):
-        planned.pop("fold", None)  # of two equal clock times, this one is not meant any more
+        planned.pop("fold", None)  # another time was typed, for which it says nothing
     return form_of(member, planned)
 
 

@@ -1,4 +1,4 @@
-"""For the operator's tools. These never call sipgate."""
+"""For operators: the settings' page, health and metrics. None of them calls sipgate."""
 
 from flask import Blueprint, abort, render_template, request
 from flask.typing import ResponseReturnValue
@@ -39,7 +39,7 @@ def healthz() -> ResponseReturnValue:
 @blueprint.get("/metrics")
 @public
 def metrics_page() -> ResponseReturnValue:
-    """For Prometheus, with METRICS_TOKEN as Bearer; without that setting there is no such page."""
+    """For Prometheus, with METRICS_TOKEN as Bearer; 404 if that is not set."""
     is_admitted = metrics.admits(request.headers.get("Authorization", ""))
     if is_admitted is None:
         abort(404)

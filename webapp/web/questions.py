@@ -1,7 +1,7 @@
-"""Questions asked before sending: what a person should have seen, and may answer with yes.
+"""The questions that a person must answer with yes before a message is sent.
 
 Each question has a code that names exactly what was asked (`many-12-24`: 12 messages, 24 segments).
-The one control `confirm` carries the codes that were on the page; a new question asks again.
+The control `confirm` carries the codes that were on the page, so a new question is asked first.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ SAME_AGAIN_WITHIN = timedelta(minutes=10)
 NOT_GONE = (Outcome.REFUSED, Outcome.NOT_SENT, Outcome.CANCELLED, Outcome.MISSED)
 MAX_NAMED = 3
 PRICE_CURRENCY = "EUR"
-"""Of SEGMENT_PRICE."""
+"""The currency of SEGMENT_PRICE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Question:
 
 
 class Sendable(Protocol):
-    """What questions are asked about: a valid form, or a message that goes after all."""
+    """What questions are asked about: a valid form, or a message that is resumed."""
 
     numbers: list[str]
     text: str
@@ -57,8 +57,8 @@ class Sendable(Protocol):
 
 
 @dataclass(slots=True)
-class AfterAll:
-    """A message that was kept, released by its member: now, or at a moment."""
+class ResumedMessage:
+    """A missed or paused message that its member sends after all: now, or at `moment`."""
 
     message: Message
     moment: datetime | None
@@ -73,37 +73,37 @@ class AfterAll:
 
 
 def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
-    """What to ask about a valid form; empty when it may go at once."""
+    """What to ask about a valid form; empty if it can be sent at once."""
     shown = submission.senders.get(form.chosen.id) if form.chosen else None
     return _questions(form, member, shown)
 
 
-def questions_about_kept(kept: AfterAll, member: Member) -> list[Question]:
+def questions_about_resumed(resumed: ResumedMessage, member: Member) -> list[Question]:
     """The same about a message that waited: much may have changed since it was written."""
-    return _questions(kept, member, kept.message.caller_id, itself=kept.message.id)
+    return _questions(resumed, member, resumed.message.caller_id, itself=resumed.message.id)
 
 
-def questions_about_all(kept: Sequence[AfterAll], member: Member) -> list[Question]:
+def questions_about_all(resumed: Sequence[ResumedMessage], member: Member) -> list[Question]:
     """What to ask, once and with counts, about many that go after all."""
-    if len(kept) < 2:
-        return [question for one in kept for question in questions_about_kept(one, member)]
-    numbers = {one.message.recipient: one for one in kept}
-    colleagues = [question for one in numbers.values() for question in _colleague(one, member)]
+    if len(resumed) < 2:
+        return [question for item in resumed for question in questions_about_resumed(item, member)]
+    numbers = {item.message.recipient: item for item in resumed}
+    colleagues = [question for item in numbers.values() for question in _colleague(item, member)]
     return [
-        _all_of_these(kept),
-        *_counted(kept, member),
+        _all_of_these(resumed),
+        *_counted(resumed, member),
         *list(dict.fromkeys(colleagues))[:MAX_NAMED],
     ]
 
 
-def _counted(kept: Sequence[AfterAll], member: Member) -> Iterator[Question]:
-    lately = _sent_lately(kept, member)
-    each = Counter((one.message.recipient, one.text) for one in kept)
+def _counted(resumed: Sequence[ResumedMessage], member: Member) -> Iterator[Question]:
+    lately = _sent_lately(resumed, member)
+    each = Counter((item.message.recipient, item.text) for item in resumed)
     counts = {
-        "nights": sum(any(_night(one)) for one in kept),
+        "nights": sum(any(_night(item)) for item in resumed),
         "agains": sum(n for key, n in each.items() if key in lately or n > 1),
-        "senders": sum(any(_sender_changed(one, one.message.caller_id)) for one in kept),
-        "landlines": sum(any(_landline(one)) for one in kept),
+        "senders": sum(any(_sender_changed(item, item.message.caller_id)) for item in resumed),
+        "landlines": sum(any(_landline(item)) for item in resumed),
     }
     for code, count in counts.items():
         if count:
@@ -135,28 +135,28 @@ _COUNTED: dict[str, Callable[[int], str]] = {
 }
 
 
-def _all_of_these(kept: Sequence[AfterAll]) -> Question:
-    segments = sum(one.message.segment_count for one in kept)
-    later = sum(1 for one in kept if one.moment)
+def _all_of_these(resumed: Sequence[ResumedMessage]) -> Question:
+    segments = sum(item.message.segment_count for item in resumed)
+    later = sum(1 for item in resumed if item.moment)
     sentence = gettext(
         "This releases %(count)s messages, %(segments)s segments in all: %(later)s go at their "
         "planned times, %(now)s at once.",
-        count=len(kept),
+        count=len(resumed),
         segments=segments,
         later=later,
-        now=len(kept) - later,
+        now=len(resumed) - later,
     )
     if settings.segment_price:
         cost = money(settings.segment_price * segments)
         sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
-    return Question(f"release-{len(kept)}-{segments}-{later}", sentence)
+    return Question(f"release-{len(resumed)}-{segments}-{later}", sentence)
 
 
-def _sent_lately(kept: Sequence[AfterAll], member: Member) -> set[tuple[str, str]]:
+def _sent_lately(resumed: Sequence[ResumedMessage], member: Member) -> set[tuple[str, str]]:
     """Which of these numbers got the same text a moment ago."""
     query = sa.select(Message.recipient, Message.text).where(
         Message.account_id == member.account_id,
-        Message.recipient.in_({one.message.recipient for one in kept}),
+        Message.recipient.in_({item.message.recipient for item in resumed}),
         Message.created_at > now() - SAME_AGAIN_WITHIN,
         Message.outcome.not_in((*NOT_GONE, Outcome.PAUSED)),
     )
@@ -180,7 +180,7 @@ def _questions(
 
 
 def unanswered(asked: list[Question], confirm: str) -> bool:
-    """Whether a question stands that the person has not seen."""
+    """Whether the person has not yet seen one of the questions."""
     answered = set(confirm.split())
     return any(question.code not in answered for question in asked)
 
@@ -221,7 +221,7 @@ def _many(form: Sendable) -> Iterator[Question]:
 
 
 def _placeholders(form: Sendable) -> Iterator[Question]:
-    """The text still holds what was to be filled in."""
+    """The text still has a placeholder."""
     names = placeholders(form.text)
     if names:
         sentence = gettext("The text still says ((%(name)s)).", name=names[0])
@@ -229,7 +229,7 @@ def _placeholders(form: Sendable) -> Iterator[Question]:
 
 
 def _balance(form: Sendable, member: Member) -> Iterator[Question]:
-    """What is left in the account, as last read, will not do."""
+    """The account's balance, as last read, is too low."""
     price = settings.segment_price
     left = cache.balance(member) if price else None
     if price is None or left is None or left.currency != PRICE_CURRENCY:
@@ -247,13 +247,14 @@ def _balance(form: Sendable, member: Member) -> Iterator[Question]:
 def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Question]:
     """The same text went to the same number a moment ago.
 
-    Of messages that the member may see: else anybody could learn a colleague's text by trying.
+    Only of messages that the member may see: else they could find out a colleague's text by trying.
     """
     params: dict[str, object] = {"text": form.text, "since": now() - SAME_AGAIN_WITHIN}
     query = _SAME_AGAIN
     if not visibility.sees_account(member):
-        query, params["of"] = _SAME_AGAIN_OF_MINE, member.id
-    found = [one for one in _messages(query, form, member, params) if one.id != itself]
+        query, params["member"] = _SAME_AGAIN_OF_MINE, member.id
+    messages = _messages(query, form, member, params)
+    found = [message for message in messages if message.id != itself]
     if found:
         sentence = gettext(
             "The same text went to %(number)s on %(at)s. Send it again?",
@@ -266,7 +267,7 @@ def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Questio
 def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
     midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
-    params = {"of": member.id, "since": midnight}
+    params = {"member": member.id, "since": midnight}
     sentences: dict[str, str] = {}
     for message in _messages(_COLLEAGUE, form, member, params):
         # Without names and times several read the same: one of them is enough.
@@ -283,8 +284,8 @@ def _messages(
     return db.session.scalars(query, params)
 
 
-# For every send; built once, as in `claims.py`. A list in a statement is written out at each use,
-# so only what differs stands in one.
+# Asked for every send. Building a statement takes longer than running it (measured), so they are
+# built once. A list of constants is compiled again at each use, so only the numbers are one.
 _TO_THESE = (
     sa.select(Message)
     .where(
@@ -298,9 +299,9 @@ _TO_THESE = (
 _SAME_AGAIN = _TO_THESE.where(
     Message.text == sa.bindparam("text"), Message.created_at > sa.bindparam("since")
 )
-_SAME_AGAIN_OF_MINE = _SAME_AGAIN.where(Message.member_id == sa.bindparam("of"))
+_SAME_AGAIN_OF_MINE = _SAME_AGAIN.where(Message.member_id == sa.bindparam("member"))
 _COLLEAGUE = _TO_THESE.where(
-    Message.member_id != sa.bindparam("of"),
+    Message.member_id != sa.bindparam("member"),
     sa.or_(
         Message.created_at > sa.bindparam("since"),
         *(Message.outcome == outcome for outcome in WAITING),
@@ -328,19 +329,19 @@ def _colleague_sentence(message: Message, member: Member) -> str:
 
 
 def _about_somebody(message: Message, number: str) -> str:
-    """For who may not see the message: that there is one, not whose or when."""
+    """For members who may not see the message: not whose it is, nor when it goes."""
     if message.outcome in WAITING:
         return gettext("Somebody in your team has planned a message to %(number)s.", number=number)
     return gettext("Somebody in your team wrote to %(number)s today.", number=number)
 
 
 def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
-    """The page, or the message as it was written, promised another sender than people would see."""
+    """People would see another sender than the page, or the message as written, has shown."""
     chosen = form.chosen
     if chosen is None or shown is None or shown == chosen.caller_id:
         return
     now_shown = {"sender": sender(chosen.caller_id)}
-    if isinstance(form, AfterAll):
+    if isinstance(form, ResumedMessage):
         sentence = gettext(
             "The sender has changed since the message was written: people will see “%(sender)s”.",
             **now_shown,
@@ -372,7 +373,7 @@ def _night(form: Sendable) -> Iterator[Question]:
 
 
 def _clocks(country: str | None, moment: datetime) -> list[datetime]:
-    """What the clocks of a country show; without a country, those of the deployment."""
+    """The times at `moment` in a country's zones; without a country, in the deployment's."""
     zones = get_global("territory_zones").get(country or "") or [settings.default_time_zone]
     known = (zone for zone in zones if zone in times.zone_names())
     return [moment.astimezone(ZoneInfo(zone)) for zone in known]

@@ -1,7 +1,8 @@
-"""What every answer and every request must keep to, whatever page it is: headers, hosts, sizes."""
+"""What holds for every request and answer: hosts, sizes, rate limits, headers, compression."""
 
 import gzip
 import hashlib
+import re
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,12 +20,15 @@ limiter = Limiter(key_func=lambda: "", in_memory_fallback_enabled=True)
 
 MAX_FORM_BYTES = 256 * 1024
 POLLED = ("attention.count", "messages.show", "batches.show")
-"""What open pages ask for again and again."""
+"""Endpoints that open pages ask again and again."""
+PROBES = ("operator.healthz", "operator.readyz", "operator.metrics_page")
+"""Endpoints for programs, which keep no cookie and need not follow a redirect."""
 YEAR_S = 365 * 24 * 3600
+VERSION_FOLDER = re.compile(r"^[0-9a-f]{12}/")
 COMPRESSED = ("text/html", "application/json")
 LEAST_COMPRESSED_BYTES = 1000
-# Nothing inline, nothing from elsewhere. A form leads back here; browsers hold the redirects after
-# it to the same rule, and the page of a message that found the sign-in ended leads to sipgate's.
+# Nothing inline, nothing from elsewhere. Forms lead back here. Browsers apply `form-action` to the
+# redirects after a form, too, and one that finds the sign-in ended leads to sipgate's.
 POLICY = "; ".join(
     (
         "default-src 'none'",
@@ -40,7 +44,7 @@ POLICY = "; ".join(
 
 
 def is_poll() -> bool:
-    """Whether a page asks by itself: then nobody uses the session, and sipgate is not called."""
+    """Whether a script asks: that does not count as using the session, and calls no sipgate."""
     if request.method != "GET" or request.endpoint not in POLLED:
         return False
     by_script = request.headers.get("Sec-Fetch-Dest") == "empty"
@@ -61,20 +65,19 @@ def setup_security(app: Flask) -> None:
         TRUSTED_HOSTS=[settings.hostname, "localhost", "127.0.0.1"],
         MAX_CONTENT_LENGTH=MAX_FORM_BYTES,
         MAX_FORM_MEMORY_SIZE=MAX_FORM_BYTES,
-        # The token lives as long as the session: a text typed for two hours is not lost.
+        # The token is valid as long as the session: a text typed for two hours is not lost.
         WTF_CSRF_TIME_LIMIT=None,
         # Flask-WTF hands it to itsdangerous, which takes several and signs with the last.
         WTF_CSRF_SECRET_KEY=accepted(settings.secret_key, Purpose.CSRF)[::-1],
-        # Checked by `members`, after it has looked whether there is a session at all.
+        # `guard` checks, once it knows whether there is a session at all.
         WTF_CSRF_CHECK_DEFAULT=False,
-        # Every sentence of a form is ours: WTForms' own would be read anew for each (measured).
+        # All sentences are ours. WTForms would load its own for each form (measured).
         WTF_I18N_ENABLED=False,
-        SEND_FILE_MAX_AGE_DEFAULT=YEAR_S,
     )
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
-    # Counted in Redis where there is one, else in the process; there, too, while Redis is away.
+    # Counted in Redis if it is set, else in the process; there, too, while Redis is unreachable.
     app.config.update(
         RATELIMIT_STORAGE_URI=_counted_in(settings.redis_url),
         RATELIMIT_HEADERS_ENABLED=True,
@@ -86,6 +89,7 @@ def setup_security(app: Flask) -> None:
     app.after_request(_harden)
     app.after_request(_compress)
     app.add_template_global(static_url)
+    app.view_functions["static"] = _static_file
 
 
 def _counted_in(redis_url: str) -> str:
@@ -107,27 +111,50 @@ def _start_counting(app: Flask) -> None:
 
 
 def static_url(name: str) -> str:
-    """The address of a static file, with a hash of its content: it may be kept for ever."""
-    return url_for("static", filename=name, v=_content_hash(str(current_app.static_folder), name))
+    """The address of a static file, in a folder named after the content of all of them.
+
+    So it may be kept for ever, and so may what a script imports: `./counter.js` is in that folder
+    too. (An import map could name each file by its own content, but it would have to be inline.)
+    """
+    return url_for("static", filename=f"{_static_version()}/{name}")
+
+
+def _static_file(filename: str) -> Response:
+    """Whatever the version, there is one of each file: during a roll-out another process's page
+    may ask for it."""
+    return current_app.send_static_file(VERSION_FOLDER.sub("", filename))
+
+
+def _may_be_kept() -> bool:
+    """Whether this request is for a static file by the address that `static_url` gives it."""
+    filename = str((request.view_args or {}).get("filename", ""))
+    return request.endpoint == "static" and filename.startswith(f"{_static_version()}/")
+
+
+def _static_version() -> str:
+    return _content_hash(Path(str(current_app.static_folder)))
 
 
 @lru_cache
-def _content_hash(folder: str, name: str) -> str:
-    return hashlib.sha256((Path(folder) / name).read_bytes()).hexdigest()[:12]
+def _content_hash(folder: Path) -> str:
+    content = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        content.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return content.hexdigest()[:12]
 
 
 def _refuse_chunks() -> None:
-    """Browsers send forms with their length; a broken chunk would fail in the middle of reading."""
+    """Refuse chunked bodies: a broken one fails while it is read. Browsers send a length."""
     if "Transfer-Encoding" in request.headers:
         abort(411)
 
 
 def _one_loopback_name() -> ResponseReturnValue | None:
-    """A cookie set for `localhost` is not sent to `127.0.0.1`: keep browsers to the one name."""
+    """Lead browsers to the one name: a cookie of `localhost` is not sent to `127.0.0.1`."""
     settings: Settings = current_app.config["SETTINGS"]
     asked = urlsplit(request.host_url).hostname or ""
     other_name = asked != settings.hostname and is_loopback(asked)
-    is_probe = (request.blueprint or "") == "ops"
+    is_probe = request.endpoint in PROBES
     if settings.is_https or not other_name or is_probe or request.method not in ("GET", "HEAD"):
         return None
     return redirect(f"{settings.public_url}{request.full_path.rstrip('?')}")
@@ -151,18 +178,19 @@ def _harden(response: Response) -> Response:
     if current_app.config["SETTINGS"].is_https:
         headers["Strict-Transport-Security"] = f"max-age={YEAR_S}"
     if request.endpoint == "static" and response.status_code in (200, 206, 304):
-        headers["Cache-Control"] = f"public, max-age={YEAR_S}, immutable"
+        kept = f"public, max-age={YEAR_S}, immutable"
+        headers["Cache-Control"] = kept if _may_be_kept() else "no-cache"
     else:
         headers["Cache-Control"] = "no-store"
     return response
 
 
 def _compress(response: Response) -> Response:
-    """Make pages small on their way: a list of 50 messages has 43 KB.
+    """Compress pages: a list of 50 messages has 43 KB.
 
-    Not for another site's sake: who listens, and makes a browser ask with words of their choice,
-    could tell from the sizes what else stands in the answers (BREACH). Browsers say who asks
-    (Fetch Metadata), over HTTPS and on this machine; all others get the page as it is.
+    Only for requests from our own pages, by Fetch Metadata. Somebody who listens, and whose site
+    makes a browser ask with words of their choice, could tell from the sizes what else the answers
+    hold (BREACH).
     """
     is_asked_by_us = request.headers.get("Sec-Fetch-Site") in ("same-origin", "none")
     if (

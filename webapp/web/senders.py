@@ -1,4 +1,4 @@
-"""Own sender numbers: to list, add, prove, choose and remove them."""
+"""Extensions and their senders: list them, add, confirm, choose and remove sender numbers."""
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -12,7 +12,7 @@ from webapp.database import idempotency, installation
 from webapp.database.daily_limit import DailyLimitReached
 from webapp.database.idempotency import FormSpent, GrownOld, OnHold
 from webapp.database.models import Member
-from webapp.i18n import sentences as words
+from webapp.i18n import sentences
 from webapp.i18n.formats import sender
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.signin import Result, flow
@@ -21,6 +21,7 @@ from webapp.web import guard, limits
 from webapp.web.forms import CodeForm, NotReady, SenderForm
 
 blueprint = Blueprint("senders", __name__)
+extensions = Blueprint("extensions", __name__)
 
 UNCLEAR = _("We cannot tell whether sipgate did this. What counts is what is shown here now.")
 CODE_UNCLEAR = _(
@@ -32,42 +33,23 @@ NEW_CODE_NEEDED = _(
     "and add it again."
 )
 AWAY = _("sipgate could not be asked for the senders just now.")
-REASONS = {
-    Reason.REJECTED: _("sipgate did not accept this. Nothing was changed."),
-    Reason.BALANCE: _(
-        "The account's balance is too low for the SMS with the code. Nothing was sent. "
-        "Top up at sipgate, then try again."
-    ),
-    Reason.NOT_ALLOWED: _(
-        "sipgate does not allow this. Nothing was changed. Possible reasons: this app lacks the "
-        "permission to change senders; the extension is not yours; Web SMS is not enabled for you."
-    ),
-    Reason.MISUNDERSTOOD: _(
-        "sipgate does not know this sender or this extension. Nothing was changed."
-    ),
-    Reason.RATE_LIMITED: _(
-        "sipgate asks to slow down. Nothing was changed. Try again in a few minutes."
-    ),
-    Reason.UNREACHABLE: _("sipgate could not be reached. Nothing was changed. Try again."),
-    Reason.UNTRUSTED: _(
-        "The connection to sipgate could not be trusted, so nothing was changed. "
-        "The operator can help."
-    ),
-    Reason.LOGIN_AWAY: _(
-        "sipgate's sign-in service could not be reached, so nothing was changed. Try again."
-    ),
-    Reason.DATABASE_AWAY: _(
-        "This app's database failed for a moment, so nothing was changed. Try again."
-    ),
-    Reason.SIGN_IN_ENDED: _("Your sign-in had ended, so nothing was changed. Try again."),
-}
-NOT_NOW = {OnHold: (words.on_hold, 503), DailyLimitReached: (words.daily_limit, 429)}
-REFUSED = _("sipgate refused this. Nothing was changed.")
+NOT_NOW = {OnHold: (sentences.on_hold, 503), DailyLimitReached: (sentences.daily_limit, 429)}
+
+
+@extensions.get("/extensions", endpoint="index")
+def list_extensions(member: Member) -> ResponseReturnValue:
+    known = cache.extensions(member, guard.credentials())
+    return render_template(
+        "senders_extensions.html",
+        extensions=known.items,
+        note=str(sentences.EXTENSION_TROUBLES.get(known.trouble) or ""),
+        is_away=known.trouble == Trouble.AWAY,
+    )
 
 
 @blueprint.get("/senders")
 def index(member: Member) -> ResponseReturnValue:
-    """The senders of one extension, and a form to add one."""
+    """The senders of one extension, and a form to add a number."""
     if "sms_id" in request.args:
         return _page(member, _extension_or_404(member, request.args["sms_id"]))
     known = cache.extensions(member, guard.credentials())
@@ -78,7 +60,7 @@ def index(member: Member) -> ResponseReturnValue:
 @blueprint.post("/senders")
 @limits.counts_as_send
 def add(member: Member) -> ResponseReturnValue:
-    """Have sipgate send a code to a number, which it charges for."""
+    """Have sipgate send a code to the number, by an SMS that costs money."""
     extension = _extension_or_404(member, request.form.get("sms_id", ""))
     submission = idempotency.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
@@ -111,20 +93,21 @@ def add(member: Member) -> ResponseReturnValue:
     except (OnHold, DailyLimitReached) as error:
         note, status = NOT_NOW[type(error)]
         return _page(member, extension, note=note(), status=status)
-    if result.outcome == Outcome.ACCEPTED:
-        flash(gettext("sipgate took the number and sends it a code by SMS."), "success")
-    elif result.outcome == Outcome.UNKNOWN:
-        flash(str(CODE_UNCLEAR), "warning")
-    else:
-        return _refusal(result, member, extension)
-    return redirect(url_for("senders.waiting", sms_id=extension.id), 303)
+    return _answer(
+        result,
+        member,
+        extension,
+        done=gettext("sipgate took the number and sends it a code by SMS."),
+        unclear=str(CODE_UNCLEAR),
+        next_url=url_for("senders.waiting", sms_id=extension.id),
+    )
 
 
 @blueprint.get("/senders/<sms_id>/verification")
 def waiting(sms_id: str, member: Member) -> ResponseReturnValue:
-    """On to the code of the one number that waits for it, else to the list."""
+    """Lead to the code of the one number that waits for it, else to the list."""
     found = senders.listed(_place(member, _extension_or_404(member, sms_id)))
-    ids = [one.id for one in found.items if not one.is_verified]
+    ids = [entry.id for entry in found.items if not entry.is_verified]
     if len(ids) == 1:
         return redirect(url_for("senders.enter_code", sms_id=sms_id, caller_id=ids[0]))
     return redirect(_list_url(sms_id))
@@ -154,12 +137,12 @@ def prove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
     if result.reason == Reason.REJECTED:
         form.code.errors = [gettext("Check the code: sipgate did not accept this one.")]
         return _code_page(extension, entry, form, status=422)
-    return _done(result, member, extension, gettext("The number is confirmed."))
+    return _answer(result, member, extension, done=gettext("The number is confirmed."))
 
 
 @blueprint.post("/senders/<sms_id>/<int:caller_id>/default")
 def choose(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
-    """Asks first: it is everybody's default."""
+    """Asks first, as it is everybody's default."""
     extension, found, entry = _sender_or_404(member, sms_id, caller_id)
     if entry.is_default or not entry.is_verified:
         return redirect(_list_url(sms_id), 303)
@@ -172,12 +155,13 @@ def choose(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
             (asked, gettext("Make it the default")),
         )
     result = senders.make_default(caller_id, place=_place(member, extension))
-    return _done(result, member, extension, gettext("Done: people see this sender from now on."))
+    done = gettext("Done: people see this sender from now on.")
+    return _answer(result, member, extension, done=done)
 
 
 @blueprint.post("/senders/<sms_id>/<int:caller_id>/remove")
 def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
-    """Asks first: it is gone for everybody."""
+    """Asks first, as it is gone for everybody."""
     extension, _found, entry = _sender_or_404(member, sms_id, caller_id)
     if entry.id == TEXT_SENDER_ID:
         abort(404)
@@ -190,26 +174,26 @@ def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
             (asked, gettext("Remove it")),
         )
     result = senders.remove(caller_id, place=_place(member, extension))
-    return _done(result, member, extension, gettext("The sender number is removed."))
+    return _answer(result, member, extension, done=gettext("The sender number is removed."))
 
 
 def _spent_note(spent: FormSpent) -> str:
     if isinstance(spent, GrownOld):
-        params = gettext("This form had grown old. Nothing was sent. Check the number once more.")
+        note = gettext("This form had grown old. Nothing was sent. Check the number once more.")
     else:
-        params = gettext(
-            "This form was already used for another number. Check it and try once more."
-        )
-    return str(params)
+        note = gettext("This form was already used for another number. Check it and try once more.")
+    return str(note)
 
 
 def _why_not_now() -> str:
-    """sipgate could not be asked, or on hold must not be."""
-    return words.on_hold() if installation.hold_state() else str(REASONS[Reason.UNREACHABLE])
+    """sipgate could not be asked; on hold it must not be."""
+    if installation.hold_state():
+        return sentences.on_hold()
+    return sentences.sender_reason(Reason.UNREACHABLE)
 
 
 def _about_default(extension: Extension, entry: CallerId, old: CallerId | None) -> list[str]:
-    sentences = [
+    lines = [
         gettext(
             "People will see “%(new)s” instead of “%(old)s” whenever a text comes from "
             "“%(extension)s”, whoever sends it. This holds for planned messages, too.",
@@ -219,12 +203,12 @@ def _about_default(extension: Extension, entry: CallerId, old: CallerId | None) 
         )
     ]
     if entry.id == TEXT_SENDER_ID:
-        sentences.append(gettext("They will not be able to answer."))
-    return sentences
+        lines.append(gettext("They will not be able to answer."))
+    return lines
 
 
 def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
-    sentences = [
+    lines = [
         gettext(
             "%(number)s will no longer be a sender of “%(extension)s”, for everybody who uses it. "
             "To have it back, it must be confirmed by an SMS anew.",
@@ -233,13 +217,13 @@ def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
         )
     ]
     if entry.is_default:
-        sentences.append(
+        lines.append(
             gettext(
                 "It is the default: as far as we know, people will see “sipgate” instead and "
                 "cannot answer."
             )
         )
-    return sentences
+    return lines
 
 
 def _place(member: Member, extension: Extension) -> SenderContext:
@@ -247,7 +231,7 @@ def _place(member: Member, extension: Extension) -> SenderContext:
 
 
 def _extension_or_404(member: Member, sms_id: str) -> Extension:
-    """One of the member's own; where sipgate could not be asked for them, on to the list."""
+    """One of the member's own; if sipgate could not be asked for them, leads to the list."""
     known = cache.extensions(member, guard.credentials())
     found = known.find(sms_id)
     if found is None:
@@ -262,7 +246,7 @@ def _sender_or_404(
     found = senders.listed(_place(member, extension))
     entry = found.find(caller_id)
     if entry is None:
-        # The list says why it is not known; what was removed by the same click is gone there, too.
+        # The list says why it is not known, and shows what the same click removed before.
         is_shown = found.trouble or "confirm" in request.form
         abort(redirect(_list_url(sms_id), 303) if is_shown else 404)
     return extension, found, entry
@@ -272,23 +256,26 @@ def _list_url(sms_id: str | None = None) -> str:
     return url_for("senders.index", sms_id=sms_id)
 
 
-def _done(
-    result: Result, member: Member, extension: Extension, sentence: str
+def _answer(
+    result: Result,
+    member: Member,
+    extension: Extension,
+    *,
+    done: str,
+    unclear: str = "",
+    next_url: str = "",
 ) -> ResponseReturnValue:
+    """What became of a change: on to `next_url`, or the list with the reason why not."""
     if result.outcome == Outcome.ACCEPTED:
-        flash(sentence, "success")
-    elif result.outcome == Outcome.UNKNOWN:
-        flash(str(UNCLEAR), "warning")
-    else:
-        return _refusal(result, member, extension)
-    return redirect(_list_url(extension.id), 303)
-
-
-def _refusal(result: Result, member: Member, extension: Extension) -> ResponseReturnValue:
+        flash(done, "success")
+        return redirect(next_url or _list_url(extension.id), 303)
+    if result.outcome == Outcome.UNKNOWN:
+        flash(unclear or str(UNCLEAR), "warning")
+        return redirect(next_url or _list_url(extension.id), 303)
     return _page(
         member,
         extension,
-        note=str(REASONS.get(result.reason, REFUSED) if result.reason else REFUSED),
+        note=sentences.sender_reason(result.reason),
         detail=result.detail,
         is_allowed=result.reason != Reason.NOT_ALLOWED,
         status=503 if result.outcome == Outcome.NOT_SENT else 422,
@@ -306,13 +293,13 @@ def _page(
     status: int = 200,
 ) -> ResponseReturnValue:
     known = cache.extensions(member, guard.credentials())
-    # An answer that there is no extension is an answer, too.
+    # Without an extension there are no senders; that is trouble only if sipgate could not be asked.
     found = Senders((), Trouble.AWAY if known.trouble == Trouble.AWAY else Trouble.NONE)
     form = form or SenderForm(request.form or None)
     if extension:
         found = senders.listed(_place(member, extension))
         form.sms_id.data = extension.id
-    if not form.errors:  # what was not taken goes on under the id it had
+    if not form.errors:  # a form with errors keeps its id
         form.submission_id.data = idempotency.new_submission(member).signed
     if found.trouble == Trouble.AWAY:
         note = note or str(AWAY)
@@ -341,7 +328,7 @@ def _page(
 
 def _further_scopes() -> list[dict[str, str]]:
     return [
-        {"scope": scope, "why": words.scope_words(scope)}
+        {"scope": scope, "why": sentences.scope_words(scope)}
         for scope in flow.FURTHER_SCOPES["senders"]
     ]
 
@@ -349,17 +336,17 @@ def _further_scopes() -> list[dict[str, str]]:
 def _code_page(
     extension: Extension, entry: CallerId, form: CodeForm, status: int = 200
 ) -> ResponseReturnValue:
-    page = render_template("sender_code.html", extension=extension, sender=entry, form=form)
+    page = render_template("senders_code.html", extension=extension, sender=entry, form=form)
     return page, status
 
 
 def _question(
-    title: str, sentences: list[str], extension: Extension, confirm: tuple[str, str]
+    title: str, lines: list[str], extension: Extension, confirm: tuple[str, str]
 ) -> ResponseReturnValue:
     page = render_template(
-        "sender_question.html",
+        "senders_question.html",
         title=title,
-        sentences=sentences,
+        sentences=lines,
         confirm=confirm,
         back_url=_list_url(extension.id),
         kept_text=None,

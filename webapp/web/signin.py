@@ -1,4 +1,4 @@
-"""Signing in through sipgate, and out; one's own sessions."""
+"""Signing in through sipgate, signing out, and the list of a member's sessions."""
 
 from flask import Blueprint, abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -6,14 +6,13 @@ from flask_babel import gettext as _
 
 from webapp.config import settings
 from webapp.database.models import Member
-from webapp.i18n import sentences as words
+from webapp.i18n.sentences import SIGN_IN_PROBLEMS
 from webapp.jobs import tasks
 from webapp.messages import changes
 from webapp.rules.outcomes import Reason
 from webapp.signin import flow, tokens
-from webapp.signin import sessions as members
 from webapp.signin.flow import SignInFailed, SignInProblem
-from webapp.sipgate import login as login_server
+from webapp.sipgate.login import revoke
 from webapp.telemetry import logs
 from webapp.web import guard
 from webapp.web.guard import public
@@ -25,8 +24,10 @@ HAND_OVER, PAUSE = "hand_over", "pause"
 
 
 def _is_visit() -> bool:
-    """Whether a person opens this address, by the browser's own word: no picture or frame of
-    another site may start a sign-in. An older browser says nothing, and goes on."""
+    """Whether a person opens this address: no image or frame of another site may start a sign-in.
+
+    By Fetch Metadata; a browser too old to send it is let through.
+    """
     mode = request.headers.get("Sec-Fetch-Mode", "navigate")
     target = request.headers.get("Sec-Fetch-Dest", "document")
     return (mode, target) == ("navigate", "document")
@@ -40,7 +41,7 @@ def _is_visit() -> bool:
 )
 @public
 def login() -> ResponseReturnValue:
-    """Always starts a new sign-in; `purpose` may name what needs further permissions."""
+    """Always starts a new sign-in. `purpose` names a page that needs further permissions."""
     if not _is_visit():
         abort(403)
     next_path = guard.safe_next(request.args.get("next"))
@@ -56,35 +57,32 @@ def callback() -> ResponseReturnValue:
         member = guard.sign_in(grant)
     except SignInFailed as failed:
         return _sign_in_trouble(failed)
-    tasks.wake_reading(member.id)
+    tasks.enqueue_reading(member.id)
     return redirect(next_path)
 
 
 @blueprint.get("/logout")
 def ask_logout(member: Member) -> ResponseReturnValue:
-    """While messages wait: what should become of them."""
-    return render_template("logout.html", waiting=changes.waiting_count(member.id))
+    """Ask what becomes of the messages that wait."""
+    return render_template("signin_logout.html", waiting=changes.waiting_count(member.id))
 
 
 @blueprint.post("/logout")
 def logout(member: Member) -> ResponseReturnValue:
-    """The session ends at once. What waits is handed over first, or paused."""
+    """End the session at once. What waits is handed over first, or paused."""
     choice = request.form.get("waiting", HAND_OVER)
     if choice not in (HAND_OVER, PAUSE):
         abort(422)
     token_set_id = guard.end_session()
     if token_set_id is not None:
-        _leave(member, token_set_id, choice)
+        _end_token_set(member, token_set_id, choice)
     flash(_("You are signed out."), "success")
     return _to_welcome()
 
 
 @blueprint.get("/sessions")
 def sessions(member: Member) -> ResponseReturnValue:
-    found = members.sessions_of(member)
-    return render_template(
-        "sessions.html", sessions=[(one, guard.is_this_browser(one)) for one in found]
-    )
+    return render_template("signin_sessions.html", sessions=guard.sessions_of(member))
 
 
 @blueprint.post("/sessions/<id>/end")
@@ -96,37 +94,36 @@ def end_session(id: str, member: Member) -> ResponseReturnValue:
 
 @blueprint.post("/logout/everywhere")
 def end_all_sessions(member: Member) -> ResponseReturnValue:
-    """Everywhere, as after a lost phone. What waits is paused: who has the phone sends nothing."""
+    """As after a lost phone. What waits is paused, so that nothing is sent from there."""
     changes.pause_waiting_of(member.id, Reason.SIGNED_OUT)
-    guard.end_session()
-    members.end_all_sessions(member)
+    guard.end_all_sessions(member)
     flash(_("All your sign-ins have ended."), "success")
     return _to_welcome()
 
 
 def _to_welcome() -> ResponseReturnValue:
-    """After a sign-out: the browser forgets what our pages kept in it, such as drafts."""
+    """Have the browser forget what our pages keep in it, such as drafts."""
     answer = redirect(url_for("compose.compose"), 303)
-    # No "cookies": it would take the language, and the cookies of a domain's other hosts.
+    # Not "cookies": that deletes the chosen language, and cookies of the domain's other hosts.
     answer.headers["Clear-Site-Data"] = '"storage"'
     return answer
 
 
-def _leave(member: Member, token_set_id: int, choice: str) -> None:
-    """End the token set now, or once what it was needed for has gone."""
+def _end_token_set(member: Member, token_set_id: int, choice: str) -> None:
+    """Revoke the token set now, or once the messages that need it have gone."""
     if choice == HAND_OVER and changes.waiting_count(member.id):
         tokens.defer_logout(token_set_id)
         changes.hand_over_now(member.id)
-        tasks.wake_sweep()
+        tasks.enqueue_sweep()
         return
     refresh_token = tokens.revoke_locally(token_set_id)
     if choice == PAUSE:
         changes.pause_waiting_of(member.id, Reason.SIGNED_OUT)
-    login_server.revoke(refresh_token)
+    revoke(refresh_token)
 
 
 def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
-    """A kind page with a way on. A reloaded callback may find its browser signed in."""
+    """What went wrong, and a way on. A reloaded callback may find its browser signed in."""
     if failed.problem == SignInProblem.NOT_OURS:
         logs.refusal(failed.problem)
     actions = [(_("Sign in again"), url_for("signin.login"))]
@@ -140,10 +137,10 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
             )
         ]
         return render_template(
-            "problem.html", title=title, sentences=sentences, actions=actions, kept_text=None
+            "errors.html", title=title, sentences=sentences, actions=actions, kept_text=None
         ), 403
     title = _("You are not signed in")
-    sentences = [str(words.SIGN_IN_PROBLEMS[failed.problem])]
+    sentences = [str(SIGN_IN_PROBLEMS[failed.problem])]
     if guard.current_member() is not None:
         title = _("You are already signed in")
         actions = [(_("Go on"), url_for("compose.compose"))]
@@ -151,5 +148,5 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
             sentences = [_("You did not allow it at sipgate. You are signed in as before.")]
             actions = [(_("Go on"), failed.detail)]
     return render_template(
-        "problem.html", title=title, sentences=sentences, actions=actions, kept_text=None
+        "errors.html", title=title, sentences=sentences, actions=actions, kept_text=None
     ), 400

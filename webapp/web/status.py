@@ -1,4 +1,4 @@
-"""What stands on every signed-in page: what needs the member, and what is wrong with sending."""
+"""What every signed-in page shows: what needs the member, the balance, and what is wrong."""
 
 from typing import Any
 
@@ -13,6 +13,7 @@ from webapp.database.models import Member
 from webapp.i18n import sentences
 from webapp.jobs import heartbeat
 from webapp.messages import attention, changes
+from webapp.rules.outcomes import MAX_COUNT
 from webapp.web import guard
 
 
@@ -27,6 +28,7 @@ def _status() -> dict[str, Any]:
         return {"nav_attention": 0, "alarms": [], "has_waiting": False, "balance": None}
     return {
         "nav_attention": attention.count(member),
+        "max_count": MAX_COUNT,
         "alarms": _alarms(member),
         "has_waiting": changes.waiting_count(member.id) > 0,
         "balance": cache.balance(member) if _may_show_balance() else None,
@@ -38,22 +40,22 @@ def _may_show_balance() -> bool:
 
 
 def _contact_name(number: str) -> str:
-    """What the contacts of the member who reads this page call a number, or an empty text."""
+    """The name of a number in the contacts of the signed-in member, or an empty text."""
     return contacts.name_of(guard.current_member(), number)
 
 
 def _alarms(member: Member) -> list[str]:
-    """For everybody: that nothing is sent. For admins also: what is wrong with the set-up."""
-    found: list[str] = []
+    """Tells everybody that nothing is sent; admins also what is wrong with the set-up."""
+    shown: list[str] = []
     if installation.hold_state() != Hold.NONE:
-        found.append(sentences.on_hold())
+        shown.append(sentences.on_hold())
     elif not heartbeat.has_worker():
-        found.append(
+        shown.append(
             _(
                 "Planned and waiting messages are not sent: the program that sends them is not "
                 "running. The operator can help."
             )
         )
     if member.is_admin:
-        found += [sentences.alarm_words(kind) for kind in audit.alarms()]
-    return found
+        shown += [sentences.alarm_sentence(kind) for kind in audit.alarms()]
+    return shown
