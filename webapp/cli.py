@@ -125,7 +125,7 @@ def _owner() -> tuple[Member, PersonalToken]:
         person = client().person(token.current(), identity.sub)
     except SipgateError:
         person = Person(name=identity.sub, is_admin=False)
-    return sessions.remember(identity, person), token
+    return sessions.save_member(identity, person), token
 
 
 def _extensions(member: Member, token: PersonalToken) -> Extensions:

@@ -170,7 +170,7 @@ def test_a_first_sign_in_in_several_browsers_at_once_is_one_member(
     app: Flask, sipgate: Simulator
 ) -> None:
     identity, person = Identity(account_id="1234567", sub="w7"), Person("Somebody", False)
-    found = together(8, inside(app, lambda: sessions.remember(identity, person).id))
+    found = together(8, inside(app, lambda: sessions.save_member(identity, person).id))
     assert len(set(found)) == 1
 
 

@@ -10,18 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from authlib.integrations.base_client import OAuthError
 from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.support.raw_servers import RawServer, limit, raw_server, read_request
 from webapp.sipgate import MAX_RETRY_AFTER_S, Authorization, Refused, SipgateError, login
-from webapp.sipgate.login import LoginUnavailable
+from webapp.sipgate.login import GrantRefused, LoginUnavailable
 
 AUTH = Authorization.bearer("a-token")
 SEED = 79
 SENDS, READS, TOKENS, LOGOUTS = 1000, 600, 300, 100
-OURS = (SipgateError, LoginUnavailable, OAuthError)
+OURS = (SipgateError, LoginUnavailable, GrantRefused)
 
 STATUS_LINES = (
     b"HTTP/1.1 200 OK",
@@ -247,7 +246,7 @@ def test_f79_whatever_is_answered_to_a_question_only_our_own_exceptions_come_out
     )
     for number in range(READS):
         fuzz.ask(questions[number % len(questions)])
-    assert min(fuzz.found[kind] for kind in ("Refused", "Nonsense", "Unreachable")) > 20
+    assert min(fuzz.found[kind] for kind in ("Refused", "MalformedResponse", "Unreachable")) > 20
 
 
 def test_f79_whatever_the_login_server_answers_only_our_own_exceptions_come_out(
@@ -265,7 +264,7 @@ def test_f79_whatever_the_login_server_answers_only_our_own_exceptions_come_out(
             fuzz.ask(refresh)
         for _ in range(LOGOUTS):
             fuzz.ask(lambda: login.revoke("x"))
-    assert fuzz.found["LoginAway"] > 100
+    assert fuzz.found["LoginUnavailable"] > 100
 
 
 WAITS = (

@@ -1,1 +1,1 @@
-"""What sipgate knows of a member, kept here: extensions, balance, contacts, senders."""
+"""What sipgate knows of a member: extensions, balance, contacts, senders."""

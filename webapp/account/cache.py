@@ -1,7 +1,7 @@
-"""What sipgate knows of a member, kept per member so that a page does not wait for it.
+"""A cache per member of what sipgate knows of them, so that pages do not wait for sipgate.
 
-A kept answer serves for a minute. After that sipgate is asked again; if it is away or talks
-nonsense, the kept answer serves on, and it is left in peace for half a minute.
+A cached answer is fresh for a minute; then sipgate is asked again. If it is away or its answer
+makes no sense, the cached one is used on, and sipgate is not asked for half a minute.
 """
 
 from collections.abc import Callable
@@ -28,11 +28,11 @@ BALANCE_SCOPE = "balance:read"
 BALANCE_SHOWN_FOR = timedelta(minutes=15)
 READ_EVERY = timedelta(minutes=5)
 HERE_SINCE = timedelta(minutes=10)
-"""A member whose browser asked for a page within this time is taken to be at work."""
+"""A member whose browser asked for a page within this time counts as being at work."""
 
 
 class Trouble(StrEnum):
-    """Why what is kept may be old or missing; empty text when all is well."""
+    """Why the cached answer may be old or missing."""
 
     NONE = ""
     AWAY = "away"
@@ -45,7 +45,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Extensions:
-    """A member's Web SMS extensions as last known."""
+    """A member's Web SMS extensions, as last known."""
 
     items: tuple[Extension, ...]
     trouble: Trouble = Trouble.NONE
@@ -56,7 +56,7 @@ class Extensions:
 
 @dataclass(frozen=True, slots=True)
 class Cached:
-    """The last answer, as it was kept, and what is wrong with it."""
+    """The last answer, and what is wrong with it."""
 
     value: Any
     trouble: Trouble = Trouble.NONE
@@ -65,7 +65,7 @@ class Cached:
 
 
 def extensions(member: Member, credentials: Credentials) -> Extensions:
-    """The member's extensions; raises `tokens.SignInEnded` only."""
+    """The member's extensions. Raises `SignInEnded` only."""
     known = fetch(
         member,
         credentials,
@@ -77,7 +77,7 @@ def extensions(member: Member, credentials: Credentials) -> Extensions:
 
 
 def read_balance(member: Member, credentials: Credentials) -> None:
-    """Ask for the account's balance and keep it; a refusal or a sipgate that is away hides it."""
+    """Fetch the account's balance into the cache."""
 
     def call(auth: Authorization) -> Any:
         found = client().balance(auth)
@@ -87,7 +87,7 @@ def read_balance(member: Member, credentials: Credentials) -> None:
 
 
 def balance(member: Member) -> Balance | None:
-    """The balance as last read, if that is not long ago. Never asks sipgate."""
+    """The cached balance, unless it is old. Never asks sipgate."""
     known = cached(member, "balance")
     if not known.value or known.fetched_at is None:
         return None
@@ -97,7 +97,7 @@ def balance(member: Member) -> Balance | None:
 
 
 def members_to_read_for() -> list[int]:
-    """Members at work whose balance or contacts were not asked for lately."""
+    """Members at work whose balance and contacts have not been fetched lately."""
     at = now()
     asked = sa.exists().where(
         KeptAnswer.member_id == BrowserSession.member_id,
@@ -119,22 +119,22 @@ def fetch(
     fresh: timedelta = FRESH,
     store: Callable[[Session, Any], Any] | None = None,
 ) -> Cached:
-    """What `call` says, or what is kept of it; raises `tokens.SignInEnded` only.
+    """The cached answer of a kind while it is fresh, otherwise what `call` returns (JSON values).
 
-    What is kept is of JSON's kinds. `store` puts a fresh answer of any kind elsewhere in the same
-    transaction, and returns what is kept here.
+    `store` saves a new answer elsewhere, in the same transaction, and returns what to cache.
+    Raises `SignInEnded` only.
     """
     known = cached(member, kind)
     at = now()
     if known.fetched_at and known.fetched_at > at - fresh:
         return known
-    left_in_peace = known.asked_at and known.asked_at > at - ASK_AGAIN_AFTER
-    if known.trouble == Trouble.AWAY and left_in_peace:
+    was_just_asked = known.asked_at and known.asked_at > at - ASK_AGAIN_AFTER
+    if known.trouble == Trouble.AWAY and was_just_asked:
         return known
     try:
         value = with_one_refresh(credentials, call)
     except Refused as refused:
-        # 403 and 404 mean that the person does not have this; anything else is no answer to that.
+        # 403 and 404 mean that the person does not have this; other refusals say nothing about it.
         if refused.reason in (Reason.NOT_ALLOWED, Reason.MISUNDERSTOOD):
             return _keep(member, kind, None, trouble=Trouble.NOT_ALLOWED)
         return _still_kept(member, kind)
@@ -144,7 +144,7 @@ def fetch(
 
 
 def cached(member: Member, kind: str) -> Cached:
-    """The last answer of a kind, without asking."""
+    """The last answer of a kind. Never asks sipgate."""
     found = db.session.execute(_KEPT, {"of": member.id, "what": kind}).first()
     if found is None:
         return Cached(None)
@@ -161,9 +161,9 @@ _KEPT = sa.select(KeptAnswer.value, KeptAnswer.fetched_at, KeptAnswer.asked_at).
 
 
 def expire_extensions(account_id: str) -> None:
-    """A sender was changed: sipgate is asked before the next page of anybody in the account.
+    """Have sipgate asked again for the extensions of everybody in the account: a sender changed.
 
-    What is kept serves on while sipgate is away.
+    The cached ones are still used while sipgate is away.
     """
     colleagues = sa.select(Member.id).where(Member.account_id == account_id)
     old = now() - FRESH
@@ -194,7 +194,7 @@ def _keep(
     row = {"member_id": member.id, "kind": kind}
     with transaction() as session:
         if store and value is not None:
-            # Writing the row first makes others wait, who would store theirs at the same time.
+            # Writing the row first makes others wait who would store theirs at the same time.
             upsert(session, KeptAnswer, row, {"asked_at": at})
             value = store(session, value)
         params = {"value": value, "trouble": trouble}

@@ -1,7 +1,7 @@
-"""A member's contacts at sipgate: read in the background, kept per member, found by name or number.
+"""A member's contacts at sipgate: fetched in the background, saved per member, searched.
 
-Each member's are their own, also the shared ones: what sipgate shows to one may be hidden from
-another. A page never waits for them, except the page of the contacts itself.
+Shared contacts are saved per member, too: what sipgate shows to one may be hidden from another. No
+page waits for them, except the contacts page itself.
 """
 
 import hashlib
@@ -40,16 +40,16 @@ MAX_NUMBERS_FOR_A_NAME = 200
 
 
 def read(member: Member, credentials: Credentials, *, again: bool = False) -> Cached:
-    """Ask sipgate for the member's contacts, if those kept are older than 10 minutes or `again`.
+    """Fetch the member's contacts if the saved ones are older than 10 minutes, or if `again`.
 
-    Returns how that stands; raises `tokens.SignInEnded` only. A refusal or a sipgate that is away
-    leaves what is kept as it is.
+    If sipgate refuses or is away, the saved ones stay; the returned `trouble` says so. Raises
+    `SignInEnded` only.
     """
     if tokens.lacks_scope(credentials, SCOPE):
         return Cached(None, Trouble.NOT_GRANTED)
 
     def call(auth: Authorization) -> _Read:
-        return _look_at(member, client().contacts(auth))
+        return _parse(member, client().contacts(auth))
 
     def store(session: Session, value: _Read) -> dict[str, str]:
         _replace(session, member, value)
@@ -57,15 +57,15 @@ def read(member: Member, credentials: Credentials, *, again: bool = False) -> Ca
 
     fresh = timedelta() if again else FRESH
     known = cache.fetch(member, credentials, KIND, call, fresh=fresh, store=store)
-    # Versions before this one kept only how many there were.
+    # Earlier versions saved only how many there were.
     lack = Lack(known.value["lack"]) if isinstance(known.value, dict) else Lack.NONE
     return replace(known, trouble=known.trouble or _TROUBLES.get(lack, Trouble.NONE))
 
 
 def find(member: Member, words: str, *, after: str = "", limit: int) -> list[Contact]:
-    """The member's contacts whose name, organization or number has the words in it, by name.
+    """The member's contacts whose name, organization or number contains the words, by name.
 
-    `after` is the id of the last one of the page before.
+    `after` is the id of the last one on the previous page.
     """
     query = sa.select(Contact).where(Contact.member_id == member.id)
     for word in [words] if is_like_a_number(words) else words.split():
@@ -90,7 +90,7 @@ def count(member: Member) -> int:
 
 
 def numbers_called(member: Member, words: str) -> list[str]:
-    """The numbers of contacts whose name has the words in it."""
+    """The numbers of the contacts whose name contains the words."""
     query = sa.select(Contact.number).where(
         Contact.member_id == member.id,
         Contact.number.is_not(None),
@@ -101,7 +101,7 @@ def numbers_called(member: Member, words: str) -> list[str]:
 
 
 def preload_names(member: Member, numbers: Iterable[str]) -> None:
-    """Look the names of a page's numbers up at once, for `name_of`."""
+    """Look up the names of a page's numbers with one query, for `name_of`."""
     names = _names()
     missing = {number for number in numbers if number not in names}
     if not missing:
@@ -116,7 +116,7 @@ def preload_names(member: Member, numbers: Iterable[str]) -> None:
 
 
 def name_of(member: Member | None, number: str) -> str:
-    """What the member's contacts call a number; empty where it is unknown."""
+    """The name of a number in the member's contacts; empty if it is not there."""
     if member is None:
         return ""
     if number not in _names():
@@ -125,7 +125,7 @@ def name_of(member: Member | None, number: str) -> str:
 
 
 def names_of_typed(member: Member, typed: str) -> list[str]:
-    """Whom the contacts know among several typed numbers; what is no number is left out."""
+    """The names of those typed numbers that are in the contacts."""
     numbers = []
     for one in split_recipients(typed)[:MAX_NUMBERS_FOR_A_NAME]:
         with suppress(RecipientRefused):
@@ -141,7 +141,7 @@ def display_name(member: Member, number: str) -> str:
 
 
 def keep_own_number(member: Member, number: str) -> None:
-    """Remember where this member's tests go (E.164)."""
+    """Save the number that this member's tests go to (E.164)."""
     if member.own_number != number:
         with transaction() as session:
             session.execute(
@@ -150,7 +150,7 @@ def keep_own_number(member: Member, number: str) -> None:
 
 
 def _names() -> dict[str, str]:
-    """Looked up before, for this page."""
+    """The names already looked up for this page."""
     if "contact_names" not in g:
         g.contact_names = {}
     names: dict[str, str] = g.contact_names
@@ -169,7 +169,7 @@ def _matches(word: str) -> sa.ColumnElement[bool]:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """New rows by their ids, ready to be written, and why some may be missing."""
+    """New rows by their ids, ready to be inserted, and why some may be missing."""
 
     rows: dict[str, dict[str, Any]]
     lack: Lack
@@ -183,8 +183,8 @@ _TROUBLES = {
 }
 
 
-def _look_at(member: Member, book: AddressBook) -> _Read:
-    """Before the write: to look at 20,000 numbers takes seconds."""
+def _parse(member: Member, book: AddressBook) -> _Read:
+    """Parse before the transaction: 20,000 numbers take seconds."""
     found: dict[str, dict[str, Any]] = {}
     for entry in book.entries:
         for typed in entry.numbers:
@@ -196,7 +196,7 @@ def _look_at(member: Member, book: AddressBook) -> _Read:
 
 
 def _replace(session: Session, member: Member, read: _Read) -> None:
-    """What a broken reading did not reach stays."""
+    """Replace the saved contacts. If reading broke off, those it did not reach stay."""
     old = sa.delete(Contact).where(Contact.member_id == member.id)
     if read.lack == Lack.BROKEN:
         old = old.where(Contact.id.in_(read.rows))

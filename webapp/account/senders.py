@@ -1,8 +1,8 @@
-"""The senders that an extension may show: to list, add, prove, choose and remove them at sipgate.
+"""The senders that an extension may show: list, add, verify, make default and remove at sipgate.
 
-The default is shared by everybody who sends with the extension, so it changes by a person's click
-alone, never around a send. Adding a number costs an SMS: a form asks for it at most once, by the
-rules of `sending`. Nothing here is tried twice, except after a 401.
+The default is shared by everybody who sends with the extension, so it changes only by a person's
+click, never for a send. Adding a number costs an SMS, so each form does it at most once. No change
+is tried twice, except after a 401.
 """
 
 import hashlib
@@ -57,11 +57,11 @@ TEXT_SENDER_ID = 0
 CHANGING_SCOPES = frozenset({"sms:callerid:write", "sms:write", "all"})
 
 MAX_GUESSES = 5
-"""Codes that may be tried for a number; then it needs a new code."""
+"""How many codes may be tried for a number before it needs a new one."""
 
 
 class TooManyGuesses(Exception):
-    """So many wrong codes were tried for the number that it needs a new one. Nothing was asked."""
+    """The number needs a new code: too many wrong ones were tried. Nothing was asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +96,7 @@ class SenderContext:
 
 @dataclass(frozen=True, slots=True)
 class Senders:
-    """The senders of an extension as sipgate lists them now; none while there is trouble."""
+    """The senders of an extension as sipgate lists them now; empty if there is trouble."""
 
     items: tuple[CallerId, ...]
     trouble: Trouble = Trouble.NONE
@@ -114,14 +114,14 @@ class Senders:
 
 
 def may_change(scope: str) -> bool:
-    """Whether to offer changes: no only where what was granted is told, and this is not in it."""
+    """Whether to offer changes: unless the granted scopes are known and do not include them."""
     granted = set(scope.split())
     is_told = not granted.isdisjoint(settings.scopes)
     return not is_told or not granted.isdisjoint(CHANGING_SCOPES)
 
 
 def listed(place: SenderContext) -> Senders:
-    """Raises `tokens.SignInEnded` only."""
+    """Ask sipgate for the senders. Raises `SignInEnded` only."""
     try:
         return Senders(place.read())
     except Refused as refused:
@@ -208,8 +208,7 @@ def _save(submission: SubmissionId, result: Result) -> None:
 
 
 def verify(caller_id: int, code: str, *, place: SenderContext) -> Result:
-    """Hand in the code that came by SMS. Raises `TooManyGuesses`, and, as the two below,
-    `SignInEnded`."""
+    """Verify a number with the code that came by SMS. Raises `TooManyGuesses` or `SignInEnded`."""
     call = partial(client().verify_caller_id, code=code)
     _count_guess(caller_id, place)
     try:
@@ -231,7 +230,7 @@ def verify(caller_id: int, code: str, *, place: SenderContext) -> Result:
 
 
 def make_default(caller_id: int, *, place: SenderContext) -> Result:
-    """Make it the default of its extension, for everybody."""
+    """Make it the default of its extension, for everybody. Raises `SignInEnded`."""
     call = client().make_default
     return _change(
         AuditEvent.SENDER_CHOSEN,
@@ -243,23 +242,24 @@ def make_default(caller_id: int, *, place: SenderContext) -> Result:
 
 
 def remove(caller_id: int, *, place: SenderContext) -> Result:
+    """Remove a number for everybody. Raises `SignInEnded`."""
     call = client().delete_caller_id
     result = _change(AuditEvent.SENDER_REMOVED, caller_id, place, call, lambda one: one is None)
     if result.outcome == Outcome.ACCEPTED:
-        _forget_guesses(caller_id, place)  # its code is worth nothing any more
+        _forget_guesses(caller_id, place)  # its code cannot be used any more
     return result
 
 
 def _change(
-    did: AuditEvent,
+    event: AuditEvent,
     caller_id: int,
     place: SenderContext,
     call: Callable[..., None],
     is_done: Callable[[CallerId | None], bool],
 ) -> Result:
-    """Ask once; where the answer is no clear yes, look whether it is done all the same.
+    """Ask once; if the answer is not a clear yes, check whether it is done all the same.
 
-    A form that a browser sends twice is refused the second time, though its wish has come true.
+    If a browser sends a form twice, sipgate refuses the second although the change was made.
     """
     result = place.change(call, caller_id=caller_id)
     if result.outcome != Outcome.NOT_SENT:
@@ -271,14 +271,14 @@ def _change(
     if result.outcome in (Outcome.ACCEPTED, Outcome.UNKNOWN):
         with transaction() as session:
             what = f"{place.extension_id}/{caller_id} {result.outcome}"
-            record(session, did, place.member, detail=what)
+            record(session, event, place.member, detail=what)
     return result
 
 
 def _count_guess(caller_id: int, place: SenderContext, by: int = 1) -> None:
-    """Count a code before it is tried, or take it back where it was not; raises `TooManyGuesses`.
+    """Count a code before it is tried, or uncount one that was not. Raises `TooManyGuesses`.
 
-    Counted before, for of twenty that come at once no more than five may be tried.
+    Before, because of twenty that arrive at once no more than five may be tried.
     """
     kind = _guesses(caller_id, place)
     with transaction() as session:
@@ -303,5 +303,5 @@ def _guesses(caller_id: int, place: SenderContext) -> str:
 
 
 def _lock(session: Session, member: Member) -> None:
-    """What else counts for this member waits until the transaction ends."""
+    """Make other transactions that count for this member wait until this one ends."""
     session.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())

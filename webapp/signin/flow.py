@@ -1,8 +1,8 @@
-"""Signing in at sipgate, up to the grant.
+"""Signing in at sipgate: from the redirect to the callback's grant.
 
-A sign-in is a row of ours, bound to the browser that began it and taken exactly once, before the
-code is exchanged: a code used twice makes Keycloak drop the whole grant.
-Sources: RFC 6749, 7636, 9207, 9700; Keycloak's behaviour as noted in the project's facts.
+A sign-in is a row, bound to the browser that began it and used exactly once, before the code is
+exchanged: if a code is used twice, Keycloak revokes the whole grant.
+Sources: RFC 6749, 7636, 9207, 9700.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
-from authlib.integrations.base_client import OAuthError
 from werkzeug.datastructures import MultiDict
 
 from webapp.config import settings
@@ -21,7 +20,7 @@ from webapp.database import transaction
 from webapp.database.models import SignIn
 from webapp.rules.times import now
 from webapp.sipgate import login
-from webapp.sipgate.login import Grant, LoginUnavailable
+from webapp.sipgate.login import Grant, GrantRefused, LoginUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ MAX_PARAMETER_CHARACTERS = 4096
 
 
 FURTHER_SCOPES = {"senders": ("sms:callerid:read", "sms:callerid:write")}
-"""What a sign-in asks for beside the usual scopes, by the purpose that its link names."""
+"""Scopes that a sign-in requests besides the usual ones, by the purpose that its link names."""
 
 
 class SignInProblem(StrEnum):
@@ -46,9 +45,9 @@ class SignInProblem(StrEnum):
 
 
 class SignInFailed(Exception):
-    """The person is not signed in by this.
+    """The callback signs nobody in.
 
-    `detail` is the account id for NOT_ADMITTED, the path to go on to for DECLINED, else empty.
+    `detail` is the account id for NOT_ADMITTED, the path to go on to for DECLINED, otherwise empty.
     """
 
     def __init__(self, problem: SignInProblem, detail: str = "") -> None:
@@ -58,9 +57,9 @@ class SignInFailed(Exception):
 
 
 def begin_sign_in(browser_id: str, next_path: str, purpose: str = "") -> str:
-    """Keep a new sign-in for this browser and return sipgate's address to go to.
+    """Save a new sign-in for this browser and return the address at sipgate to go to.
 
-    `purpose` is a key of `FURTHER_SCOPES`; any other text asks for nothing more.
+    `purpose` is a key of `FURTHER_SCOPES`; any other text requests no further scopes.
     """
     scopes = dict.fromkeys((*settings.scopes, *FURTHER_SCOPES.get(purpose, ())))
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(48)
@@ -84,8 +83,8 @@ def begin_sign_in(browser_id: str, next_path: str, purpose: str = "") -> str:
 def finish_sign_in(browser_id: str, arguments: MultiDict[str, str]) -> tuple[Grant, str]:
     """Turn a callback into a grant and the path to go on to; raises `SignInFailed`.
 
-    Nothing in the callback is believed before its state was found to be ours, for this browser,
-    and unused.
+    Nothing in the callback is trusted until its state is known to be ours, for this browser, and
+    unused.
     """
     sign_in = _take_sign_in(browser_id, _single(arguments, "state"))
     if arguments.get("iss", settings.sipgate_issuer) != settings.sipgate_issuer:
@@ -101,7 +100,7 @@ def finish_sign_in(browser_id: str, arguments: MultiDict[str, str]) -> tuple[Gra
 
 
 def _take_sign_in(browser_id: str, state: str) -> SignIn:
-    """The waiting sign-in, removed in the same statement: nobody else can take it."""
+    """The pending sign-in, deleted by the same statement, so that it is used once."""
     with transaction() as session:
         sign_in: SignIn | None = session.scalar(
             sa.delete(SignIn)
@@ -132,15 +131,15 @@ def _exchange_code(code: str, verifier: str) -> Grant:
 
     try:
         return login.ask_token_endpoint(fetch)
-    except OAuthError as error:
-        log.warning("the login server refused a code: %s", login.error_code(error))
+    except GrantRefused as refused:
+        log.warning("the login server refused a code: %s", refused.code)
         raise SignInFailed(SignInProblem.CODE_REFUSED) from None
     except LoginUnavailable:
         raise SignInFailed(SignInProblem.LOGIN_AWAY) from None
 
 
 def _single(arguments: MultiDict[str, str], name: str) -> str:
-    """The one value of a callback's parameter; twice, or longer than any real one, is not ours."""
+    """The value of a callback's parameter; one that is repeated or far too long is not ours."""
     values = arguments.getlist(name)
     if len(values) > 1 or any(len(value) > MAX_PARAMETER_CHARACTERS for value in values):
         raise SignInFailed(SignInProblem.NOT_OURS)
@@ -148,5 +147,5 @@ def _single(arguments: MultiDict[str, str], name: str) -> str:
 
 
 def hashed(secret: str) -> str:
-    """What the database keeps of a random secret that only a browser holds."""
+    """The form in which the database keeps a random secret that only a browser has."""
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""Browser sessions and members as rows: opened, looked at again every 15 minutes, ended.
+"""Browser sessions and members as rows: opened, revalidated every 15 minutes, ended.
 
-Knows no cookie and no request; `web/guard.py` does.
+Cookies and requests are the business of `web/guard.py`.
 """
 
 import logging
@@ -29,7 +29,7 @@ ABSOLUTE_LIMIT = timedelta(days=7)
 SEEN_EVERY = timedelta(minutes=1)
 LOOK_EVERY = timedelta(minutes=15)
 LOOK_AGAIN_AFTER = timedelta(minutes=1)
-"""When sipgate was away at the look, so that not every page waits for it."""
+"""If sipgate could not be reached, so that not every page waits for it."""
 MAX_NAME_CHARACTERS = 200
 
 
@@ -42,11 +42,11 @@ def open_session(
     device: str,
     replaces: str | None,
 ) -> Member:
-    """A new session with its own token set, in place of the one that the browser had."""
+    """Open a session with its own token set; it replaces the one that the browser had."""
     with transaction() as session:
         if replaces:
             session.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == replaces))
-        member = _remember(session, identity, person)
+        member = _save_member(session, identity, person)
         token_set = tokens.new_token_set(member.id, grant)
         session.add(token_set)
         session.flush()
@@ -63,7 +63,7 @@ def open_session(
 
 
 def close_session(found: BrowserSession) -> None:
-    """End a session here; its token set is the caller's to end."""
+    """End a session here; the caller ends its token set."""
     with transaction() as session:
         session.execute(sa.delete(BrowserSession).where(BrowserSession.id_hash == found.id_hash))
         record(session, AuditEvent.SIGNED_OUT, found.member)
@@ -77,7 +77,7 @@ def find_open(id_hash: str) -> BrowserSession | None:
 
 
 def is_still_good(found: BrowserSession) -> bool:
-    """Note that the session is used, and every 15 minutes look again at who uses it."""
+    """Record that the session is used; every 15 minutes, revalidate it at sipgate."""
     at = now()
     if found.checked_at < at - LOOK_EVERY and not _revalidate(found):
         return False
@@ -87,24 +87,24 @@ def is_still_good(found: BrowserSession) -> bool:
 
 
 def session_of(member: Member, public_id: str) -> BrowserSession | None:
-    """One of the member's own, by the id that its page shows."""
+    """One of the member's own sessions, by the id that its page shows."""
     mine = (BrowserSession.member_id == member.id, BrowserSession.public_id == public_id)
     return db.session.scalar(sa.select(BrowserSession).where(*mine))
 
 
 def sessions_of(member: Member) -> list[BrowserSession]:
-    """The browsers this member is signed in with, the latest used first."""
+    """The member's sessions, the most recently used first."""
     query = sa.select(BrowserSession).where(BrowserSession.member_id == member.id, *_is_alive())
     return list(db.session.scalars(query.order_by(BrowserSession.last_seen_at.desc())).unique())
 
 
-def remember(identity: Identity, person: Person) -> Member:
-    """The member that these are, made or brought up to date (for the command line)."""
+def save_member(identity: Identity, person: Person) -> Member:
+    """Create or update the member (for the command line)."""
     with transaction() as session:
-        return _remember(session, identity, person)
+        return _save_member(session, identity, person)
 
 
-# For every request; built once, for making it anew takes longer than running it (measured).
+# For every request; built once, because building it takes longer than running it (measured).
 _OPEN_SESSION = (
     sa.select(BrowserSession)
     .join(TokenSet, TokenSet.id == BrowserSession.token_set_id)
@@ -118,7 +118,7 @@ _OPEN_SESSION = (
 
 
 def _note_use(found: BrowserSession, at: datetime) -> None:
-    """A busy database must not keep anybody from a page that only reads."""
+    """Record the use; a busy database must not keep anybody from a page that only reads."""
     try:
         _change_session(found, last_seen_at=at)
     except DATABASE_ERRORS:
@@ -126,7 +126,7 @@ def _note_use(found: BrowserSession, at: datetime) -> None:
 
 
 def _change_session(found: BrowserSession, **values: datetime) -> None:
-    """By a statement of its own: a session that another request has ended stays ended."""
+    """Change by UPDATE: a session that another request has ended stays ended."""
     with transaction() as session:
         mine = BrowserSession.id_hash == found.id_hash
         rows_changed(session, sa.update(BrowserSession).where(mine).values(**values))
@@ -141,8 +141,8 @@ def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def _revalidate(found: BrowserSession) -> bool:
-    """Look again at who this is. An ended sign-in or a removed account ends all sessions of the
-    member; a sipgate that is away ends nothing."""
+    """Ask sipgate again who this is. If the sign-in has ended or the account is not admitted, all
+    sessions of the member end; if sipgate cannot be reached, none does."""
     own = tokens.TokenSetCredentials(found.token_set_id)
     try:
         identity = calls.with_one_refresh(own, client().identity)
@@ -157,26 +157,26 @@ def _revalidate(found: BrowserSession) -> bool:
         end_all_sessions(found.member)
         return False
     _change_session(found, checked_at=now())
-    remember(identity, person)
+    save_member(identity, person)
     return True
 
 
 def end_all_sessions(member: Member) -> None:
-    """End every sign-in of a member, here and at sipgate. What waits pauses when it is tried."""
+    """End all sign-ins of a member, here and at sipgate. Waiting messages pause when tried."""
     query = sa.select(TokenSet.id).where(
         TokenSet.member_id == member.id, TokenSet.ended_at.is_(None)
     )
     taken = [tokens.revoke_locally(one) for one in list(db.session.scalars(query))]
     with transaction() as session:
         session.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
-    for refresh_token in taken:  # sipgate may be slow; here, all have ended already
+    for refresh_token in taken:  # last, because sipgate may be slow
         login.revoke(refresh_token)
 
 
 def _person_of(authorization: Authorization, sub: str, known: Member | None = None) -> Person:
-    """Name and role; where sipgate does not say, what is known, else the id and no admin.
+    """Name and role. If sipgate does not tell: what is known, otherwise the id and no admin.
 
-    A 403 means that the role which allowed the question is gone.
+    A 403 means that the role which permitted the question is gone.
     """
     try:
         return client().person(authorization, sub)
@@ -187,7 +187,7 @@ def _person_of(authorization: Authorization, sub: str, known: Member | None = No
 
 
 def who_is(grant: Grant) -> tuple[Identity, Person]:
-    """Ask sipgate whose grant this is. Without a name, the id is the name."""
+    """Ask sipgate whose grant this is. Raises `SignInFailed`."""
     authorization = Authorization.bearer(grant.access_token)
     try:
         identity = client().identity(authorization)
@@ -200,7 +200,7 @@ def who_is(grant: Grant) -> tuple[Identity, Person]:
     return identity, _person_of(authorization, identity.sub)
 
 
-def _remember(session: Any, identity: Identity, person: Person) -> Member:
+def _save_member(session: Any, identity: Identity, person: Person) -> Member:
     key = {"account_id": identity.account_id, "sub": identity.sub}
     values = {"name": person.name[:MAX_NAME_CHARACTERS], "is_admin": person.is_admin}
     upsert(session, Member, key, values, created_at=now())

@@ -1,11 +1,11 @@
-"""Token sets: what a sign-in was granted, refreshed by one caller at a time, ended for good.
+"""Token sets: the tokens of each sign-in, refreshed by one caller at a time.
 
-A refresh token is good for one use, so a lease on the row makes one caller refresh, across threads
-and processes, while the others wait; the new refresh token is saved before the new access token is
+A refresh token can be used once, so a lease on the row lets one caller refresh, across threads and
+processes, while the others wait. The new refresh token is saved before the new access token is
 used. No transaction is open during HTTP.
 
-On hold no kept sign-in is used, refreshed or ended at sipgate: it may be that of the original of
-which this database is a copy, and a refresh would cost the original its sign-in (F72).
+On hold, no saved sign-in is used, refreshed or ended at sipgate: this database may be a copy, and a
+refresh would end the sign-in of the original (F72 in docs/faults.md).
 """
 
 import logging
@@ -17,7 +17,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
-from authlib.integrations.base_client import OAuthError
 from sqlalchemy.orm import Session
 
 from webapp.database import db, end_read, installation, rows_changed, transaction
@@ -26,13 +25,13 @@ from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin.calls import Credentials, SignInEnded
 from webapp.sipgate import Authorization, login
-from webapp.sipgate.login import Grant, LoginUnavailable
+from webapp.sipgate.login import Grant, GrantRefused, LoginUnavailable
 
 log = logging.getLogger(__name__)
 
 REFRESH_MARGIN = timedelta(seconds=30)
 LEASE = timedelta(seconds=15)
-"""Longer than a refresh can take, so that a lease runs out only when its holder has died."""
+"""Longer than a refresh can take: a lease expires only if its holder has died."""
 LEASE_WAIT_S = 10.0
 LEASE_POLL_S = 0.05
 KEEP_ALIVE_EVERY = timedelta(days=1)
@@ -54,7 +53,7 @@ class TokenSetCredentials:
         end_token_set(self.token_set_id)
 
     def scope(self) -> str:
-        """What the login server said it granted; empty where it did not say."""
+        """The scopes that the login server granted; empty if it did not say."""
         return _read(self.token_set_id).scope
 
 
@@ -72,24 +71,24 @@ def new_token_set(member_id: int, grant: Grant) -> TokenSet:
 def newest_for(
     member_id: int, session: Session | None = None, *, tried: Collection[int] = ()
 ) -> TokenSetCredentials | None:
-    """The newest living sign-in of a member: what the worker sends with. `rows`: the caller's
-    transaction, if it has one open; `tried`: sign-ins that have proved dead."""
+    """The newest active sign-in of a member, for the worker to send with. `session` is the caller's
+    transaction, if one is open; `tried` are sign-ins that have proved dead."""
     query = _NEWEST.where(TokenSet.id.not_in(tried)) if tried else _NEWEST
     found = (session or db.session).scalar(query, {"of": member_id})
     return TokenSetCredentials(found) if found else None
 
 
 def last_end(member_id: int) -> datetime | None:
-    """When the last of a member's living sign-ins ends; None if one has no known end, or none
-    lives."""
+    """When the last of a member's active sign-ins ends; None if one has no known end, or if there
+    is none."""
     query = sa.select(TokenSet.refresh_expires_at)
-    ends = db.session.scalars(query.where(TokenSet.member_id == member_id, _is_living())).all()
+    ends = db.session.scalars(query.where(TokenSet.member_id == member_id, _is_active())).all()
     known = [end for end in ends if end]
     return max(known) if known and len(known) == len(ends) else None
 
 
 def lacks_scope(credentials: Credentials, scope: str) -> bool:
-    """Whether this sign-in was plainly not granted a permission; not every server says so."""
+    """Whether this sign-in was certainly not granted a permission; not every server tells."""
     if not isinstance(credentials, TokenSetCredentials):
         return False
     found = db.session.get(TokenSet, credentials.token_set_id)
@@ -97,14 +96,14 @@ def lacks_scope(credentials: Credentials, scope: str) -> bool:
 
 
 def newest_with_scope(member_id: int, scope: str) -> TokenSetCredentials | None:
-    """The newest living sign-in that was granted a permission."""
-    query = sa.select(TokenSet).where(TokenSet.member_id == member_id, _is_living())
+    """The newest active sign-in that was granted a permission."""
+    query = sa.select(TokenSet).where(TokenSet.member_id == member_id, _is_active())
     found = db.session.scalars(query.order_by(TokenSet.id.desc())).all()
     return next((TokenSetCredentials(one.id) for one in found if scope in one.scope.split()), None)
 
 
 def defer_logout(token_set_id: int) -> None:
-    """Its member signed out; it stays for what was handed over, until `end_left` ends it."""
+    """The member signed out; the tokens stay for waiting messages, until `finished_logouts`."""
     with transaction() as session:
         rows_changed(
             session,
@@ -113,9 +112,9 @@ def defer_logout(token_set_id: int) -> None:
 
 
 def revoke_locally(token_set_id: int) -> str | None:
-    """End a sign-in here and return what is needed to end it at sipgate, too.
+    """End a sign-in here and return the refresh token, to end it at sipgate, too.
 
-    On hold it stays, for `end_left` to end it after the release; None then.
+    On hold it returns None, and the sign-in ends after the release (`finished_logouts`).
     """
     if installation.hold_state():
         defer_logout(token_set_id)
@@ -126,31 +125,31 @@ def revoke_locally(token_set_id: int) -> str | None:
 
 
 def revoke_upstream(refresh_token: str | None) -> None:
-    """End a grant at sipgate; on hold not, as it may be one sign-in there with the original's."""
+    """End a grant at sipgate; not on hold, when it may be the original's, too."""
     if not installation.hold_state():
         login.revoke(refresh_token)
 
 
 def finished_logouts() -> list[int]:
-    """Sign-ins whose member has left and whose messages have gone. None while on hold."""
+    """Sign-ins whose member has signed out and has no more messages waiting; empty on hold."""
     if installation.hold_state():
         return []
     busy = sa.select(Message.member_id).where(Message.outcome.in_((*WAITING, Outcome.SENDING)))
     query = sa.select(TokenSet.id).where(
-        TokenSet.leaving_at.is_not(None), _is_living(), TokenSet.member_id.not_in(busy)
+        TokenSet.leaving_at.is_not(None), _is_active(), TokenSet.member_id.not_in(busy)
     )
     return list(db.session.scalars(query))
 
 
 def keep_alive() -> None:
-    """Refresh the sign-ins that waiting messages depend on, before they run out unused.
+    """Refresh the sign-ins that waiting messages depend on, before they expire unused.
 
-    Half of a refresh token's life is soon enough; where its end is unknown, once a day.
+    At half of the refresh token's lifetime; once a day if its end is unknown.
     """
     if installation.hold_state():
         return
     waiting = sa.select(Message.member_id).where(Message.outcome.in_(WAITING)).distinct()
-    depended_on = sa.select(TokenSet).where(_is_living(), TokenSet.member_id.in_(waiting))
+    depended_on = sa.select(TokenSet).where(_is_active(), TokenSet.member_id.in_(waiting))
     found = list(db.session.scalars(depended_on))
     for tokens in found:
         end = tokens.refresh_expires_at
@@ -162,7 +161,7 @@ def keep_alive() -> None:
                 log.warning("token set %d could not be kept alive", tokens.id)
 
 
-def _is_living() -> sa.ColumnElement[bool]:
+def _is_active() -> sa.ColumnElement[bool]:
     return TokenSet.ended_at.is_(None)
 
 
@@ -170,14 +169,14 @@ def _is_living() -> sa.ColumnElement[bool]:
 _ONE = sa.select(TokenSet).where(TokenSet.id == sa.bindparam("wanted"))
 _NEWEST = (
     sa.select(TokenSet.id)
-    .where(TokenSet.member_id == sa.bindparam("of"), _is_living())
+    .where(TokenSet.member_id == sa.bindparam("of"), _is_active())
     .order_by(TokenSet.id.desc())
     .limit(1)
 )
 
 
 def end_token_set(token_set_id: int) -> None:
-    """End a sign-in here: its sessions count as signed out from now on, its tokens are erased."""
+    """End a sign-in here: its sessions are signed out, its tokens erased."""
     with transaction() as session:
         session.execute(
             sa.update(TokenSet)
@@ -187,10 +186,10 @@ def end_token_set(token_set_id: int) -> None:
 
 
 def _access_token(token_set_id: int, *, refused: Authorization | None = None) -> str:
-    """A token to try with: the kept one while it lives, else a refreshed one.
+    """The saved token while it is valid, otherwise a refreshed one.
 
     `refused` is what sipgate has just answered 401 to; a token that differs from it is newer.
-    Raises `SignInEnded` or `LoginAway`, the latter also on hold.
+    Raises `SignInEnded`, or `LoginUnavailable` (also on hold).
     """
     if installation.hold_state():
         raise LoginUnavailable
@@ -216,12 +215,12 @@ def _read(token_set_id: int) -> TokenSet:
         _ONE, {"wanted": token_set_id}, execution_options={"populate_existing": True}
     )
     tokens = found.one()
-    end_read()  # who waits for somebody else's refresh looks again, and must see what is new
+    end_read()  # a caller who waits for another's refresh must see the new tokens
     return tokens
 
 
 def _take_lease(tokens: TokenSet) -> str | None:
-    """Become the one who refreshes this version of the token set, or None if somebody else is."""
+    """Take the lease to refresh this version of the token set; None if another caller has it."""
     lease = secrets.token_hex(16)
     with transaction() as session:
         taken = rows_changed(
@@ -239,17 +238,17 @@ def _take_lease(tokens: TokenSet) -> str | None:
 
 
 def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
-    """Refresh under the lease. `may_use_old`: the old token was not refused, only runs out soon."""
+    """Refresh under the lease. `may_use_old`: the old token was not refused, it expires soon."""
     if not tokens.refresh_token:
         return _old_token_or_end(tokens, lease, may_use_old)
     try:
         grant = login.ask_token_endpoint(lambda client, at: _refreshed(client, tokens, at))
-    except OAuthError as error:
-        log.warning("token set %d: refresh refused: %s", tokens.id, login.error_code(error))
-        if login.error_code(error) == "invalid_grant":
+    except GrantRefused as refused:
+        log.warning("token set %d: refresh refused: %s", tokens.id, refused.code)
+        if refused.code == "invalid_grant":
             return _after_invalid_grant(tokens, lease)
         _drop_lease(tokens, lease)
-        # Our client is set up wrongly: the member's grant still lives.
+        # Our client is configured wrongly; the member's grant is still valid.
         raise LoginUnavailable from None
     except LoginUnavailable:
         _drop_lease(tokens, lease)
@@ -262,7 +261,7 @@ def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
 
 
 def _refreshed(client: Any, tokens: TokenSet, asked_at: datetime) -> Grant:
-    # No scope is sent: naming one that was not granted would end the sign-in for good.
+    # No scope is sent: requesting one that was not granted would end the sign-in for good.
     token = client.refresh_token(
         login.endpoint("token"), refresh_token=tokens.refresh_token, allow_redirects=False
     )
@@ -278,7 +277,7 @@ def _old_token_or_end(tokens: TokenSet, lease: str, may_use_old: bool) -> str:
 
 
 def _after_invalid_grant(tokens: TokenSet, lease: str) -> str:
-    """The grant is dead, unless somebody refreshed it while our lease had run out: read again."""
+    """The grant is dead, unless another caller refreshed it after our lease expired: read again."""
     again = _read(tokens.id)
     if again.version != tokens.version and again.access_token:
         return again.access_token

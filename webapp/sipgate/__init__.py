@@ -1,4 +1,4 @@
-"""sipgate's REST API and login server: the only rooms that speak HTTP are this and `signin`."""
+"""HTTP to sipgate: its REST API and its login server."""
 
 from webapp.sipgate.client import SEND_DEADLINE_S, Authorization, Sipgate, client, setup_sipgate
 from webapp.sipgate.records import (

@@ -1,10 +1,8 @@
-"""The client of sipgate's REST API v2, and the only place that knows its words.
+"""The client of sipgate's REST API v2: its paths and fields.
 
-Frozen dataclasses come out, or the exceptions of `answers.py`. Knows
-nothing of where tokens live: each call is given an `Authorization` header.
-
-Facts about the API and their sources stand in the project's notes; where sipgate's behaviour is
-not documented, either answer works.
+Calls return the frozen dataclasses of `records.py` or raise the exceptions of `responses.py`. Each
+is given an `Authorization`; where tokens are kept is not known here.
+Where sipgate does not document how it answers, every plausible answer is handled.
 """
 
 import base64
@@ -54,7 +52,7 @@ MAX_LIST_BYTES = 4 * 1024 * 1024
 MAX_HISTORY_ENTRIES = 1000
 CONTACTS_PAGE = 250
 MAX_CONTACTS_BYTES = 12 * 1024 * 1024
-"""Of one page: each contact may carry a picture."""
+"""For one page: each contact may include a picture."""
 BALANCE_UNITS = 10_000
 """sipgate counts in 1/10,000 of the currency."""
 _PATH_WORDS = {"authorization", "userinfo", "users", "sms", "sessions", "history"}
@@ -83,7 +81,7 @@ class Authorization:
 
 
 class Sipgate:
-    """The client. One per process; safe to share between threads. Limits in seconds."""
+    """The client. One per process; safe to share between threads."""
 
     def __init__(
         self,
@@ -122,7 +120,7 @@ class Sipgate:
         return Balance(Decimal(amount) / BALANCE_UNITS, _text(answer, "currency"))
 
     def contacts(self, auth: Authorization) -> AddressBook:
-        """Everybody whom sipgate shows this person: private, shared, and colleagues."""
+        """All contacts that sipgate shows this person: private, shared, and colleagues."""
 
         def page(offset: int) -> Mapping[str, Any]:
             query = {"limit": str(CONTACTS_PAGE), "offset": str(offset)}
@@ -140,7 +138,7 @@ class Sipgate:
     def add_caller_id(
         self, auth: Authorization, *, sub: str, extension_id: str, number: str
     ) -> None:
-        """Have a verification code sent to a number, which costs an SMS. As `send_sms`."""
+        """Have a verification code sent to a number, which costs an SMS. Raises as `send_sms`."""
         path = _caller_ids_path(sub, extension_id)
         self._change("POST", path, auth, {"phonenumber": number})
 
@@ -154,7 +152,7 @@ class Sipgate:
     def make_default(
         self, auth: Authorization, *, sub: str, extension_id: str, caller_id: int
     ) -> None:
-        """Everybody who sends with this extension shows this sender from now on."""
+        """Show this sender for everybody who sends with the extension from now on."""
         path = f"{_caller_ids_path(sub, extension_id)}/{caller_id}"
         self._change("PUT", path, auth, {"defaultNumber": True})
 
@@ -166,7 +164,7 @@ class Sipgate:
     def sent_texts(
         self, auth: Authorization, *, extension_id: str, since: datetime, until: datetime
     ) -> tuple[HistoryEntry, ...]:
-        """Outgoing SMS of an extension that sipgate's history shows for a span of time."""
+        """The outgoing SMS of an extension in sipgate's history, between two times."""
         query = {
             "types": "SMS",
             "directions": "OUTGOING",
@@ -187,33 +185,33 @@ class Sipgate:
         text: str,
         send_at: datetime | None,
     ) -> None:
-        """Hand one message to sipgate; returning means that sipgate took it.
+        """Hand one message to sipgate. If it returns, sipgate has taken the message.
 
-        Raises `Unauthorized`, `Refused` or `Unreachable` when nothing was sent for certain, and
-        `OutcomeUnknown` for everything else. Never tries twice.
+        Raises `Unauthorized`, `Refused` or `Unreachable` if certainly nothing was sent, and
+        `OutcomeUnknown` otherwise. Never tries twice.
         """
         if not is_sendable(recipient):
             raise ValueError("the recipient is no E.164 number")
         body: dict[str, Any] = {"smsId": extension_id, "recipient": recipient, "message": text}
         if send_at is not None:
-            # `null`, 0 and -1 seem to mean "now" at sipgate, so the field is left out for now.
+            # To send at once, the field is left out: `null`, 0 and -1 only seem to mean that.
             body["sendAt"] = int(send_at.timestamp())
         self._change("POST", "/sessions/sms", auth, body)
 
     def _change(
         self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
     ) -> None:
-        """The one request of a call that changes something or costs money."""
+        """Make the one request of a call that changes something or costs money."""
         with transport.deadline(self._send_deadline_s, MAX_ANSWER_BYTES) as exchange:
             try:
                 response = self._request(method, path, auth, json_body=body)
                 answer = Response.read(response)
-            except Exception as error:  # what a library trips over is no reason to lose a text
+            except Exception as error:  # whatever a library raises, what has left us decides
                 answer = raise_for_no_response(exchange, error)
         raise_for_outcome(answer)
 
     def _items(self, path: str, auth: Authorization, **query: str | int) -> list[Any]:
-        """The list that an answer holds under `items`."""
+        """The list under `items` in a response."""
         texts = {name: str(value) for name, value in query.items()}
         items = self._get(path, auth, texts, max_bytes=MAX_CONTACTS_BYTES).get("items")
         if not isinstance(items, list):
@@ -231,7 +229,7 @@ class Sipgate:
             try:
                 response = self._request("GET", path, auth, query=query)
                 answer = Response.read(response)
-            except Exception:  # also what a library trips over
+            except Exception:  # the libraries raise more than they document
                 raise Unreachable from None
         return as_object(answer)
 
@@ -244,7 +242,7 @@ class Sipgate:
         query: Mapping[str, str] | None = None,
         json_body: Any = None,
     ) -> requests.Response:
-        """The one way out: no redirects, no environment, one log line without text or token."""
+        """Make a request; all go through here. It follows no redirect and logs no text or token."""
         started = time.monotonic()
         status: int | str = "no answer"
         try:
@@ -275,7 +273,7 @@ class Sipgate:
 
 
 def setup_sipgate(app: Flask, *, before_waiting: Callable[[], None]) -> None:
-    """`before_waiting` is called before each request, to let go of what nobody may hold then."""
+    """`before_waiting` is called before each request: it releases what must not be held then."""
     settings = app.config["SETTINGS"]
     transport.before_waiting(app, before_waiting)
     app.extensions["sipgate"] = Sipgate(settings.sipgate_api_url, pool_size=settings.web_threads)
@@ -294,7 +292,7 @@ def _operation(path: str) -> str:
 
 
 def _text(answer: Mapping[str, Any], key: str) -> str:
-    """An id: it must be usable as it is."""
+    """A field that must be there and usable as it is, such as an id."""
     value = answer.get(key)
     if not isinstance(value, str | int) or isinstance(value, bool) or not str(value).strip():
         raise MalformedResponse(key)
@@ -304,7 +302,7 @@ def _text(answer: Mapping[str, Any], key: str) -> str:
 
 
 def _words(answer: Mapping[str, Any], key: str) -> str:
-    """Something to show; empty where it is missing."""
+    """A field for display; empty if it is missing."""
     return printable(answer.get(key))[:200]
 
 
@@ -335,5 +333,5 @@ def _caller_id(item: Any) -> CallerId:
 
 
 def _is_true(value: Any) -> bool:
-    """What is a boolean in sipgate's spec is a string in its own client."""
+    """Booleans in sipgate's specification are strings in sipgate's own client."""
     return str(value).lower() == "true"

@@ -1,7 +1,7 @@
-"""The login server: its addresses, our client there, and what its answers mean.
+"""sipgate's login server (Keycloak): its addresses, our OAuth client, and what its answers mean.
 
-A grant that comes out of here was checked. Everything that is neither a grant nor a clear no is
-`LoginAway`. Sources: RFC 6749, 7636; Keycloak's behaviour as noted in the project's facts.
+A grant returned from here has been checked. A clear no is `GrantRefused`; everything else is
+`LoginUnavailable`. Sources: RFC 6749, 7636.
 """
 
 import logging
@@ -33,9 +33,17 @@ class LoginUnavailable(Exception):
     """The login server gave no usable answer. Nothing has ended; the same may work later."""
 
 
+class GrantRefused(Exception):
+    """The login server refused to grant a token. `code` is its error code, safe to log."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        super().__init__(code)
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A token answer that was checked. Lifetimes count from when it was asked for."""
+    """A checked token response. Lifetimes count from the time of the request."""
 
     access_token: str
     refresh_token: str | None
@@ -75,7 +83,7 @@ def client(**options: Any) -> Any:
 
 
 def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
-    """One request to the token endpoint. `OAuthError` is its no; `LoginAway` is everything odd."""
+    """Make one request to the token endpoint. Raises `GrantRefused` or `LoginUnavailable`."""
     with (
         metrics.upstream("token") as answered,
         transport.deadline(TOKEN_DEADLINE_S, MAX_ANSWER_BYTES) as exchange,
@@ -83,10 +91,12 @@ def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
     ):
         try:
             return ask(asker, now())
-        except (LoginUnavailable, OAuthError):
+        except LoginUnavailable:
             raise
+        except OAuthError as error:
+            raise GrantRefused(_error_code(error)) from None
         except Exception as error:
-            # Also what Authlib or the libraries below trip over: lifetimes such as "300.5", chunks.
+            # Authlib and the libraries below it raise anything on odd answers ("300.5" seconds).
             log.warning("the login server could not be used: %s", type(error).__name__)
             raise LoginUnavailable from None
         finally:
@@ -95,7 +105,7 @@ def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
 
 
 def _checked_answer(response: requests.Response) -> requests.Response:
-    """Authlib accepts `{}` and raises on HTML: let only a JSON object of ours reach it."""
+    """Pass on only usable JSON: Authlib accepts `{}` as a token and raises on HTML."""
     try:
         answer = response.json()
     except (ValueError, RecursionError):
@@ -132,7 +142,7 @@ def checked_grant(token: dict[str, Any], asked_at: datetime) -> Grant:
 
 
 def _is_token(value: Any) -> bool:
-    """Printable ASCII without blanks: what may stand in a header."""
+    """Whether it can go into a header: printable ASCII, no blanks around it."""
     return (
         isinstance(value, str)
         and value.isascii()
@@ -143,7 +153,7 @@ def _is_token(value: Any) -> bool:
 
 
 def _seconds(value: Any) -> int | None:
-    """A lifetime from a number or a string of one, at most ten years; None if it is neither."""
+    """A lifetime, given as a number or as text; at most ten years. None if it is neither."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -153,14 +163,14 @@ def _seconds(value: Any) -> int | None:
     return min(int(number), 10 * 365 * 86_400)
 
 
-def error_code(error: OAuthError) -> str:
-    """The error's code, safe to log: a login server's free text is not."""
+def _error_code(error: OAuthError) -> str:
+    """The error's code, if it is safe to log; a login server's free text is not."""
     code = str(error.error or "")
     return code[:40] if code.replace("_", "").isalnum() else "unreadable"
 
 
 def revoke(refresh_token: str | None) -> None:
-    """End a grant at sipgate, server to server. It has ended here already: a failure is logged."""
+    """End a grant at sipgate. It has ended here already, so a failure is only logged."""
     if not refresh_token:
         return
     form = {
@@ -174,7 +184,7 @@ def revoke(refresh_token: str | None) -> None:
             with metrics.upstream("logout") as answered:
                 answer = session.post(endpoint("logout"), data=form, allow_redirects=False)
                 answered.append(answer.status_code)
-        except Exception as error:  # the answer changes nothing here
+        except Exception as error:  # the answer would change nothing here
             kind = type(error).__name__
             log.warning("sipgate's logout was not answered (%s); its session will run out", kind)
             return

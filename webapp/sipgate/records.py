@@ -1,7 +1,7 @@
-"""What the entries of sipgate's long lists say, in whatever shape: contacts, and sent texts.
+"""sipgate's records as frozen dataclasses, and how contacts and sent texts are read from JSON.
 
 `/contacts` has nested lists and scopes, `/contacts/internal` plain strings; numbers are free text
-in both. JSON values in, frozen dataclasses out; what is no such entry is left out.
+in both. Entries that make no sense are left out.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ from webapp.sipgate.responses import (
 
 MAX_CONTACTS = 20_000
 MAX_PAGES = 400
-"""sipgate may give fewer at once than were asked for."""
+"""sipgate may return fewer contacts a page than were asked for."""
 MAX_NAME_CHARACTERS = 200
 MAX_NUMBER_CHARACTERS = 64
 MAX_NUMBERS = 20
@@ -31,7 +31,7 @@ _INTERNAL_KINDS = ("mobile", "directdial", "landline")
 
 @dataclass(frozen=True, slots=True)
 class ContactEntry:
-    """A contact. `numbers` as people typed them; `is_private`: its owner alone may see it."""
+    """A contact. `numbers` are as people typed them; `is_private`: only its owner may see it."""
 
     id: str
     name: str
@@ -41,14 +41,14 @@ class ContactEntry:
 
 
 class Lack(StrEnum):
-    """Why contacts may be missing; empty text when all were told."""
+    """Why contacts may be missing."""
 
     NONE = ""
     REFUSED = "refused"
-    """Only colleagues were told."""
+    """Only colleagues were listed."""
     UNTOLD = "untold"
     BROKEN = "broken"
-    """The reading broke off: what is missing may come with the next one."""
+    """Reading broke off; what is missing may come with the next reading."""
     CUT = "cut"
 
 
@@ -72,10 +72,10 @@ class HistoryEntry:
 def address_book(
     page: Callable[[int], Mapping[str, Any]], colleagues: Callable[[], list[Any]]
 ) -> AddressBook:
-    """From the page of `/contacts` at an offset, and the items of `/contacts/internal`.
+    """Combine `/contacts` (`page` at an offset) and `/contacts/internal` (`colleagues`).
 
-    What one of the two tells is kept where the other is refused; raises what `/contacts` raises
-    where that leaves nothing.
+    If one of the two is refused, the other's contacts are used. If both fail, raises what
+    `/contacts` raised.
     """
     found: dict[str, ContactEntry] = {}
     refused: Refused | None = None
@@ -99,7 +99,7 @@ def address_book(
 
 
 def _read_pages(page: Callable[[int], Mapping[str, Any]], found: dict[str, ContactEntry]) -> Lack:
-    """Fill `found` by what came, until all of `totalCount` has come or nothing new comes."""
+    """Read pages into `found` until `totalCount` is reached or nothing new comes."""
     seen: set[str] = set()
     received = 0
     for _ in range(MAX_PAGES):
@@ -113,7 +113,7 @@ def _read_pages(page: Callable[[int], Mapping[str, Any]], found: dict[str, Conta
             raise
         ids = {str(item.get("id")) if isinstance(item, dict) else repr(item) for item in items}
         if ids <= seen:
-            # The end, or the same page again from a server that knows no `offset`.
+            # The end, or the same page again from a server that ignores `offset`.
             is_all = not items if total is None else received >= total
             return Lack.NONE if is_all else Lack.UNTOLD
         seen |= ids
@@ -134,18 +134,18 @@ def _items_and_total(answer: Mapping[str, Any]) -> tuple[list[Any], int | None]:
 
 
 def contact_entry(item: Any) -> ContactEntry | None:
-    """An item of `/contacts`, or None where it has no id or no name to call it by."""
+    """An item of `/contacts`, or None if it has no id or no name."""
     if not isinstance(item, dict):
         return None
     numbers = (one.get("number") for one in _list(item, "numbers") if isinstance(one, dict))
     organization = next((_words(part) for part in _flat(_list(item, "organization"))), "")
-    # Whatever is not said to be shared is taken for private: shown too little, never too much.
+    # Private unless stated otherwise: better shown to too few than to too many.
     is_private = str(item.get("scope")).upper() not in ("SHARED", "INTERNAL")
     return _entry(item, _words(item.get("name")) or organization, organization, numbers, is_private)
 
 
 def internal_entry(item: Any) -> ContactEntry | None:
-    """An item of `/contacts/internal`: a colleague, mobile numbers first. Fax numbers are none."""
+    """A colleague, from `/contacts/internal`: mobile numbers first, without fax numbers."""
     if not isinstance(item, dict):
         return None
     numbers = (number for kind in _INTERNAL_KINDS for number in _list(item, kind))
@@ -170,7 +170,7 @@ def _list(item: dict[str, Any], key: str) -> list[Any]:
 
 
 def _flat(values: Iterable[Any]) -> Iterator[Any]:
-    """The texts of `[["Labor Nord", "Einkauf"]]`, none of them empty."""
+    """The non-empty texts of nested lists such as `[["Labor Nord", "Einkauf"]]`."""
     for value in values:
         if isinstance(value, list):
             yield from _flat(value)
@@ -183,7 +183,7 @@ def _words(value: Any) -> str:
 
 
 def history_entry(item: Any) -> HistoryEntry | None:
-    """An entry, or None where it is no outgoing text: the filter is sipgate's, the look is ours."""
+    """An entry, or None if it is no outgoing text: sipgate's own filter is not relied on."""
     if not isinstance(item, dict) or item.get("type") != "SMS":
         return None
     created_at = _moment(item.get("created"))
@@ -210,7 +210,7 @@ def _moment(value: Any) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token belongs to. A person is `account_id` and `sub` together."""
+    """Whom a token belongs to. `sub` is unique within `account_id` only."""
 
     sub: str
     account_id: str
@@ -232,14 +232,14 @@ class Extension:
 
     @property
     def can_reply(self) -> bool:
-        """Whether recipients can answer: a text such as "sipgate" is no number to write to."""
+        """Whether recipients can answer: to a number, not to a text such as "sipgate"."""
         digits = self.caller_id.removeprefix("+")
         return digits.isascii() and digits.isdigit() and len(digits) > 5
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """What the account has left, in its currency (`EUR`). May be 0, or below."""
+    """What the account has left, in its currency (`EUR`). May be 0 or negative."""
 
     amount: Decimal
     currency: str
@@ -247,7 +247,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class CallerId:
-    """A sender that an extension may show: a number, or the word `sipgate`, which has the id 0."""
+    """A sender that an extension may show: a number, or the word `sipgate` with the id 0."""
 
     id: int
     number: str

@@ -1,7 +1,6 @@
-"""What sipgate's answers mean, and every lack of one: the exceptions its client raises.
+"""What a response from sipgate means, or the lack of one: the exceptions that the client raises.
 
-They carry data and no sentences. Only a clear yes is a yes, only a clear no is a refusal;
-everything else leaves the outcome unknown.
+Only a clear yes is a yes, only a clear no is a refusal; everything else leaves the outcome unknown.
 """
 
 import codecs
@@ -25,11 +24,11 @@ MAX_DETAIL_CHARACTERS = 300
 
 
 class SipgateError(Exception):
-    """Any call that did not do what was asked."""
+    """A call did not do what was asked."""
 
 
 class Unreachable(SipgateError):
-    """No usable answer. For a message: it provably never left us."""
+    """No usable response to a read; or a change or a message that provably never left us."""
 
     def __init__(self, reason: Reason = Reason.UNREACHABLE) -> None:
         self.reason = reason
@@ -37,7 +36,7 @@ class Unreachable(SipgateError):
 
 
 class OutcomeUnknown(SipgateError):
-    """The request had begun and no clear answer came: the message may have gone out."""
+    """The request had begun and got no clear answer: the message may have been sent."""
 
     def __init__(self, reason: Reason) -> None:
         self.reason = reason
@@ -45,14 +44,14 @@ class OutcomeUnknown(SipgateError):
 
 
 class Unauthorized(SipgateError):
-    """401: the token is not taken (any more). Nothing was done."""
+    """401: sipgate does not accept the token (any more). Nothing was done."""
 
 
 class Refused(SipgateError):
     """sipgate said no. Nothing was done.
 
-    `detail` is sipgate's own sentence if it gave one, cut, never HTML; `retry_after_s` is whole
-    seconds, at most 15 minutes, None where the header was missing or made no sense.
+    `detail` is sipgate's own sentence, if any: cut to a length, never HTML. `retry_after_s` is at
+    most 15 minutes; None if the header was missing or made no sense.
     """
 
     def __init__(
@@ -66,12 +65,12 @@ class Refused(SipgateError):
 
 
 class MalformedResponse(SipgateError):
-    """An answer that is not what this call gives: no JSON, or fields of the wrong kind."""
+    """The response is not what this call returns: no JSON, or fields of the wrong type."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A status and as much of a body as could be read."""
+    """A status, and as much of the body as could be read."""
 
     status: int
     headers: Mapping[str, str]
@@ -80,12 +79,12 @@ class Response:
 
     @classmethod
     def read(cls, response: requests.Response) -> "Response":
-        """The status line decides, so a body that breaks is kept as far as it came."""
+        """Read a response. If the body breaks off, keep what came: the status line decides."""
         body, is_whole = b"", True
         try:
             for chunk in response.iter_content(8192):
                 body += chunk
-        except Exception:  # the libraries below raise more than they say
+        except Exception:  # the libraries raise more than they document
             is_whole = False
         finally:
             response.close()
@@ -98,7 +97,8 @@ class Response:
 
     @property
     def is_clear_yes(self) -> bool:
-        """A captive portal, a proxy or a maintenance page says 2xx, too."""
+        """Whether sipgate itself said yes: captive portals, proxies and maintenance pages say 2xx,
+        too."""
         if self.status == 204:
             return True
         if not 200 <= self.status < 300 or self.status in (203, 205, 206) or self.is_html:
@@ -121,7 +121,10 @@ class Response:
 
 
 def raise_for_no_response(exchange: transport.Exchange, error: Exception) -> Response:
-    """Decide by what had left us, never by the class of the error."""
+    """Decide by what had left us, never by the type of the error.
+
+    Returns a response without a body if the status line had come.
+    """
     if not isinstance(error, requests.RequestException):
         log.warning("sipgate's answer could not be read: %s", type(error).__name__)
     if exchange.status is not None:
@@ -146,7 +149,7 @@ _REASONS = {
 
 
 def raise_for_outcome(answer: Response) -> None:
-    """What an answer to a send means. Only a clear yes returns; only a clear no is a refusal."""
+    """Return if the answer to a change is a clear yes; otherwise raise what it means."""
     status = answer.status
     if answer.is_clear_yes:
         return
@@ -185,7 +188,7 @@ def as_object(answer: Response) -> Mapping[str, Any]:
 
 
 def _detail(answer: Response) -> str:
-    """sipgate's own words in any of the shapes seen: two JSON shapes, or plain text."""
+    """sipgate's own sentence: in one of two JSON shapes, or plain text."""
     if answer.is_html:
         return ""
     value = answer.json()
@@ -199,7 +202,7 @@ def _detail(answer: Response) -> str:
 
 
 def _retry_after_s(value: str) -> int | None:
-    """Seconds to wait, from a number or a date; None where the header says nothing usable."""
+    """Seconds to wait, from a number or a date; None if the header is unusable."""
     value = value.strip()
     if value.isascii() and value.isdigit():
         return min(int(value[:12]), MAX_RETRY_AFTER_S)
@@ -214,6 +217,6 @@ def _retry_after_s(value: str) -> int | None:
 
 
 def printable(value: Any) -> str:
-    """Without what no database or page can hold (NUL, half an emoji) or what would turn the text
+    """Remove what a database or page cannot hold (NUL, half an emoji) and what changes the text
     around it (RTL marks)."""
     return "".join(c for c in str(value or "") if c.isprintable())

@@ -1,13 +1,12 @@
-"""The transport below every call to sipgate: a total deadline, and a record of what had left us.
+"""The transport below every call to sipgate: a total deadline, and a record of what has left us.
 
-requests' exceptions do not tell "nothing was sent" from "it may have been sent": a refused
+requests' exceptions do not distinguish "nothing was sent" from "it may have been sent": a refused
 connection and a reset after delivery are both `ConnectionError` (measured). So the connection
-itself notes how far it came, and callers decide by that. And a read timeout is no limit: a server
-that drips one byte a second never trips it. So every read waits only for what is left of one
-deadline.
+records how far it got, and callers decide by that. A read timeout is no limit either: a server that
+drips one byte a second never reaches it. So every read waits only for what is left of one deadline.
 
-Nothing is retried, nothing comes from the environment (proxies, `.netrc`), and no cookie that one
-member's call receives is sent with another's.
+Nothing is retried, nothing is read from the environment (proxies, `.netrc`), and a cookie received
+in one member's call is not sent in another's.
 """
 
 import http.client
@@ -32,31 +31,31 @@ from webapp.rules.times import steady_s
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE_S = 5.0
-"""A pooled connection idle for longer may be dying at the other end; it is not used again, for a
-request lost on it would be an "unknown" that a fresh connection avoids."""
+"""A pooled connection that was idle for longer is not used again: the server may be closing it, and
+a request lost on it would be an "unknown" that a fresh connection avoids."""
 
 
 @dataclass(slots=True)
 class Exchange:
-    """One request and its answer, as far as they came."""
+    """How far one request and its response got."""
 
     ends_at: float
-    """When the total deadline ends, on `time.monotonic`."""
+    """The end of the total deadline, on `time.monotonic`."""
     max_bytes: int
-    """More than this is not read."""
+    """No more than this is read."""
     begin_by: float = math.inf
-    """On `steady_s`: later than this the request does not begin."""
+    """The request does not begin later than this, on `steady_s`."""
     is_late: bool = False
-    """It did not begin, for that reason."""
+    """It did not begin, because it was too late."""
     request_began: bool = False
-    """The first byte of the request may have left; before that, nothing was sent for certain."""
+    """The first byte of the request may have left; until then, certainly nothing was sent."""
     status: int | None = None
-    """The status line's code, also when the rest of the answer broke."""
+    """The status line's code, even if the rest of the response broke off."""
     headers: Mapping[str, str] = field(default_factory=dict)
-    """Empty until the last of them has come."""
+    """Empty until all have come."""
 
     def begin(self) -> None:
-        """Right before the first byte. What was frozen for too long must not go on from here."""
+        """Call right before the first byte. A process that was frozen for too long stops here."""
         if not self.request_began and steady_s() > self.begin_by:
             self.is_late = True
             raise TimeoutError("the request may not begin any more")
@@ -74,14 +73,14 @@ _BEFORE_WAITING = "before_waiting"
 _begin_by: ContextVar[float] = ContextVar("begin_by", default=math.inf)
 
 
-def before_waiting(app: Flask, let_go: Callable[[], None]) -> None:
-    """`let_go` is called before each request to sipgate or its login server."""
-    app.extensions[_BEFORE_WAITING] = let_go
+def before_waiting(app: Flask, release: Callable[[], None]) -> None:
+    """Have `release` called before each request to sipgate or its login server."""
+    app.extensions[_BEFORE_WAITING] = release
 
 
 @contextmanager
 def must_begin_by(moment: float) -> Iterator[None]:
-    """Whatever is requested inside does not begin later than this, on `steady_s`."""
+    """Requests inside do not begin later than `moment`, on `steady_s`."""
     token = _begin_by.set(moment)
     try:
         yield
@@ -91,9 +90,9 @@ def must_begin_by(moment: float) -> Iterator[None]:
 
 @contextmanager
 def deadline(deadline_s: float, max_bytes: int) -> Iterator[Exchange]:
-    """Whatever is requested inside shares one deadline; afterwards the exchange tells how far.
+    """Requests inside share one deadline; afterwards the exchange tells how far they got.
 
-    First of all, the app lets go of what must not be held while somebody is waited for.
+    Before that, the app releases what must not be held while waiting (an open database read).
     """
     if has_app_context():
         current_app.extensions.get(_BEFORE_WAITING, lambda: None)()
@@ -114,7 +113,7 @@ def _exchange() -> Exchange:
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket; every single read waits only for what is left of the deadline."""
+    """Reads a socket; each read waits only for what is left of the deadline."""
 
     def __init__(self, sock: Any, current: Exchange) -> None:
         self._sock = sock
@@ -155,14 +154,14 @@ class _Response(http.client.HTTPResponse):
             # Set before the headers are read, so a broken header still leaves a known status.
             if isinstance(self.status, int):
                 self._exchange.status = self.status
-        # http.client takes the end of the line for the end of the headers.
+        # http.client takes the end of the connection for the end of the headers.
         if self._reader.has_ended:
             raise http.client.IncompleteRead(b"")
         self._exchange.headers = CaseInsensitiveDict(self.headers.items())
 
 
 class _NotesProgress:
-    """A connection that notes when a request begins, and refuses to be reused when it has aged."""
+    """A connection that records when a request begins, and is not reused after `MAX_IDLE_S`."""
 
     response_class = _Response
     _last_used = 0.0
@@ -223,11 +222,11 @@ class DeadlineAdapter(HTTPAdapter):
         return super().send(request, *args, **kwargs)
 
     def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
-        # We ask for no compression. A body compressed all the same stays as it is, so that a
-        # few kilobytes cannot unfold to gigabytes; it then fails as what it is not: JSON.
+        # We ask for no compression. A body that is compressed all the same stays so, or a few
+        # kilobytes could unpack to gigabytes; it then fails to parse as JSON.
         resp.headers.pop("Content-Encoding", None)
-        # No redirect is followed, so nobody needs to read where it leads; requests would all the
-        # same, and break on an address that is not UTF-8.
+        # No redirect is followed, but requests would parse its address all the same, and fail on
+        # one that is not UTF-8.
         resp.headers.pop("Location", None)
         return super().build_response(req, resp)
 
@@ -242,7 +241,7 @@ class _Session(Protocol):
 
 
 def prepare(session: _Session, adapter: DeadlineAdapter) -> None:
-    """Give a requests session (Authlib's is one) this transport and nothing of its surroundings."""
+    """Mount this transport on a requests session (Authlib's is one), without the environment."""
     session.trust_env = False
     session.max_redirects = 0
     session.mount("https://", adapter)
