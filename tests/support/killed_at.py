@@ -9,6 +9,7 @@ The points are found from outside, by events of SQLAlchemy and by the standard l
 connection: the program itself is unchanged.
 """
 
+import fcntl
 import http.client
 import importlib
 import os
@@ -76,12 +77,27 @@ def after_commit_of(is_it: IsStatement) -> None:
 
     @sa.event.listens_for(Session, "after_commit")
     def at_commit(session: Session) -> None:
-        if _marks.hit:
+        if not _marks.hit:
+            return
+        if _ending == signal.SIGSTOP and session.get_bind().dialect.name == "sqlite":
+            _marks.is_committed = True
+        else:
             die()
+
+    flock = fcntl.flock
+
+    def flock_and_die(file: int, operation: int) -> None:
+        """To stop while it is our turn to write would keep all others from writing: that is F85."""
+        flock(file, operation)
+        if operation == fcntl.LOCK_UN and _marks.is_committed:
+            die()
+
+    fcntl.flock = flock_and_die
 
 
 class _Marks(threading.local):
     hit = False
+    is_committed = False
 
 
 _marks = _Marks()
