@@ -57,7 +57,7 @@ def sweep_now(app: Flask) -> None:
     """What comes every minute anyway; for batches that have stood still a moment."""
     with app.app_context(), transaction() as rows:
         rows.execute(sa.update(Batch).values(active_at=now() - timedelta(minutes=1)))
-    tasks.sweep.call_local()
+    tasks.every_minute.call_local()
 
 
 def server_of(app: Flask) -> str | None:

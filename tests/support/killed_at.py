@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,8 @@ def die(*_: Any) -> None:
         threading.Event().wait()
     elif _frozen.acquire(blocking=False):
         os.kill(os.getpid(), signal.SIGSTOP)
+        # The kernel may stop another thread first; this one must not go on meanwhile.
+        time.sleep(0.5)
 
 
 _ending = signal.SIGKILL
