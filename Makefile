@@ -32,8 +32,9 @@ test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or ng
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 # What TLS can change: cookies, origins, headers, redirects, and the forms that depend on them.
-TLS_TESTS := $(addprefix web/test_,access bad_input faults_pages headers members_apart questions) \
-	$(addprefix messages/test_,changes reconcile sending) account/test_own_number \
+TLS_TESTS := $(addprefix web/test_,access bad_input faults_pages headers members_apart questions \
+		hardening used_forms) \
+	$(addprefix messages/test_,attention changes reconcile releasing sending) account/test_own_number \
 	signin/test_faults_login
 test-tls: $(VENV)/dev $(CATALOGS) ## the tests of sign-in, forms and headers once more, with the app behind HTTPS
 	TEST_PUBLIC_URL=https://sms.example $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup \
