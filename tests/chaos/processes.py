@@ -76,6 +76,10 @@ class Program:
         """SIGKILL it and its children, at once: nothing is finished, nothing is said."""
         if self._process is None:
             return
+        # Stopped first: else it could start another child between our look and its end, and that
+        # one would go on holding the port.
+        with suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal.SIGSTOP)
         for pid in (*self.children(), self._process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

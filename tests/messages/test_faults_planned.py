@@ -33,7 +33,7 @@ def test_f73_a_planned_message_is_tried_until_its_time_and_then_asked_about(
         sipgate.stop()
     else:
         sipgate.world.fail_always("refresh", Fault(503))
-    for minutes in (61, 65, 77, 100, 119, 121, 140, 149):
+    for minutes in (61, 65, 77, 100, 119, 121, 140, 148):
         with later(minutes=minutes):
             work(app)
             assert anna.twin(page)["outcome"] == "held"
