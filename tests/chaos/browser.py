@@ -143,11 +143,15 @@ class Browser:
 
     def _get(self, path: str, **headers: str) -> requests.Response:
         for _ in self._tries(f"GET {path.partition('?')[0]}"):
-            answer = self._once(lambda: self._tab.get(self._url + path, headers=headers))
+            answer = self._once(lambda to=path: self._tab.get(self._url + to, headers=headers))
             if answer is None:
                 continue
             if answer.status_code in (302, 303, 401):
-                self._sign_in(_local(answer.headers.get("Location", "/login")))
+                goes_to = _local(answer.headers.get("Location", "/login"))
+                if goes_to.startswith("/login"):
+                    self._sign_in(goes_to)
+                else:  # it is too late to change a message: on to its page
+                    path = goes_to
             elif answer.status_code not in (500, 502, 503):
                 return answer
         raise AssertionError("tries end by themselves")
