@@ -114,7 +114,7 @@ def main() -> None:
         app = create_app()
         with app.app_context():
             schema.upgrade_schema()
-            installation.register_location()
+            installation.register_at_start()
             sweep.settle_stale()
             metrics.forget_ended_processes(beside_database(app, "metrics"))
             close_connections()

@@ -33,7 +33,7 @@ def main() -> None:
             sys.exit(f"Team SMS cannot start its worker: {ON_SQLITE}")
         with app.app_context():
             schema.require_current_schema()
-            installation.register_location()
+            installation.register_at_start()
     except SchemaError as error:
         sys.exit(f"Team SMS cannot start its worker: {error}")
     work(app)

@@ -425,6 +425,25 @@ def test_f77_a_claim_while_postgresql_takes_no_writes_sends_nothing_and_goes_lat
     assert counts(annas, page) == {"accepted": 2}
 
 
+@pytest.mark.slow  # starts a process
+def test_f77_a_worker_that_starts_while_postgresql_takes_no_writes_waits_and_then_sends(
+    server_app: Flask, annas: Browser, sipgate: Simulator, postgresql_url: str, tmp_path: Path
+) -> None:
+    page = send_to_many(annas, 2)
+    values = values_for(sipgate, tmp_path, DATABASE_URL=postgresql_url)
+    worker = Program("webapp.worker", [], values, tmp_path / "worker.log")
+    servers.postgresql().take_writes(False)
+    try:
+        worker.start()
+        wait_until(lambda: "registering again" in worker.log.read_text(), seconds=START_S)
+        servers.postgresql().take_writes(True)
+        wait_until(lambda: counts(annas, page) == {"accepted": 2}, seconds=START_S)
+    finally:
+        servers.postgresql().take_writes(True)
+        worker.end()
+    assert worker.exit_code == 0, worker.log.read_text()
+
+
 def test_many_processes_that_start_at_once_migrate_once(sipgate: Simulator, tmp_path: Path) -> None:
     server, name = servers.postgresql(), database_name(tmp_path / "empty")
     server.create(name)

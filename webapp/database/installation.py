@@ -7,8 +7,10 @@ sent and no token set is used (`signin/tokens.py`): the original may be using it
 """
 
 import fcntl
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -21,8 +23,13 @@ from sqlalchemy.orm import Session
 from webapp.database import copies
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Installation
-from webapp.database.session import COUNTS_WRITES, db, transaction, upsert
+from webapp.database.schema import SchemaError
+from webapp.database.session import COUNTS_WRITES, DATABASE_ERRORS, db, transaction, upsert
 from webapp.rules.times import now
+
+log = logging.getLogger(__name__)
+
+START_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 # For every page and message, so built once.
 _HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
@@ -62,6 +69,22 @@ def register_location() -> None:
         session.flush()
         session.execute(sa.update(Installation).values(home=Installation.home))
         current_app.extensions[COUNTS_WRITES] = True
+
+
+def register_at_start() -> None:
+    """Register, and try again for a while: a database that takes no writes during a failover is no
+    reason not to start. Raises `SchemaError`."""
+    for wait_s in START_AGAIN_AFTER_S:
+        try:
+            register_location()
+            return
+        except DATABASE_ERRORS:
+            log.warning("the database takes no writes; registering again in %g s", wait_s)
+            time.sleep(wait_s)
+    try:
+        register_location()
+    except DATABASE_ERRORS:
+        raise SchemaError("the database takes no writes.") from None
 
 
 def hold_state() -> Hold:
