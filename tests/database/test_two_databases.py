@@ -1,5 +1,6 @@
 """What must hold on SQLite and on PostgreSQL alike, and what only a server can do to us."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -423,6 +424,19 @@ def test_f77_a_claim_while_postgresql_takes_no_writes_sends_nothing_and_goes_lat
     put_clocks_back(server_app)
     work(server_app)
     assert counts(annas, page) == {"accepted": 2}
+
+
+def test_f77_a_server_that_starts_while_postgresql_takes_no_writes_waits(
+    server_app: Flask,
+) -> None:
+    servers.postgresql().take_writes(False)
+    later = threading.Timer(1.0, servers.postgresql().take_writes, [True])
+    later.start()
+    try:
+        inside(server_app, upgrade_schema)()
+    finally:
+        later.join()
+        servers.postgresql().take_writes(True)
 
 
 @pytest.mark.slow  # starts a process

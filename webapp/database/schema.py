@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,7 @@ from webapp.database import migrating
 from webapp.database.engine import POSTGRESQL_LINE, alembic
 from webapp.database.session import db, transaction
 
+READ_ONLY_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 MIGRATION_LOCK = 0x7465616D736D73
 """The number of PostgreSQL's advisory lock: "teamsms"."""
 
@@ -35,8 +37,24 @@ def schema_state() -> str:
 def upgrade_schema() -> None:
     """Migrate to this version's schema, one process at a time.
 
-    Raises `SchemaError` for a newer schema and for a database that cannot be read or written.
+    Raises `SchemaError` for a newer schema and for a database that cannot be read or written. A
+    PostgreSQL that takes no writes may be in a failover: it is tried again for a while.
     """
+    for wait_s in READ_ONLY_AGAIN_AFTER_S:
+        try:
+            _upgrade_if_older()
+            return
+        except sa.exc.InternalError:  # what PostgreSQL answers then; SQLite never
+            time.sleep(wait_s)
+        except sa.exc.DBAPIError as error:
+            raise _unusable(error) from None
+    try:
+        _upgrade_if_older()
+    except sa.exc.DBAPIError as error:
+        raise _unusable(error) from None
+
+
+def _upgrade_if_older() -> None:
     try:
         with _migration_lock():
             state = schema_state()
@@ -49,8 +67,6 @@ def upgrade_schema() -> None:
             # Fail now, not at the first message, if the database cannot be written.
             with transaction() as session:
                 session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))
-    except sa.exc.DBAPIError as error:
-        raise _unusable(error) from None
     except OSError as error:
         raise SchemaError(f"The database cannot be used: {error.strerror}.") from None
 
