@@ -358,6 +358,13 @@ def test_a_template_begins_with_what_it_is_given(path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.html")), ids=lambda path: path.stem)
+def test_macros_are_made_once_not_for_every_page(path: Path) -> None:
+    assert not re.search(r"{%.*\bimport\b.*\bwith context\b", path.read_text()), (
+        f"{path.name}: import macros without context, and give them what they need as arguments"
+    )
+
+
 def test_no_code_marks_text_as_safe() -> None:
     for path in everything():
         assert not re.search(r"\bMarkup\(|markupsafe", path.read_text()), (
