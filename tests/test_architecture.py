@@ -47,6 +47,7 @@ DOORS = {
         "idempotency",
         "installation",
         "limits",
+        "locks",
         "models",
         "schema",
     },

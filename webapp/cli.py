@@ -19,6 +19,7 @@ from webapp.database.schema import SchemaError
 from webapp.i18n import sentences
 from webapp.jobs import retention
 from webapp.messages import submit, sweep
+from webapp.messages.blocked import NumbersBlocked
 from webapp.messages.submit import NewMessage
 from webapp.rules import times
 from webapp.rules.numbers import RecipientRefused, parse_recipient
@@ -87,6 +88,10 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
         raise click.ClickException(sentences.on_hold()) from None
     except DailyLimitReached:
         raise click.ClickException(sentences.daily_limit()) from None
+    except NumbersBlocked as refused:
+        raise click.BadParameter(
+            sentences.numbers_blocked(refused.found), param_hint="--to"
+        ) from None
     message = db.session.get_one(Message, message_id, populate_existing=True)
     click.echo(
         " ".join((sentences.message_sentence(message), sentences.message_advice(message))).strip()

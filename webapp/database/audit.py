@@ -31,6 +31,8 @@ class AuditEvent(StrEnum):
     TEMPLATE_CHANGED = "template_changed"
     TEMPLATE_DELETED = "template_deleted"
     TEMPLATE_RESTORED = "template_restored"
+    BLOCKED = "blocked"
+    UNBLOCKED = "unblocked"
     SENDER_ASKED_FOR = "sender_asked_for"
     SENDER_PROVED = "sender_proved"
     SENDER_CHOSEN = "sender_chosen"

@@ -9,6 +9,7 @@ sent and no token set is used (`signin/tokens.py`): the original may be using it
 import fcntl
 import logging
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ START_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 # For every page and message, so built once.
 _HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
+_NUMBER_KEY = sa.select(Installation.number_key).where(Installation.id == 1)
 _HOLD_REASON_TO_STAY = _HOLD_REASON.with_for_update(read=True)
 
 
@@ -55,7 +57,7 @@ def register_location() -> None:
     with transaction() as session:
         row = session.get(Installation, 1, populate_existing=True)
         if row is None:
-            made = {"hold_reason": Hold.NONE, "mark": _new_mark()}
+            made = {"hold_reason": Hold.NONE, "mark": _new_mark(), "number_key": _new_key()}
             upsert(session, Installation, {"id": 1}, {"home": home}, **made)
         elif not row.hold_reason and (
             row.home != home or (file and copies.is_copy(row.mark, file))
@@ -65,6 +67,8 @@ def register_location() -> None:
             record(session, AuditEvent.HELD, detail=Hold.MOVED)
         elif not row.mark:
             row.mark = _new_mark()
+        if row is not None and not row.number_key:
+            row.number_key = _new_key()
         # Write in any case: that repeats the mark beside the database if its file was lost.
         session.flush()
         session.execute(sa.update(Installation).values(home=Installation.home))
@@ -94,6 +98,11 @@ def hold_state() -> Hold:
 def is_on_hold(session: Session) -> bool:
     """For a transaction that is about to claim a message: `hold` waits until it ends."""
     return bool(session.scalar(_HOLD_REASON_TO_STAY))
+
+
+def number_key(session: Session) -> str:
+    """The key for hashes of phone numbers, as hexadecimal digits; the same for good."""
+    return session.scalar(_NUMBER_KEY) or ""
 
 
 def hold() -> None:
@@ -197,6 +206,10 @@ def _file() -> str:
 def _new_mark() -> str:
     file = _file()
     return str(copies.new_mark(file)) if file else ""
+
+
+def _new_key() -> str:
+    return secrets.token_hex(32)
 
 
 def _home() -> str:

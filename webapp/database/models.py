@@ -313,6 +313,30 @@ class Message(Base, kw_only=True):
     done_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[done_by_id])
 
 
+class BlockedNumber(Base, kw_only=True):
+    """A number that wants no more texts from this account.
+
+    Recognised by its hash, so that it stays blocked when the number itself was erased. The hash is
+    keyed (`Installation.number_key`): all German mobile numbers could be tried in minutes.
+    """
+
+    __tablename__ = "blocked_numbers"
+    __table_args__ = (
+        sa.UniqueConstraint("account_id", "number_hash"),
+        sa.Index(None, "account_id", "noted_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    number_hash: Mapped[str] = mapped_column(sa.String(64))
+    number: Mapped[str | None] = mapped_column(sa.String(16))
+    """In E.164; None once it was erased."""
+    how: Mapped[str] = mapped_column(sa.String(16))
+    noted_by_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    noted_at: Mapped[datetime] = mapped_column(default_factory=now)
+    noted_by: Mapped[Member] = relationship(init=False)
+
+
 class Slowdown(Base, kw_only=True):
     """sipgate asked this account to slow down; nothing is sent for it until then."""
 
@@ -372,6 +396,9 @@ class Installation(Base, kw_only=True):
     hold_reason: Mapped[str] = mapped_column(sa.String(32), default="")
     """Empty: not on hold."""
     held_at: Mapped[datetime | None] = mapped_column(default=None)
+    number_key: Mapped[str] = mapped_column(sa.String(64), default="")
+    """What numbers that want no more texts are hashed with. Not derived from SECRET_KEY: changing
+    that would unblock everybody."""
 
 
 class Alarm(Base, kw_only=True):

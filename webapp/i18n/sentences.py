@@ -4,6 +4,7 @@ A sentence says what happened, what did not, and what to do next. Never "deliver
 where it is certain.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -15,10 +16,11 @@ from flask_babel import lazy_gettext as _
 from webapp.account.cache import Trouble
 from webapp.config import settings
 from webapp.database.audit import AlarmKind, AuditEvent
-from webapp.database.models import Batch, Message
+from webapp.database.models import Batch, BlockedNumber, Message
 from webapp.i18n.formats import when
+from webapp.messages.blocked import How, Noted
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
-from webapp.rules.numbers import RecipientProblem, RecipientRefused
+from webapp.rules.numbers import RecipientProblem, RecipientRefused, phone
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason, Wish
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
@@ -99,6 +101,15 @@ REASONS = {
         "It waits: three messages in a row had an unknown outcome, so the batch was stopped before "
         "its turn. Nothing was sent."
     ),
+}
+
+HOW_BLOCKED = {
+    How.PHONE: _("by phone"),
+    How.LETTER: _("by letter"),
+    How.MAIL: _("by e-mail"),
+    How.IN_PERSON: _("in person"),
+    How.TEXT: _("by text"),
+    How.OTHER: _("in another way"),
 }
 
 # For a message that waits because the same reason refused or stopped another one.
@@ -313,6 +324,8 @@ def message_sentence(message: Message) -> str:
     """What happened, in the first sentence of a message's page."""
     if message.outcome == Outcome.SENDING and message.wish:
         return str(WISHES[Wish(message.wish)])
+    if message.outcome == Outcome.CANCELLED and message.reason == Reason.BLOCKED:
+        return gettext("Cancelled: this number wants no more texts. Nothing was sent.")
     if message.outcome in PLAIN_SENTENCES:
         return str(PLAIN_SENTENCES[message.outcome])
     if message.outcome == Outcome.PAUSED and message.reason in PAUSED_REASONS:
@@ -481,3 +494,51 @@ def setup_sentences(app: Flask) -> None:
         still_possible,
     ):
         app.add_template_global(function)
+
+
+def numbers_blocked(found: Collection[BlockedNumber]) -> str:
+    """Why these recipients are refused."""
+    return " ".join(
+        gettext(
+            "Remove %(number)s: %(name)s noted on %(at)s that this number wants no texts.",
+            number=phone(row.number) if row.number else gettext("the erased number"),
+            name=row.noted_by.name,
+            at=when(row.noted_at),
+        )
+        for row in found
+    )
+
+
+def noted_blocked(noted: Noted) -> str:
+    """What noting numbers did."""
+    said = [
+        gettext("Noted. Nothing more is sent there.")
+        if noted.is_new
+        else gettext("That was noted already.")
+    ]
+    if noted.withdrawn:
+        said.append(
+            ngettext(
+                "%(num)s waiting message was cancelled.",
+                "%(num)s waiting messages were cancelled.",
+                noted.withdrawn,
+            )
+        )
+    if noted.being_sent:
+        said.append(
+            ngettext(
+                "%(num)s message is just being sent; it is cancelled if sipgate does not take it.",
+                "%(num)s messages are just being sent; they are cancelled if sipgate does not take "
+                "them.",
+                noted.being_sent,
+            )
+        )
+    if noted.at_sipgate:
+        said.append(
+            ngettext(
+                "%(num)s planned message is at sipgate already and can no longer be recalled.",
+                "%(num)s planned messages are at sipgate already and can no longer be recalled.",
+                noted.at_sipgate,
+            )
+        )
+    return " ".join(said)

@@ -13,6 +13,7 @@ from webapp.database.idempotency import USED_ID_KEPT_FOR
 from webapp.database.models import (
     GUESSES,
     Batch,
+    BlockedNumber,
     BrowserSession,
     Contact,
     Draft,
@@ -79,7 +80,10 @@ def prune() -> int:
 
 
 def forget_number(number: str) -> int:
-    """Withdraw what waits for a number and erase all else to it; returns how many messages."""
+    """Withdraw what waits for a number and erase all else to it; returns how many messages.
+
+    If the number wants no more texts, that stays in force, but nobody can read the number.
+    """
     with transaction() as session:
         rows_changed(session, transitions.withdraw().where(Message.recipient == number))
         count = _erase(
@@ -87,6 +91,9 @@ def forget_number(number: str) -> int:
         )
         session.execute(sa.delete(Contact).where(Contact.number == number))
         session.execute(sa.update(Member).where(Member.own_number == number).values(own_number=""))
+        # The hash stays: what honours an objection may be kept (Art. 17(3) and 21(3) GDPR).
+        noted = sa.update(BlockedNumber).where(BlockedNumber.number == number)
+        rows_changed(session, noted.values(number=None))
         record(session, AuditEvent.ERASED, detail=str(count))
     return count
 

@@ -135,13 +135,19 @@ def resume(batch: Batch, by: Member) -> None:
 def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
     """Withdraw every message that has not left; returns how many are now `cancelled`, and how many
     are still `sending` and have the wish."""
-    change = transitions.withdraw().where(Message.batch_id == batch.id)
     with transaction() as session:
-        locked(session, batch.id)
-        became = session.scalars(change.returning(Message.outcome), execution_options=_UNLOADED)
-        counts = Counter(became)
+        counts = withdraw_all(session, Message.batch_id == batch.id)
         record(session, AuditEvent.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
     return counts
+
+
+def withdraw_all(
+    session: Session, which: sa.ColumnElement[bool], reason: Reason | None = None
+) -> Counter[Outcome]:
+    """Withdraw these messages where they have not left; returns how many have which outcome now."""
+    _lock_batches(session, which, transitions.CAN_WITHDRAW)
+    change = transitions.withdraw(reason).where(which).returning(Message.outcome)
+    return Counter(session.scalars(change, execution_options=_UNLOADED))
 
 
 _UNLOADED = {"synchronize_session": False}

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Member, Message
-from webapp.messages import batches, transitions
+from webapp.messages import batches, blocked, transitions
 from webapp.messages.submit import NewMessage
 from webapp.messages.timing import TOKEN_SET_RESERVE, handover_lead
 from webapp.rules.outcomes import (
@@ -89,7 +89,7 @@ def can_withdraw(message: Message) -> bool:
 
 def edit(message: Message, new: NewMessage, by: Member) -> bool:
     """Change a planned message. Without a time it is due now. Returns False if it is planned no
-    longer."""
+    longer; raises `NumbersBlocked`."""
     values = {
         "extension_id": new.extension.id,
         "extension_alias": new.extension.alias,
@@ -101,6 +101,7 @@ def edit(message: Message, new: NewMessage, by: Member) -> bool:
     }
     change = _change_to_waiting((Outcome.HELD,), new.send_at).where(Message.id == message.id)
     with transaction() as session:
+        blocked.require_none(session, message.account_id, (new.recipient,))
         done = rows_changed(session, change.values(values)) == 1
         if done:
             record(session, AuditEvent.CHANGED, by, message=message)

@@ -25,7 +25,7 @@ from webapp.database.idempotency import (
     take_once,
 )
 from webapp.database.models import Batch, Draft, Member, Message, Submission
-from webapp.messages import attention, sending
+from webapp.messages import attention, blocked, sending
 from webapp.messages.claims import Claim
 from webapp.messages.timing import handover_lead
 from webapp.rules.outcomes import Outcome, first_outcome
@@ -84,7 +84,7 @@ def submit(
 
     Of several calls with the same form one does it, and the others return the same. `prepare`
     checks the form and returns its messages; it is called for a new form only. Raises `FormSpent`,
-    or `NotTaken` (also from `prepare`); nothing is sent then.
+    or `NotTaken` (`OnHold`, `NumbersBlocked`, also what `prepare` raises); nothing is sent then.
     """
 
     def take() -> Submitted:
@@ -133,6 +133,7 @@ def _insert(
     member: Member, batch: Batch | None, messages: list[Message], used: Submission | None
 ) -> None:
     def keep(session: Session) -> bool:
+        blocked.require_none(session, member.account_id, {one.recipient for one in messages})
         if installation.is_on_hold(session) and messages[0].outcome == Outcome.SENDING:
             raise OnHold
         # First, because it locks the member's row: two forms of a member at the same time would

@@ -100,7 +100,7 @@ def _change_by_wish(columns: frozenset[str]) -> sa.Update:
     by_wish = [(_messages.wish == wish.value, _literal(new)) for wish, new in BY_WISH.items()]
     values["outcome"] = sa.case(*by_wish, else_=params["outcome"])
     values["reason"] = sa.case(
-        (is_cancelled, ""), (is_paused, _messages.reason), else_=params["reason"]
+        (sa.or_(is_cancelled, is_paused), _messages.reason), else_=params["reason"]
     )
     values["settled_at"] = sa.case(
         (is_cancelled, sa.bindparam("wished_at", type_=_messages.settled_at.type)),
@@ -145,9 +145,14 @@ CAN_PAUSE = sa.or_(
 )
 
 
-def withdraw() -> sa.Update:
-    """Cancel; of a message that is being sent, note the wish to. It replaces a wish to pause."""
+def withdraw(reason: Reason | None = None) -> sa.Update:
+    """Cancel; of a message that is being sent, note the wish to. It replaces a wish to pause.
+
+    `reason`: why, if it was not a click on this message.
+    """
+    why = reason.value if reason else ""
     values = {
+        "reason": sa.case((_is_sending, why), else_=why or _messages.reason),
         "outcome": _unless_sending(_messages.outcome, Outcome.CANCELLED),
         "wish": sa.case((_is_sending, Wish.CANCEL.value), else_=Wish.NONE.value),
         "settled_at": _unless_sending(_messages.settled_at, now()),

@@ -148,6 +148,9 @@ class Reason(enum.StrEnum):
     STOPPED = "stopped"  # somebody stopped the batch
     UNKNOWNS = "unknowns"  # three unknown outcomes in a row stopped the batch
 
+    # It was withdrawn.
+    BLOCKED = "blocked"  # its recipient wants no more texts
+
 
 WAITING = (Outcome.HELD, Outcome.QUEUED)
 """Still with us, and sent without a further click."""

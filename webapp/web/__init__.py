@@ -5,6 +5,7 @@ from flask import Flask
 from webapp.web import (
     attention,
     batches,
+    blocked,
     compose,
     contacts,
     errors,
@@ -28,6 +29,7 @@ def setup_pages(app: Flask) -> None:
         history,
         batches,
         contacts,
+        blocked,
         message_templates,
         senders,
         help,

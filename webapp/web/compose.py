@@ -9,14 +9,15 @@ from flask_babel import gettext as _
 
 from webapp.account import cache, contacts
 from webapp.config import settings
-from webapp.database import idempotency
+from webapp.database import db, idempotency
 from webapp.database.daily_limit import DailyLimitReached
-from webapp.database.idempotency import FormSpent, OnHold, SubmissionId
+from webapp.database.idempotency import FormSpent, NotTaken, OnHold, SubmissionId
 from webapp.database.models import Member, Message
 from webapp.i18n import compose as words
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import drafts, history, message_templates, submit, visibility
+from webapp.messages import blocked, drafts, history, message_templates, submit, visibility
+from webapp.messages.blocked import NumbersBlocked
 from webapp.messages.submit import NewMessage, Submitted
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.text import normalise_text, segment
@@ -71,6 +72,7 @@ def create(member: Member) -> ResponseReturnValue:
         form = form_of(member)
         if not form.validate():
             raise NotReady(form=form, status=422)
+        blocked.require_none(db.session, member.account_id, form.numbers)
         asked = questions.questions_about(form, member, submission)
         if questions.unanswered(asked, request.form.get("confirm", "")):
             raise NotReady(form=form, asked=asked, status=409)
@@ -84,17 +86,24 @@ def create(member: Member) -> ResponseReturnValue:
             content_hash=idempotency.content_hash(request.form),
             credentials=guard.credentials(),
         )
-    except NotReady as not_ready:
-        return form_page(member, submission, **not_ready.shown)
     except FormSpent as spent:
         return kept_form(member, spent_note(spent), 409)
-    except DailyLimitReached:
-        return form_page(member, submission, note=sentences.daily_limit(), status=429)
-    except OnHold:
-        return form_page(member, submission, note=sentences.on_hold(), status=503)
+    except NotTaken as refused:
+        return _not_taken(member, submission, refused)
     if taken.batch_id:
         tasks.start_batch(taken.batch_id)
     return redirect(page_of(taken), 303)
+
+
+def _not_taken(member: Member, submission: SubmissionId, refused: NotTaken) -> ResponseReturnValue:
+    """The form once more, with the reason. Its id is unused."""
+    if isinstance(refused, NotReady):
+        return form_page(member, submission, **refused.shown)
+    if isinstance(refused, NumbersBlocked):
+        return refused_page(member, submission, refused)
+    if isinstance(refused, DailyLimitReached):
+        return form_page(member, submission, note=sentences.daily_limit(), status=429)
+    return form_page(member, submission, note=sentences.on_hold(), status=503)
 
 
 @blueprint.post("/test-message")
@@ -124,6 +133,9 @@ def test(member: Member) -> ResponseReturnValue:
             content_hash=own.id,
             credentials=guard.credentials(),
         )
+    except NumbersBlocked as refused:
+        form.own_number.errors = [sentences.numbers_blocked(refused.found)]
+        return form_page(member, submission, form=form, status=422)
     except FormSpent as spent:
         return kept_form(member, spent_note(spent), 409)
     except DailyLimitReached:
@@ -142,6 +154,19 @@ def again(id: str, member: Member) -> ResponseReturnValue:
         abort(404)
     submission = idempotency.new_submission(member, previous=message.id)
     return form_page(member, submission, prefill=as_fields(message))
+
+
+def refused_page(
+    member: Member,
+    submission: SubmissionId,
+    refused: NumbersBlocked,
+    editing: Message | None = None,
+) -> ResponseReturnValue:
+    """The form once more: some of its recipients want no more texts."""
+    form = form_of(member)
+    form.validate()
+    form.recipient.errors = [sentences.numbers_blocked(refused.found)]
+    return form_page(member, submission, form=form, editing=editing, status=422)
 
 
 def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:

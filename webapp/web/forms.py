@@ -3,7 +3,7 @@
 Fields keep what was typed, right or wrong; `checked()` returns what it means.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +43,7 @@ from webapp.sipgate import Extension
 
 MAX_RECIPIENTS = 100
 MAX_NAMED_PROBLEMS = 5
+MAX_BLOCKED_AT_ONCE = 500
 MAX_CODE_CHARACTERS = 32
 MAX_INTEGER = 2**31 - 1
 """The largest that PostgreSQL's `integer` holds; a statement with a larger one fails."""
@@ -76,15 +77,9 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
                 _("Enter at most %(most)d numbers: there are %(count)d.")
                 % {"most": MAX_RECIPIENTS, "count": len(typed)}
             )
-        problems: list[str] = []
-        self.numbers: list[str] = []
-        for recipient in typed:
-            try:
-                self.numbers.append(parse_recipient(recipient, settings.default_region))
-            except RecipientRefused as refused:
-                problems.append(sentences.recipient_problem(refused))
+        self.numbers, problems = _numbers(typed)
         if problems:
-            raise ValidationError(" ".join(dict.fromkeys(problems[:MAX_NAMED_PROBLEMS])))
+            raise ValidationError(" ".join(problems))
         self.duplicate_count = len(self.numbers) - len(set(self.numbers))
         self.numbers = list(dict.fromkeys(self.numbers))
 
@@ -186,6 +181,24 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         return extension
 
 
+class BlockForm(FlaskForm):  # type: ignore[misc]
+    """Numbers that want no more texts, and how their owners said so."""
+
+    number = TextAreaField(_("Number"))
+    how = SelectField(_("How they said so"), choices=list(sentences.HOW_BLOCKED.items()))
+
+    def validate_number(self, field: TextAreaField) -> None:
+        typed = split_recipients(field.data or "") or [""]
+        if len(typed) > MAX_BLOCKED_AT_ONCE:
+            raise ValidationError(
+                _("Enter at most %(most)d numbers: there are %(count)d.")
+                % {"most": MAX_BLOCKED_AT_ONCE, "count": len(typed)}
+            )
+        self.numbers, problems = _numbers(typed)
+        if problems:
+            raise ValidationError(" ".join(problems))
+
+
 class SenderForm(FlaskForm):  # type: ignore[misc]
     """A mobile number to add. `senders` are those of its extension."""
 
@@ -217,6 +230,18 @@ class CodeForm(FlaskForm):  # type: ignore[misc]
             raise ValidationError(_("Enter the code from the SMS."))
         if len(self.typed) > MAX_CODE_CHARACTERS or not self.typed.isprintable():
             raise ValidationError(_("Check the code: no code looks like this one."))
+
+
+def _numbers(typed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """What was typed in E.164, and a sentence on each of the first that are no numbers."""
+    numbers: list[str] = []
+    problems: list[str] = []
+    for one in typed:
+        try:
+            numbers.append(parse_recipient(one, settings.default_region))
+        except RecipientRefused as refused:
+            problems.append(sentences.recipient_problem(refused))
+    return numbers, list(dict.fromkeys(problems[:MAX_NAMED_PROBLEMS]))
 
 
 def whole_number(typed: str) -> int:

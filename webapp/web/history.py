@@ -1,15 +1,11 @@
 """The list of messages with its filters, one number's page, and the export."""
 
-import csv
-import io
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
-from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from webapp.account import contacts
@@ -22,6 +18,7 @@ from webapp.messages.history import MessageFilter
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.web.guard import visible_or_404
+from webapp.web.spreadsheet import csv_text
 
 blueprint = Blueprint("history", __name__)
 
@@ -29,10 +26,6 @@ PAGE_SIZE = 50
 MAX_WORDS_CHARACTERS = 200
 ATTENTION = "attention"
 """The value of `tab` for messages that need attention."""
-_CELL_BEGINS = r"(?:\A|[;,\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029])"
-_SKIPPED = r"[\s\"\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]*"
-"""What programs may skip at the beginning of a cell: blanks, quotes, characters without width."""
-_BEGINNING = re.compile(rf"({_CELL_BEGINS}{_SKIPPED})([=+\-@＝＋－＠﹦﹢﹣﹫−])?")
 
 
 @blueprint.get("/messages")
@@ -139,21 +132,12 @@ def _count_links(which: MessageFilter, member: Member) -> list[dict[str, Any]]:
 
 
 def _csv_lines(which: MessageFilter, member: Member) -> Iterator[str]:
-    yield "\ufeff"  # without it, Excel reads UTF-8 as something else
-    yield _csv_text([_csv_heads()])
+    yield csv_text([_csv_heads()], first=True)
     for chunk in history.iter_chunks(which, member):
         contacts.preload_names(member, {message.recipient for message in chunk})
-        text = _csv_text(_csv_row(message, member) for message in chunk)
+        text = csv_text(_csv_row(message, member) for message in chunk)
         end_read()
         yield text
-
-
-def _csv_text(rows: Iterable[list[str]]) -> str:
-    buffer = io.StringIO()
-    # Spreadsheets in German expect a semicolon.
-    writer = csv.writer(buffer, delimiter=";" if str(get_locale()) == "de" else ",")
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return buffer.getvalue()
 
 
 def _csv_heads() -> list[str]:
@@ -182,13 +166,3 @@ def _csv_row(message: Message, member: Member) -> list[str]:
         str(message.segment_count),
         message.text,
     ]
-
-
-def _cell(value: str) -> str:
-    """The value, with an apostrophe before what a spreadsheet would take for a formula.
-
-    Programs may split cells at other separators, or at line breaks inside quotes, so this is done
-    wherever a cell could begin.
-    """
-    safe = _BEGINNING.sub(lambda found: f"{found[1]}'{found[2]}" if found[2] else found[1], value)
-    return f"'{safe}" if safe.startswith(("\t", "\r", "\n")) else safe

@@ -12,10 +12,11 @@ from webapp.database import db, idempotency
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import attention, changes, reconcile, visibility
+from webapp.messages import attention, blocked, changes, reconcile, visibility
+from webapp.messages.blocked import NumbersBlocked
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
-from webapp.web.compose import as_fields, form_of, form_page
+from webapp.web.compose import as_fields, form_of, form_page, refused_page
 from webapp.web.forms import ComposeForm
 from webapp.web.guard import managed_or_404, own_or_404, visible_or_404
 
@@ -52,7 +53,11 @@ def change(id: str, member: Member) -> ResponseReturnValue:
     if len(form.numbers) > 1:
         note = _("Enter one number: a planned message goes to one recipient.")
         return form_page(member, submission, form=form, editing=message, note=note, status=422)
-    if not changes.edit(message, form.checked()[0], member):
+    try:
+        changed = changes.edit(message, form.checked()[0], member)
+    except NumbersBlocked as refused:
+        return refused_page(member, submission, refused, editing=message)
+    if not changed:
         return too_late(message)
     tasks.enqueue_message(message.id)
     return redirect(url_for("messages.show", id=message.id), 303)
@@ -134,6 +139,8 @@ def message_page(
         confirm_label=questions.confirm_label(resumed) if resumed else "",
         entries=entries,
         looked=looked,
+        noted=blocked.noted(member, message.recipient),
+        hows=sentences.HOW_BLOCKED,
         reload=message.outcome == Outcome.SENDING,
     )
     return page, status
