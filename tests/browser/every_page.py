@@ -344,6 +344,19 @@ def sender_in_question(visitor: Visitor) -> None:
     visitor.see("whoever sends it")
 
 
+def noted_numbers(visitor: Visitor) -> None:
+    visitor.go("/blocked")
+    visitor.page.get_by_label("Number", exact=True).fill("0171 3920050\n0171 3920051")
+    visitor.page.get_by_role("button", name="Do not write to this number").click()
+    visitor.see("Nothing more is sent there")
+
+
+def noted_number_to_lift(visitor: Visitor) -> None:
+    noted_numbers(visitor)
+    visitor.page.get_by_role("button", name="Lift").first.click()
+    visitor.see("Write to this number again?")
+
+
 STRANGER = ""
 PAGES: dict[str, tuple[str, Arrive]] = {
     "start page": (STRANGER, path("/")),
@@ -387,6 +400,9 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "contacts": ("anna", path("/contacts")),
     "contacts found": ("anna", contacts_found),
     "nobody found": ("anna", path("/contacts?q=nobody")),
+    "no noted numbers": ("anna", path("/blocked")),
+    "noted numbers": ("anna", noted_numbers),
+    "noted number to lift": ("anna", noted_number_to_lift),
     "no message templates": ("anna", path("/message-templates")),
     "message templates": ("anna", list_of_templates),
     "message template to fill in": ("anna", template_to_fill_in),

@@ -26,7 +26,7 @@ from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
 from webapp.simulator.server import Simulator
 
-RELEASED = ("0001", "0002", "0003", "0005")
+RELEASED = ("0001", "0002", "0003", "0005", "0007")
 """The schema's revision in each version that somebody may have; the newest needs no upgrade."""
 
 SETTLED = ("accepted", "scheduled", "refused", "not_sent", "unknown")
@@ -36,6 +36,7 @@ OUTCOMES = {
     "0002": (*SETTLED, "sending", *WAITING),
     "0003": (*SETTLED, "sending", *WAITING),
     "0005": (*SETTLED, "sending", *WAITING),
+    "0007": (*SETTLED, "sending", *WAITING),
 }
 """What rows of that version can be."""
 

@@ -65,6 +65,10 @@ ROUTES = {
     "batches.resume": Route(of="batch"),
     "batches.show": Route(of="batch", admin=200),
     "batches.stop": Route(of="batch", admin=303),
+    "blocked.add": Route(status=422),
+    "blocked.export": Route(not_by_ben=404),
+    "blocked.index": Route(),
+    "blocked.lift": Route(of="blocked", admin=409),
     "contacts.index": Route(),
     "contacts.read_again": Route(status=303),
     "extensions.index": Route(),
@@ -115,6 +119,7 @@ WHAT_TO_DO = (
 
 NOT_COMPARED = {
     "sign_ins": "GET /login begins one",
+    "installation": "its mark counts every write once the app knows its place",
     "kept_answers": "what sipgate last said, asked for at most once a minute",
 }
 
@@ -137,6 +142,7 @@ def objects_of(browser: Browser, app: Flask, digits: str) -> dict[str, list[str]
         "message": [last_part(page) for page in sent],
         "batch": [last_part(batch)],
         "template": [made_template(browser)],
+        "blocked": [noted_number(browser, f"+491713{digits}4")],
         # `s0` is everybody's; these are in nobody else's list.
         "extension": OWN_EXTENSIONS.get(digits[-1], []),
         "session": sessions,
@@ -153,6 +159,14 @@ def made_template(browser: Browser) -> str:
     browser.post("/message-templates/new", text, status=303)
     links = browser.get("/message-templates").soup.select("main .panel a")
     return str(links[0]["href"]).rpartition("/")[2]
+
+
+def noted_number(browser: Browser, number: str) -> str:
+    fields = {**browser.get("/blocked").fields("/blocked"), "number": number}
+    browser.post("/blocked", fields, status=303)
+    lift = browser.get("/blocked").soup.select_one("main form[action$='/lift']")
+    assert lift is not None
+    return str(lift["action"]).split("/")[2]
 
 
 def last_part(page: Page) -> str:

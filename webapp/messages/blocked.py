@@ -76,6 +76,8 @@ def require_none(session: Session, account_id: str, numbers: Collection[str]) ->
 def among(session: Session, account_id: str, numbers: Collection[str]) -> dict[str, BlockedNumber]:
     """Those of these numbers (E.164) that the account noted."""
     key = installation.number_key(session)
+    if not key:  # nothing was ever noted
+        return {}
     numbers_of = {_hash(key, number): number for number in numbers}
     query = sa.select(BlockedNumber).where(
         BlockedNumber.account_id == account_id, BlockedNumber.number_hash.in_(numbers_of)
@@ -90,6 +92,8 @@ def noted(member: Member, number: str) -> BlockedNumber | None:
 
 def note(numbers: Collection[str], how: How, by: Member) -> Noted:
     """Send nothing more to these numbers (E.164), and withdraw what waits for them."""
+    if not installation.number_key(db.session):
+        installation.register_location()  # which makes it
     to_them = sa.and_(Message.account_id == by.account_id, Message.recipient.in_(list(numbers)))
     with transaction() as session:
         locks.have_alone(session, _list_of(by.account_id))

@@ -12,6 +12,7 @@ from flask_babel import gettext
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, ValidationError
 
 from webapp.account.cache import Extensions
@@ -185,7 +186,10 @@ class BlockForm(FlaskForm):  # type: ignore[misc]
     """Numbers that want no more texts, and how their owners said so."""
 
     number = TextAreaField(_("Number"))
-    how = SelectField(_("How they said so"), choices=list(sentences.HOW_BLOCKED.items()))
+    how = SelectField(
+        _("How they said so"),
+        choices=[SelectChoice(how.value, words) for how, words in sentences.HOW_BLOCKED.items()],
+    )
 
     def validate_number(self, field: TextAreaField) -> None:
         typed = split_recipients(field.data or "") or [""]
@@ -194,9 +198,10 @@ class BlockForm(FlaskForm):  # type: ignore[misc]
                 _("Enter at most %(most)d numbers: there are %(count)d.")
                 % {"most": MAX_BLOCKED_AT_ONCE, "count": len(typed)}
             )
-        self.numbers, problems = _numbers(typed)
+        numbers, problems = _numbers(typed)
         if problems:
             raise ValidationError(" ".join(problems))
+        self.numbers = list(dict.fromkeys(numbers))
 
 
 class SenderForm(FlaskForm):  # type: ignore[misc]
