@@ -12,7 +12,6 @@ from flask_babel import gettext
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, ValidationError
 
 from webapp.account.cache import Extensions
@@ -186,10 +185,11 @@ class BlockForm(FlaskForm):  # type: ignore[misc]
     """Numbers that want no more texts, and how their owners said so."""
 
     number = TextAreaField(_("Number"))
-    how = SelectField(
-        _("How they said so"),
-        choices=[SelectChoice(how.value, words) for how, words in sentences.HOW_BLOCKED.items()],
-    )
+    how = SelectField(_("How they said so"), choices=[])
+
+    def __init__(self, **data: Any) -> None:
+        super().__init__(**data)
+        self.how.choices = [(how.value, words) for how, words in sentences.HOW_BLOCKED.items()]
 
     def validate_number(self, field: TextAreaField) -> None:
         typed = split_recipients(field.data or "") or [""]
