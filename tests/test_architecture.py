@@ -34,6 +34,7 @@ FLOORS: tuple[dict[str, str], ...] = (
         "telemetry": "logs, metrics",
         "config": "settings",
         "simulator": "a stand-in for sipgate",
+        "list_reader": "a script of its own",
     },
 )
 """The rooms of `webapp/`, top floor first. A room imports from lower floors only; rooms of one

@@ -198,6 +198,9 @@ RECIPIENT_PROBLEMS = {
     ),
     RecipientProblem.PAGER: _("Enter another number: “%(typed)s” belongs to a pager."),
     RecipientProblem.VOICEMAIL: _("Enter another number: “%(typed)s” belongs to a mailbox."),
+    RecipientProblem.DIGITS_LOST: _(
+        "Format the column as text and enter the number again: the spreadsheet has cut “%(typed)s”."
+    ),
 }
 
 TEXT_PROBLEMS = {

@@ -6,6 +6,7 @@ Refusals carry a reason and what was typed, which stays out of logs.
 import enum
 import re
 import unicodedata
+from dataclasses import dataclass
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
@@ -26,6 +27,15 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 # Pandas and spreadsheets write a number column as 491712345678.0, which would be somebody else's
 # number without its dot.
 _DECIMAL_FRACTION = re.compile(r"\+?[0-9]{7,}\.0+", re.ASCII)
+# What spreadsheets write around a number so that it stays text, and what they make of one: decimals
+# and an exponent.
+_WRAPPED = (
+    re.compile(r'=\s*"(.*)"', re.DOTALL),
+    re.compile(r"=\s*(\+?[0-9 ].*)", re.DOTALL),
+    re.compile(r"'(.*?)'?", re.DOTALL),
+)
+_DECIMALS = re.compile(r"(\+?[0-9]{7,})[.,]0+", re.ASCII)
+_EXPONENT = re.compile(r"\+?([0-9])(?:[.,]([0-9]+))?E\+?([0-9]{1,2})", re.ASCII | re.IGNORECASE)
 _EXTENSION = re.compile(r"(?:ext|x|#)[.:=]*[0-9]{1,6}\Z", re.ASCII | re.IGNORECASE)
 _BRACKETED_TRUNK_ZERO = re.compile(r"(?<=[0-9])\(0\)")
 
@@ -49,6 +59,7 @@ class RecipientProblem(enum.StrEnum):
     COMPANY_WIDE = "company_wide"
     PAGER = "pager"
     VOICEMAIL = "voicemail"
+    DIGITS_LOST = "digits_lost"
 
 
 _REFUSED_TYPES = {
@@ -121,6 +132,52 @@ def parse_recipient(typed: str, region: str) -> str:
     if not is_sendable(e164):
         raise RecipientRefused(RecipientProblem.NOT_A_NUMBER, typed)
     return e164
+
+
+@dataclass(frozen=True, slots=True)
+class ListedNumber:
+    """The E.164 number of a list's cell, and whether the spreadsheet's damage had to be undone."""
+
+    number: str
+    is_repaired: bool
+
+
+def parse_listed(typed: str, region: str) -> ListedNumber:
+    """Return the number of a cell that may have been through a spreadsheet, or RecipientRefused.
+
+    Undone are the leading zero that was dropped, decimals that were added, and an exponent that
+    still has all digits. One that lost some is refused as DIGITS_LOST: they are somebody else's.
+    """
+    plain = unwrapped(typed)
+    whole = _without_decimals(plain, typed)
+    number = parse_recipient(whole, region)
+    return ListedNumber(number, is_repaired=whole != plain or _lacks_trunk_zero(plain, region))
+
+
+def unwrapped(typed: str) -> str:
+    """Return `typed` without `="…"`, `=…` or `'…`, which keep a number as text."""
+    text = typed.strip()
+    found = next((match for one in _WRAPPED if (match := one.fullmatch(text))), None)
+    return found[1].strip() if found else text
+
+
+def _without_decimals(plain: str, typed: str) -> str:
+    if found := _DECIMALS.fullmatch(plain):
+        return found[1]
+    if found := _EXPONENT.fullmatch(plain):
+        first, others, exponent = found[1], (found[2] or "").rstrip("0"), int(found[3])
+        if len(others) == exponent >= _E164_MIN_DIGITS - 1:
+            return first + others
+        raise RecipientRefused(RecipientProblem.DIGITS_LOST, typed)
+    return plain
+
+
+def _lacks_trunk_zero(plain: str, region: str) -> bool:
+    """Whether a zero before the national number is missing, which a spreadsheet drops."""
+    dialled = _dialled(plain)
+    prefix = phonenumbers.ndd_prefix_for_region(region, True)
+    country_code = str(phonenumbers.country_code_for_region(region))
+    return prefix == "0" and dialled[0] in "123456789" and not dialled.startswith(country_code)
 
 
 def is_sendable(number: str) -> bool:

@@ -1,0 +1,1 @@
+"""Lists: from a spreadsheet to many personal texts."""
