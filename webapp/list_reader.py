@@ -10,18 +10,23 @@ know ends this process, not the one that serves pages.
 import codecs
 import csv
 import json
+import posixpath
 import re
 import resource
 import string
 import sys
 import unicodedata
+import zipfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from io import BytesIO
 from typing import Any
+from xml.parsers import expat
 
 MEMORY_BYTES = 512 * 2**20
 CPU_S = 20
@@ -39,7 +44,7 @@ MAX_CELL_CHARACTERS = 2_000
 
 Value = str | list[str]
 """A cell as JSON: its text, or what it is and how it is written: `["date", "2026-11-24"]`. Kinds
-are number, percent, boolean, date, time and datetime."""
+are number, percent, boolean, date, time, datetime and error."""
 
 
 class Refused(Exception):
@@ -141,15 +146,18 @@ def refuse_too_many_rows(filled_count: int) -> None:
 # --- What a cell becomes ------------------------------------------------------------------------
 
 DURATION = re.compile(r"PT(\d+)H(\d+)M\d+(?:\.\d+)?S", re.ASCII)
+ERROR: Value = ["error", ""]
+"""Nothing, but its row is not blank: a person is missing something in it."""
+ERROR_NAME = re.compile(r"#(N/A|NV|NULL!|[A-ZÜ]{3,10}[!?]|DIV/0!|#{2,})|Err:\d{3}", re.IGNORECASE)
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def cell(value: Any, *, is_percent: bool = False) -> Value:
-    """Return a cell of calamine's as JSON. Error cells arrive as empty text."""
+    """Return a cell of calamine's as JSON. Error cells arrive as empty text, or as their name."""
     match value:
         case str():
             duration = DURATION.fullmatch(value)
-            return f"{int(duration[1])}:{duration[2]}" if duration else clean(value)
+            return f"{int(duration[1])}:{duration[2]}" if duration else typed(value)
         case bool():
             return ["boolean", "true" if value else ""]
         case int() | float():
@@ -165,6 +173,11 @@ def cell(value: Any, *, is_percent: bool = False) -> Value:
         case timedelta():
             return hours_and_minutes(value)
     return ""
+
+
+def typed(text: str) -> Value:
+    text = clean(text)
+    return ERROR if text.startswith(("#", "Err:")) and ERROR_NAME.fullmatch(text) else text
 
 
 def clean(text: str) -> str:
@@ -375,16 +388,12 @@ STARTS = (
 )
 
 
-def read_spreadsheet(content: bytes, sheet: str) -> Answer:
-    raise Refused("not_a_list")
-
-
 def read_text(content: bytes, encoding: str, *, is_pasted: bool) -> Answer:
     if is_binary(content):
         raise Refused("not_a_list")
     text, encoding, suspicious = decode(content, encoding)
     text = text.lstrip("\ufeff")
-    if not text.strip(SEPARATORS + "\"\0 \r\n\u00a0"):
+    if not text.strip(SEPARATORS + '"\0 \r\n\u00a0'):
         raise Refused("empty")
     refuse_other_kinds(text)
     lines = LINE_END.split(text)
@@ -397,7 +406,7 @@ def read_text(content: bytes, encoding: str, *, is_pasted: bool) -> Answer:
         encoding=encoding,
         separator="" if separator == NO_SEPARATOR else separator,
         suspicious=suspicious,
-        lines=[Line(n, [clean(value) for value in row], False, len(row)) for n, row in rows],
+        lines=[Line(n, [typed(value) for value in row], False, len(row)) for n, row in rows],
     )
 
 
@@ -477,6 +486,529 @@ def refuse_swallowed(rows: list[tuple[int, list[str]]], separator: str) -> None:
     for number, row in rows:
         if any("\n" in value and value.count(separator) >= least for value in row):
             raise Refused("swallowed", row=number)
+
+
+# --- Spreadsheets: what is in the zip -----------------------------------------------------------
+
+CHUNK_BYTES = 65_536
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
+XLSX_PARTS = (
+    "[content_types].xml",
+    "_rels/.rels",
+    "xl/workbook.xml",
+    "xl/_rels/workbook.xml.rels",
+    "xl/sharedstrings.xml",
+    "xl/styles.xml",
+)
+ODS_MIMETYPE = b"application/vnd.oasis.opendocument.spreadsheet"
+ODS_PARTS = ("mimetype", "content.xml", "meta-inf/manifest.xml")
+
+
+class Package:
+    """The zip that a spreadsheet is. No size that it declares is believed."""
+
+    def __init__(self, content: bytes) -> None:
+        try:
+            self.zip = zipfile.ZipFile(BytesIO(content))
+        except ZIP_ERRORS:
+            is_spreadsheet = b"xl/" in content or ODS_MIMETYPE in content
+            raise Refused("damaged" if is_spreadsheet else "not_a_list") from None
+        self.names = self.zip.namelist()
+        if len(self.names) > MAX_ENTRIES:
+            raise Refused("too_big_inside")
+
+    def is_xlsx(self) -> bool:
+        return "xl/workbook.xml" in self.names
+
+    def is_ods(self) -> bool:
+        is_typed = "mimetype" in self.names and "content.xml" in self.names
+        return is_typed and next(self.chunks("mimetype"), b"").startswith(ODS_MIMETYPE)
+
+    def measure(self) -> None:
+        """Unzip everything once, keeping nothing, up to the limit."""
+        if len(set(self.names)) < len(self.names):
+            raise Refused("damaged")
+        unzipped = 0
+        for name in self.names:
+            is_read = name.lower().endswith((".xml", ".rels"))
+            with nullcontext() if is_read else suppress(Refused):
+                for chunk in self.chunks(name):
+                    unzipped += len(chunk)
+                    if unzipped > MAX_UNZIPPED_BYTES:
+                        break
+            if unzipped > MAX_UNZIPPED_BYTES:
+                raise Refused("too_big_inside")
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        try:
+            info = self.zip.getinfo(name)
+            # Others unpack as much at once as they like.
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise Refused("damaged")
+            with self.zip.open(info) as entry:
+                while chunk := entry.read(CHUNK_BYTES):
+                    yield chunk
+        except RuntimeError:
+            raise Refused("password") from None
+        except (*ZIP_ERRORS, KeyError):
+            raise Refused("damaged") from None
+
+    def parse(self, name: str, handler: "Handler") -> None:
+        """Give the elements of an XML entry to `handler`; a DOCTYPE is refused."""
+        parser = expat.ParserCreate()
+        parser.buffer_text = True
+        parser.StartDoctypeDeclHandler = refuse_doctype
+        parser.StartElementHandler = handler.start
+        parser.EndElementHandler = handler.end
+        parser.CharacterDataHandler = handler.characters
+        try:
+            for chunk in self.chunks(name):
+                parser.Parse(chunk, False)
+            parser.Parse(b"", True)
+        except (expat.ExpatError, ValueError):
+            raise Refused("damaged") from None
+
+    def only(self, names: Iterable[str]) -> BytesIO:
+        """Return a zip of these entries as they were looked at, for calamine."""
+        copy = BytesIO()
+        with zipfile.ZipFile(copy, "w") as target:
+            for name in names:
+                target.writestr(name, b"".join(self.chunks(name)))
+        copy.seek(0)
+        return copy
+
+
+def refuse_doctype(*_: object) -> None:
+    raise Refused("damaged")
+
+
+class Handler:
+    """What an XML entry is looked through for."""
+
+    def start(self, name: str, attributes: dict[str, str]) -> None: ...
+
+    def end(self, name: str) -> None: ...
+
+    def characters(self, text: str) -> None: ...
+
+
+def local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+# --- Spreadsheets: what is filled and what is hidden --------------------------------------------
+
+Range = tuple[int, int, int, int]
+"""First row, first column, last row, last column, from 1."""
+MAX_SHEET_COLUMNS = 16_384
+TRUE = ("1", "true")
+REFERENCE = re.compile(r"\$?([A-Z]{1,7})\$?([0-9]{1,10})", re.ASCII)
+
+
+class Filled(Exception):
+    """There is something in this sheet; the rest need not be looked at."""
+
+
+@dataclass
+class Sheet:
+    """What the look finds in a sheet. Rows and columns count from 1."""
+
+    name: str = ""
+    is_hidden: bool = False
+    filled_rows: int = 0
+    last_row: int = 0
+    last_column: int = 0
+    """Of cells that calamine keeps, empty text included."""
+    columns: set[int] = field(default_factory=set)
+    hidden_rows: list[tuple[int, int]] = field(default_factory=list)
+    hidden_columns: set[int] = field(default_factory=set)
+    merged: list[Range] = field(default_factory=list)
+    percents: list[Range] = field(default_factory=list)
+    errors: list[Range] = field(default_factory=list)
+
+    def occupy(self, row: int, first: int, last: int) -> None:
+        self.last_row = max(self.last_row, row)
+        self.last_column = max(self.last_column, last)
+        if len(self.columns) <= MAX_SHEET_COLUMNS:
+            self.columns.update(range(first, min(last, first + MAX_SHEET_COLUMNS) + 1))
+
+    def hide_columns(self, first: int, last: int) -> None:
+        self.hidden_columns.update(range(first, min(last, MAX_SHEET_COLUMNS) + 1))
+
+    def refuse_if_too_big(self) -> None:
+        refuse_too_many_rows(self.filled_rows)
+        if self.last_row * self.last_column > MAX_CELLS:
+            if MAX_COLUMNS < len(self.columns) == self.last_column:
+                raise Refused("columns", count=len(self.columns))
+            raise Refused("too_big_inside")
+
+
+def place(reference: str) -> tuple[int, int] | None:
+    """Return row and column of "B3"."""
+    found = REFERENCE.fullmatch(reference)
+    if not found:
+        return None
+    column = 0
+    for character in found[1]:
+        column = column * 26 + ord(character) - ord("A") + 1
+    return int(found[2]), column
+
+
+class XlsxSheet(Handler):
+    """The look at a worksheet of XLSX."""
+
+    def __init__(self, sheet: Sheet, percent_styles: frozenset[str], *, is_quick: bool) -> None:
+        self.sheet = sheet
+        self.percent_styles = percent_styles
+        self.is_quick = is_quick
+        """Whether it is enough to know that something is filled."""
+        self.row = self.column = 0
+        self.filled_row = 0
+        self.is_in_value = False
+        self.are_rows_hidden = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        match local(name):
+            case "c":
+                at = place(attributes.get("r", ""))
+                self.row, self.column = at or (self.row, self.column + 1)
+                self._look_at_cell(attributes.get("t", "n"), attributes.get("s", ""))
+            case "v" | "is" | "f":
+                self.sheet.occupy(self.row, self.column, self.column)
+                self.is_in_value = local(name) != "f"
+            case "row":
+                self.row = int(attributes.get("r", self.row + 1))
+                self.column = 0
+                self._look_at_row(attributes)
+            case "sheetFormatPr":
+                self.are_rows_hidden = attributes.get("zeroHeight") in TRUE
+            case "col":
+                if attributes.get("hidden") in TRUE or attributes.get("width") == "0":
+                    self.sheet.hide_columns(int(attributes["min"]), int(attributes["max"]))
+            case "mergeCell":
+                first, _, last = attributes.get("ref", "").partition(":")
+                if (start := place(first)) and (end := place(last)):
+                    self.sheet.merged.append((*start, *end))
+
+    def _look_at_cell(self, kind: str, style: str) -> None:
+        here = self.row, self.column, self.row, self.column
+        if kind == "n" and style in self.percent_styles:
+            self.sheet.percents.append(here)
+        if kind == "e":
+            self.sheet.errors.append(here)
+
+    def _look_at_row(self, attributes: dict[str, str]) -> None:
+        hidden = attributes.get("hidden")
+        by_default = self.are_rows_hidden and hidden is None and "ht" not in attributes
+        if hidden in TRUE or by_default or attributes.get("ht") == "0":
+            self.sheet.hidden_rows.append((self.row, self.row))
+
+    def characters(self, text: str) -> None:
+        if self.is_in_value and self.filled_row != self.row and not text.isspace():
+            if self.is_quick:
+                raise Filled
+            self.filled_row = self.row
+            self.sheet.filled_rows += 1
+
+    def end(self, name: str) -> None:
+        if self.is_in_value and local(name) in ("v", "is", "c"):
+            self.is_in_value = False
+
+
+class XlsxWorkbook(Handler):
+    """The sheets of an XLSX file, and where they are."""
+
+    def __init__(self, package: Package) -> None:
+        self.found: list[tuple[str, str, bool]] = []
+        self.targets: dict[str, str] = {}
+        package.parse("xl/_rels/workbook.xml.rels", self)
+        package.parse("xl/workbook.xml", self)
+        self.sheets = [
+            (Sheet(name, is_hidden), self.targets[id])
+            for name, id, is_hidden in self.found
+            if self.targets.get(id) in package.names
+        ]
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        match local(name):
+            case "Relationship" if attributes.get("Type", "").endswith("/worksheet"):
+                target = attributes.get("Target", "")
+                path = target[1:] if target.startswith("/") else f"xl/{target}"
+                self.targets[attributes.get("Id", "")] = posixpath.normpath(path)
+            case "sheet":
+                id = next((attributes[key] for key in attributes if local(key) == "id"), "")
+                is_hidden = attributes.get("state", "visible") != "visible"
+                self.found.append((attributes.get("name", ""), id, is_hidden))
+
+
+class XlsxStyles(Handler):
+    """Which styles are percentages: calamine tells numbers, not their formats."""
+
+    def __init__(self) -> None:
+        self.percent_formats = {"9", "10"}
+        self.percents: set[str] = set()
+        self.is_in_cells = False
+        self.count = 0
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        match local(name):
+            case "numFmt":
+                code = re.sub(r"\"[^\"]*\"|\\.", "", attributes.get("formatCode", ""))
+                if "%" in code:
+                    self.percent_formats.add(attributes.get("numFmtId", ""))
+            case "cellXfs":
+                self.is_in_cells = True
+            case "xf" if self.is_in_cells:
+                if attributes.get("numFmtId") in self.percent_formats:
+                    self.percents.add(str(self.count))
+                self.count += 1
+
+    def end(self, name: str) -> None:
+        if local(name) == "cellXfs":
+            self.is_in_cells = False
+
+
+class SharedStrings(Handler):
+    """calamine makes room for as many texts as are declared."""
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if local(name) == "sst":
+            for key in ("count", "uniqueCount"):
+                if int(attributes.get(key, 0)) > MAX_SHARED_STRINGS:
+                    raise Refused("too_big_inside")
+
+
+class OdsTables(Handler):
+    """The look at the sheets of ODS, which are all in one entry."""
+
+    def __init__(self) -> None:
+        self.sheets: list[Sheet] = []
+        self.hidden_styles: set[str] = set()
+        self.style = ""
+        self.depth = self.hidden_groups = self.annotations = 0
+        self.row = self.row_count = self.column = self.table_column = 0
+        self.is_row_hidden = self.is_filled = self.is_occupied = self.is_in_cell = False
+
+    @property
+    def sheet(self) -> Sheet:
+        return self.sheets[-1]
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        match name:
+            case "table:table-cell" | "table:covered-table-cell":
+                self._start_cell(attributes)
+            case "table:table-row":
+                self._start_row(attributes)
+            case "table:table":
+                self.depth += 1
+                if self.depth == 1:
+                    is_hidden = attributes.get("table:style-name", "") in self.hidden_styles
+                    self.sheets.append(Sheet(attributes.get("table:name", ""), is_hidden))
+                    self.row = self.row_count = self.table_column = 0
+            case "table:table-column":
+                self._look_at_column(attributes)
+            case _:
+                self._start_other(name, attributes)
+
+    def _start_other(self, name: str, attributes: dict[str, str]) -> None:
+        is_shown = attributes.get("table:display") != "false"
+        match name:
+            case "table:table-row-group" if self.hidden_groups or not is_shown:
+                self.hidden_groups += 1
+            case "style:style":
+                self.style = attributes.get("style:name", "")
+            case "style:table-properties" if not is_shown:
+                self.hidden_styles.add(self.style)
+            case "office:annotation":
+                self.annotations += 1
+
+    def _look_at_column(self, attributes: dict[str, str]) -> None:
+        first = self.table_column + 1
+        self.table_column += int(attributes.get("table:number-columns-repeated", 1))
+        if self.sheets and is_collapsed(attributes):
+            self.sheet.hide_columns(first, self.table_column)
+
+    def _start_row(self, attributes: dict[str, str]) -> None:
+        self.row += self.row_count
+        self.row_count = int(attributes.get("table:number-rows-repeated", 1))
+        self.column = 0
+        self.is_row_hidden = is_collapsed(attributes) or self.hidden_groups > 0
+        self.is_filled = self.is_occupied = False
+
+    def _start_cell(self, attributes: dict[str, str]) -> None:
+        first = self.column + 1
+        self.column += int(attributes.get("table:number-columns-repeated", 1))
+        self.is_in_cell = True
+        kind = attributes.get("office:value-type", "")
+        if kind or "table:formula" in attributes:
+            self.is_occupied = True
+            self.is_filled |= kind not in ("", "string") or "office:string-value" in attributes
+            self.sheet.occupy(self.row + self.row_count, first, self.column)
+        here = self.row + 1, first, self.row + self.row_count, self.column
+        if kind == "percentage":
+            self.sheet.percents.append(here)
+        if attributes.get("calcext:value-type") == "error":
+            self.sheet.errors.append(here)
+        rows = int(attributes.get("table:number-rows-spanned", 1))
+        columns = int(attributes.get("table:number-columns-spanned", 1))
+        if rows > 1 or columns > 1:
+            merged = self.row + 1, first, self.row + rows, first + columns - 1
+            self.sheet.merged.append(merged)
+
+    def characters(self, text: str) -> None:
+        if self.is_in_cell and not self.annotations and not text.isspace():
+            self.is_filled = True
+
+    def end(self, name: str) -> None:
+        match name:
+            case "table:table-cell" | "table:covered-table-cell":
+                self.is_in_cell = False
+            case "table:table-row":
+                if self.is_filled:
+                    self.sheet.filled_rows += self.row_count
+                if self.is_row_hidden and self.is_occupied:
+                    self.sheet.hidden_rows.append((self.row + 1, self.row + self.row_count))
+            case "table:table":
+                self.depth -= 1
+            case "table:table-row-group" if self.hidden_groups:
+                self.hidden_groups -= 1
+            case "office:annotation":
+                self.annotations -= 1
+
+
+def is_collapsed(attributes: dict[str, str]) -> bool:
+    return attributes.get("table:visibility") in ("collapse", "filter")
+
+
+# --- Spreadsheets: reading ----------------------------------------------------------------------
+
+
+def read_spreadsheet(content: bytes, wanted: str) -> Answer:
+    package = Package(content)
+    if package.is_xlsx():
+        read = read_xlsx
+    elif package.is_ods():
+        read = read_ods
+    else:
+        raise Refused("not_a_list")
+    package.measure()
+    return read(package, wanted)
+
+
+def read_xlsx(package: Package, wanted: str) -> Answer:
+    parts = {name.lower(): name for name in package.names if name.lower() in XLSX_PARTS}
+    for name in parts.values():
+        package.parse(name, SharedStrings())
+    styles = XlsxStyles()
+    if "xl/styles.xml" in parts:
+        package.parse(parts["xl/styles.xml"], styles)
+    found = [
+        (sheet, path)
+        for sheet, path in XlsxWorkbook(package).sheets
+        if not sheet.is_hidden and is_filled(package, path)
+    ]
+    sheet, path = chosen(found, wanted)
+    percents = frozenset(styles.percents)
+    package.parse(path, XlsxSheet(sheet, percents, is_quick=False))
+    names = [sheet.name for sheet, _ in found]
+    return values_of(package.only([*parts.values(), path]), "xlsx", sheet, names)
+
+
+def is_filled(package: Package, path: str) -> bool:
+    try:
+        package.parse(path, XlsxSheet(Sheet(), frozenset(), is_quick=True))
+    except Filled:
+        return True
+    return False
+
+
+def chosen(found: list[tuple[Sheet, str]], wanted: str) -> tuple[Sheet, str]:
+    """Return the sheet that a person wants, or the first."""
+    if not found:
+        raise Refused("empty")
+    return next((one for one in found if one[0].name == wanted), found[0])
+
+
+def read_ods(package: Package, wanted: str) -> Answer:
+    parts = [name for name in package.names if name.lower() in ODS_PARTS]
+    for name in parts:
+        if name.lower() == "meta-inf/manifest.xml":
+            if b"encryption-data" in b"".join(package.chunks(name)):
+                raise Refused("password")
+            package.parse(name, Handler())
+    tables = OdsTables()
+    package.parse("content.xml", tables)
+    # calamine reads them all.
+    for sheet in tables.sheets:
+        sheet.refuse_if_too_big()
+    found = [(one, "") for one in tables.sheets if not one.is_hidden and one.filled_rows]
+    sheet, _ = chosen(found, wanted)
+    names = [one.name for one, _ in found]
+    return values_of(package.only(parts), "ods", sheet, names)
+
+
+def values_of(workbook: BytesIO, kind: str, sheet: Sheet, sheets: list[str]) -> Answer:
+    """Read the chosen sheet. Row numbers stay the sheet's own: nothing above or left is skipped."""
+    sheet.refuse_if_too_big()
+    rows = calamine_rows(workbook, sheet.name)
+    percents = cells_in(sheet.percents, sheet)
+    values = [
+        [cell(value, is_percent=(row, column) in percents) for column, value in enumerate(cells, 1)]
+        for row, cells in enumerate(rows, 1)
+    ]
+    for row, column in cells_in(sheet.errors, sheet):
+        if row <= len(values) and column <= len(values[row - 1]):
+            values[row - 1][column - 1] = ERROR
+    merged = fill_merged(values, sheet)
+    hidden = {row for first, last in sheet.hidden_rows for row in range(first, last + 1)}
+    return Answer(
+        format=kind,
+        sheet=sheet.name,
+        sheets=sheets,
+        hidden_columns=sorted(place - 1 for place in sheet.hidden_columns & sheet.columns),
+        merged=merged,
+        lines=[Line(row, cells, row in hidden) for row, cells in enumerate(values, 1)],
+    )
+
+
+def calamine_rows(workbook: BytesIO, sheet: str) -> list[list[Any]]:
+    import python_calamine
+
+    try:
+        with python_calamine.load_workbook(workbook) as opened:
+            return opened.get_sheet_by_name(sheet).to_python(skip_empty_area=False)
+    except python_calamine.PasswordError:
+        raise Refused("password") from None
+    except (python_calamine.CalamineError, ValueError, OverflowError):
+        raise Refused("damaged") from None
+
+
+def cells_in(ranges: list[Range], sheet: Sheet) -> set[tuple[int, int]]:
+    """Return the places that these cover, as far as the sheet is filled."""
+    places: set[tuple[int, int]] = set()
+    covered = 0
+    for top, left, bottom, right in ranges:
+        rows = range(top, min(bottom, sheet.last_row) + 1)
+        columns = range(left, min(right, sheet.last_column) + 1)
+        covered += len(rows) * len(columns)
+        if covered > MAX_CELLS:
+            raise Refused("too_big_inside")
+        places.update((row, column) for row in rows for column in columns)
+    return places
+
+
+def fill_merged(values: list[list[Value]], sheet: Sheet) -> int:
+    """Write a merged cell's value everywhere it spans; return how many there are."""
+    count = 0
+    for merged in sheet.merged:
+        top, left = merged[0] - 1, merged[1] - 1
+        if top >= len(values) or left >= len(values[top]) or not values[top][left]:
+            continue
+        count += 1
+        for row, column in cells_in([merged], sheet):
+            if row <= len(values) and column <= len(values[row - 1]):
+                values[row - 1][column - 1] = values[top][left]
+    return count
 
 
 if __name__ == "__main__":

@@ -47,11 +47,13 @@ def encode_cell(cell: Cell) -> str | list[str]:
 
 
 def decode_cell(encoded: str | list[str]) -> Cell:
-    """The reverse of `encode_cell`."""
+    """The reverse of `encode_cell`. An error that a spreadsheet shows is nothing."""
     if isinstance(encoded, str):
         return encoded
     kind, written = encoded
     match kind:
+        case "error":
+            return ""
         case "boolean":
             return bool(written)
         case "number":
