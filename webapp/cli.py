@@ -85,7 +85,7 @@ def send(extension_id: str, recipient: str, text: str, at: str) -> None:
     try:
         message_id = submit.submit_from_command_line(new, member=member, credentials=token)
     except OnHold:
-        raise click.ClickException(sentences.on_hold()) from None
+        raise click.ClickException(sentences.on_hold(to_admin=True)) from None
     except DailyLimitReached:
         raise click.ClickException(sentences.daily_limit()) from None
     except NumbersBlocked as refused:

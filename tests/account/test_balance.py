@@ -90,7 +90,7 @@ def test_too_little_is_asked_about_before_it_is_tried(
 
 def test_the_question_before_a_batch_names_its_cost(anna: Browser) -> None:
     question = anna.send(f"{ONE}, +491713920051", "x" * 161, status=409)
-    assert "4 segments in all. It costs about €0.30." in question.text
+    assert "4 parts in total. It costs about €0.30." in question.text
 
 
 def test_without_a_price_there_is_no_such_question(make_app: MakeApp, sipgate: Simulator) -> None:

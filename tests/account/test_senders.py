@@ -207,7 +207,7 @@ def test_the_default_changes_by_a_click_on_the_question_only(
     question = anna.press(page, "/senders/s0/0/default", status=409)
     assert "whoever sends it" in question.text
     assert "planned messages" in question.text
-    assert "not be able to answer" in question.text
+    assert "not be able to reply" in question.text
     anna.press(page, "/senders/s0/0/default", status=409, confirm="default-0-not-7")
     assert sipgate.world.calls["default_caller_id"] == 0
     anna.send(sms_id="s0")
@@ -234,7 +234,7 @@ def test_removing_the_default_says_what_people_will_see(anna: Browser, sipgate: 
     assert "people will see “sipgate” instead" in question.text
     confirmed(anna, page, f"/senders/s0/{OWN_ID}/remove")
     assert "sipgate" in anna.get("/").text
-    assert "cannot answer" in anna.get("/").text
+    assert "cannot reply" in anna.get("/").text
 
 
 def test_the_page_warns_of_the_shared_default_and_of_the_charge(anna: Browser) -> None:
@@ -790,7 +790,7 @@ def test_a_list_in_other_spellings_is_understood(anna: Browser, sipgate: Simulat
     sipgate.fail_next("caller_ids", Fault(200, body=body))
     page = anna.get("/senders")
     assert "Confirmed" in card(page, "+49 171 3920090")
-    assert "Default" not in card(page, "+49 171 3920090").replace("Make it the default", "")
+    assert "Default" not in card(page, "+49 171 3920090").replace("Make it the default sender", "")
     assert "Not confirmed yet" in card(page, "+49 171392009")
 
 

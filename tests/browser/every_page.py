@@ -48,7 +48,7 @@ def question_before_sending(visitor: Visitor) -> None:
     visitor.go("/")
     visitor.write("0171 3920050\n0171 3920051\n030 23125000", TEXT)
     visitor.button.click()
-    visitor.see("Before it goes out")
+    visitor.see("Check before sending")
     visitor.page.get_by_text("Show the numbers").click()
 
 
@@ -141,7 +141,7 @@ def message_not_sent(visitor: Visitor) -> None:
 
 def message_looked_up(visitor: Visitor) -> None:
     sent_to("007")(visitor)
-    visitor.page.get_by_role("button", name="Look again").click()
+    visitor.page.get_by_role("button", name="Check sipgate's history again").click()
     visitor.page.wait_for_load_state()
 
 
@@ -231,7 +231,7 @@ def form_grown_old(visitor: Visitor) -> None:
     visitor.go("/logout")
     visitor.page.locator("main [name=csrf_token]").evaluate("field => field.remove()")
     visitor.button.click()
-    visitor.see("had grown old")
+    visitor.see("open for too long")
 
 
 def simulator(value: str) -> Arrive:
@@ -277,7 +277,7 @@ def template_to_change(visitor: Visitor) -> None:
 
 def template_with_errors(visitor: Visitor) -> None:
     visitor.go("/message-templates/new")
-    visitor.page.get_by_role("button", name="Keep").click()
+    visitor.page.get_by_role("button", name="Save template").click()
     visitor.see("There are 2 things to change")
 
 
@@ -300,12 +300,12 @@ def messages_found(visitor: Visitor) -> None:
 
 def messages_with_one_number(visitor: Visitor) -> None:
     sent_to("050")(visitor)
-    visitor.page.get_by_role("link", name="All with this number").click()
+    visitor.page.get_by_role("link", name="All messages to this number").click()
 
 
 def further_permissions(visitor: Visitor) -> None:
     visitor.go("/senders")
-    visitor.page.get_by_role("link", name="Go to sipgate to allow it").click()
+    visitor.page.get_by_role("link", name="Allow it at sipgate").click()
     visitor.consent("Anna Sommer")
     visitor.see("Add a mobile number")
 
@@ -340,7 +340,7 @@ def sender_refused(visitor: Visitor) -> None:
 
 def sender_in_question(visitor: Visitor) -> None:
     further_permissions(visitor)
-    visitor.page.get_by_role("button", name="Make it the default").click()
+    visitor.page.get_by_role("button", name="Make it the default sender").click()
     visitor.see("whoever sends it")
 
 

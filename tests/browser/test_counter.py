@@ -41,7 +41,7 @@ TEXTS = [
     "x" * 1530,
 ]
 UNTIL_SOMETHING_IS_WRITTEN = (
-    "A segment holds 160 characters, or 70 with emoji and other rare ones. Each segment is charged."
+    "One part holds 160 characters, or 70 with emoji and other rare ones. Each part is charged."
 )
 LETTERS = "abc äß €[]{}^ жλ “” 😀 👍🏽 \n\u0308"
 ALL_COUNTS = """texts => {
@@ -51,7 +51,7 @@ ALL_COUNTS = """texts => {
     field.dispatchEvent(new Event("input", { bubbles: true }));
     return [document.querySelector("[data-count]").textContent,
             document.querySelectorAll("[data-phone-text] .cut").length,
-            document.querySelector("[data-dear]").textContent.match(/Dearer.*?:|$/)[0]];
+            document.querySelector("[data-dear]").textContent.match(/^.*?expensive:|$/)[0]];
   });
 }"""
 
@@ -67,10 +67,10 @@ def expected(text: str) -> list[object]:
         return [UNTIL_SOMETHING_IS_WRITTEN, 0, ""]
     found = segment(normalise_text(text))
     left = found.units_left
-    segments = "1 segment" if found.segment_count == 1 else f"{found.segment_count} segments"
+    parts = "1 part" if found.segment_count == 1 else f"{found.segment_count} parts"
     characters = "1 character" if left == 1 else f"{left} characters"
-    dear = f"Dearer because of {' '.join(found.forcing[:4])}:" if found.forcing else ""
-    return [f"{segments}, {characters} left", found.segment_count - 1, dear]
+    dear = f"{' '.join(found.forcing[:4])} makes this text more expensive:" if found.forcing else ""
+    return [f"{parts}, {characters} left", found.segment_count - 1, dear]
 
 
 def test_the_live_counter_agrees_with_the_server(anna: Visitor) -> None:
@@ -91,15 +91,18 @@ def test_the_counter_without_script_says_the_same_after_the_form_comes_back(
     writer.go("/")
     writer.write("nobody", "😀" * 36)
     writer.button.click()
-    writer.see("2 segments, 61 characters left")
+    writer.see("2 parts, 61 characters left")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Caf\u00e9 \u017e", "Dearer because of \u017e: a segment now holds 70 characters"),
-        ("x" * 163, "Remove 3 characters, and it is one segment less."),
-        ("x" * 1531, "Too long: at most 10 segments can be sent."),
+        (
+            "Caf\u00e9 \u017e",
+            "\u017e makes this text more expensive: each part now fits 70 characters",
+        ),
+        ("x" * 163, "Remove 3 characters to save one part."),
+        ("x" * 1531, "Too long: at most 10 parts can be sent."),
     ],
 )
 def test_the_counter_says_what_makes_a_text_dearer(anna: Visitor, text: str, said: str) -> None:

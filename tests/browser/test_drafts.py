@@ -22,7 +22,7 @@ def becomes(visitor: Visitor, person: str) -> None:
 
 
 def restored(page: Page) -> bool:
-    return page.get_by_text("This is what you had not sent yet.").is_visible()
+    return page.get_by_text("Draft restored; it has not been sent.").is_visible()
 
 
 def test_a_draft_is_still_there_after_reloading_and_after_another_page(anna: Visitor) -> None:
@@ -66,7 +66,7 @@ def test_a_draft_that_was_not_taken_outlives_its_errors(anna: Visitor) -> None:
     first = anna.page.url
     begin(anna, "Wrongly addressed")
     anna.button.click()
-    anna.see("There is one thing to change")
+    anna.see("There is one thing to correct")
     anna.page.goto(first)
     anna.go("/")
     expect(anna.message).to_have_value("Wrongly addressed")
@@ -99,8 +99,8 @@ def test_signing_out_leaves_nothing_in_another_tab_either(anna: Visitor) -> None
 def test_ending_all_sign_ins_leaves_nothing_behind(anna: Visitor) -> None:
     begin(anna, "Gone with all")
     anna.go("/sessions")
-    anna.page.get_by_role("button", name="End all my sign-ins").click()
-    anna.see("All your sign-ins have ended.")
+    anna.page.get_by_role("button", name="Sign out all devices").click()
+    anna.see("You are signed out on all your devices.")
     assert "Gone with all" not in anna.page.evaluate(KEPT)
 
 
@@ -149,6 +149,8 @@ def test_plain_quotes_are_offered_and_swapped_only_on_request(anna: Visitor) -> 
 def test_no_swap_is_offered_that_would_not_make_it_cheaper(anna: Visitor) -> None:
     anna.go("/")
     anna.message.fill("„Bis morgen“ 👍🏽")
-    expect(anna.page.locator("[data-dear]")).to_contain_text("Dearer because of „ “ 👍🏽:")
+    expect(anna.page.locator("[data-dear]")).to_contain_text(
+        "„ “ 👍🏽 makes this text more expensive:"
+    )
     swap = anna.page.get_by_role("button", name="Use plain quotes and dashes")
     expect(swap).to_be_hidden()

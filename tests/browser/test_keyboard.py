@@ -86,7 +86,7 @@ def test_adding_and_choosing_a_sender_needs_no_mouse(anna: Visitor) -> None:
     anna.go("/extensions")
     go_to("link", "Own sender numbers")
     press(anna, "Enter")
-    go_to("link", "Go to sipgate to allow it")
+    go_to("link", "Allow it at sipgate")
     press(anna, "Enter")
     go_to("radio", "Anna Sommer")
     go_to("button", "Allow")
@@ -102,10 +102,10 @@ def test_adding_and_choosing_a_sender_needs_no_mouse(anna: Visitor) -> None:
     press(anna, "Enter")
     anna.see("The number is confirmed")
     # The first is the word `sipgate`, which precedes the new number.
-    tab_to(anna, anna.page.get_by_role("button", name="Make it the default").nth(1))
+    tab_to(anna, anna.page.get_by_role("button", name="Make it the default sender").nth(1))
     press(anna, "Enter")
     anna.see("+49 171 3920055")
-    go_to("button", "Make it the default")
+    go_to("button", "Make it the default sender")
     press(anna, "Enter")
     anna.see("people see this sender from now on")
     anna.go("/")
@@ -140,8 +140,8 @@ def test_planning_changing_and_withdrawing_need_no_mouse(
     tab_to(visitor, visitor.button)
     press(visitor, "Enter")
     expect(visitor.page.locator(".bubble")).to_have_text("Before and after")
-    push_button(visitor, "Withdraw")
-    visitor.see("It was not sent")
+    push_button(visitor, "Cancel sending")
+    visitor.see("Mark as not sent")
     assert visitor.outcome == "cancelled"
     assert visitor.sent_texts() == []
 

@@ -26,7 +26,7 @@ def send_slowly(visitor: Visitor, delay_s: float) -> Visitor:
 def test_the_outcome_comes_without_reloading_and_the_focus_moves_to_the_page(anna: Visitor) -> None:
     onlooker = send_slowly(anna, 3)
     onlooker.page.evaluate(f"{STAMP} = 'kept'")
-    again = onlooker.page.get_by_role("link", name="Look again")
+    again = onlooker.page.get_by_role("link", name="Refresh")
     again.focus()
     expect(again).to_be_focused()
     onlooker.see("Accepted by sipgate")

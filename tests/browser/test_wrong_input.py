@@ -15,7 +15,7 @@ def fill_in_wrongly(visitor: Visitor) -> None:
     visitor.write("0171 hello", "A long text\nnot to be lost", at=NEXT_WEEK)
     visitor.page.get_by_label("Time zone", exact=True).select_option("UTC")
     visitor.button.click()
-    expect(visitor.page.get_by_text("There is one thing to change")).to_be_visible()
+    expect(visitor.page.get_by_text("There is one thing to correct")).to_be_visible()
 
 
 def check_that_all_is_kept(visitor: Visitor) -> None:
@@ -35,7 +35,7 @@ def test_a_wrong_number_keeps_everything_that_was_typed(writer: Visitor) -> None
 
 def test_the_focus_moves_to_the_summary_and_its_link_to_the_field(writer: Visitor) -> None:
     fill_in_wrongly(writer)
-    summary = writer.page.get_by_role("group", name="There is one thing to change")
+    summary = writer.page.get_by_role("group", name="There is one thing to correct")
     expect(summary).to_be_focused()
     summary.get_by_role("link").click()
     expect(writer.to).to_be_focused()
@@ -55,7 +55,7 @@ def test_an_empty_form_says_what_is_missing(anna: Visitor) -> None:
     anna.button.click()
     anna.see("There are 2 things to change")
     anna.see("Enter a mobile number")
-    anna.see("Write a text")
+    anna.see("Enter a text")
 
 
 def test_a_text_is_kept_when_the_sign_in_ends_while_it_is_written(anna: Visitor) -> None:

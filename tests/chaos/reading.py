@@ -18,7 +18,7 @@ OUTCOME_OF_WORD = {
     "Refused": "refused",
     "Not sent": "not_sent",
     "Unknown": "unknown",
-    "Withdrawn": "cancelled",
+    "Cancelled": "cancelled",
     "Missed": "missed",
 }
 """What people read, and what the JSON twin calls it. Written down once more, so that a changed

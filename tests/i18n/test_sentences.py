@@ -292,7 +292,7 @@ def test_an_unknown_language_changes_nothing_and_leads_nowhere_else(german: Brow
 
 def test_the_command_line_speaks_english(app: Flask) -> None:
     with app.app_context():
-        assert sentences.text_problem(TextRefused(TextProblem.EMPTY)) == "Write a text."
+        assert sentences.text_problem(TextRefused(TextProblem.EMPTY)) == "Enter a text."
 
 
 # --- Plurals, dates, money, names -----------------------------------------------------------------
@@ -376,5 +376,5 @@ def test_a_price_is_estimated_for_all_recipients(
         "2 segments, 33 characters left, about €0.16" in browser.send("12", text, status=422).text
     )
     several = browser.send("+491713920050\n+491713920051\n+491713920052", text, status=409)
-    assert "about €0.47 in all" in several.text
+    assert "about €0.47 in total" in several.text
     assert "Dearer because of „" in several.text

@@ -105,7 +105,7 @@ def test_a_planned_message_refused_at_its_handover_needs_somebody_until_it_is_do
     assert attention(anna) == 0
     assert listed(anna) == set()
     assert anna.twin(page)["outcome"] == "refused"
-    assert "Dealt with" in anna.follow(page).text
+    assert "Marked as done" in anna.follow(page).text
     assert [row["message_id"] for row in events(app, "done")] == [anna.twin(page)["id"]]
     # Pressed twice, it is done once.
     post(anna, f"{page.location}/done".replace(anna.base_url, ""), status=303)

@@ -181,14 +181,16 @@ def test_everything_with_one_number_is_on_one_page(anna: Browser) -> None:
     anna.send(ONE, "First")
     anna.send(OTHER, "Somebody else")
     page = anna.send_and_look(ONE, "Second")
-    link = next(a for a in page.soup.select("main a") if "All with this number" in a.get_text())
+    link = next(
+        a for a in page.soup.select("main a") if "All messages to this number" in a.get_text()
+    )
     path = str(link["href"])
     assert ONE.strip("+") not in path
     assert "3920050" not in path
     both = anna.get(path)
     assert both.h1 == "Messages to +49 171 3920050"
     assert texts(both) == ["Second", "First"]
-    write = next(a for a in both.soup.select("main a") if "Write again" in a.get_text())
+    write = next(a for a in both.soup.select("main a") if "Write another" in a.get_text())
     assert anna.get(str(write["href"])).fields("/messages")["recipient"] == ONE
 
 
@@ -214,7 +216,7 @@ def test_an_admin_chooses_by_member_and_others_cannot(anna: Browser, ben: Browse
     ben.send(OTHER, "From Ben")
     page = anna.get("/messages")
     names = [one.get_text() for one in page.soup.select("select[name=member] option")]
-    assert names == ["Everybody", "Anna Sommer", "Ben Wagner"]
+    assert names == ["Everyone", "Anna Sommer", "Ben Wagner"]
     assert listed(anna, member="w1") == ["From Ben"]
     assert listed(anna, q="wagner") == ["From Ben"]
     assert ben.get("/messages").soup.select("select[name=member]") == []

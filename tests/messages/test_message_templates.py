@@ -60,7 +60,7 @@ def test_a_template_is_filled_in_and_opens_the_form(anna: Browser, sipgate: Simu
 def test_b09_a_missing_value_is_asked_for_and_nothing_is_lost(anna: Browser) -> None:
     page = anna.get(make(anna))
     again = anna.post(page.path, {**page.fields(), "value0": "Emil", "value1": " "}, status=422)
-    assert "Enter what stands here." in again.text
+    assert "Fill this in." in again.text
     assert again.error_at("value1")
     assert again.fields()["value0"] == "Emil"
 
@@ -136,7 +136,7 @@ def test_who_changed_it_and_when_is_told(anna: Browser, ben: Browser) -> None:
     story = anna.get(f"{path}/edit").text
     assert story.index("Ben Wagner") < story.index("Anna Sommer")
     assert "changed" in story
-    assert "made" in story
+    assert "created" in story
 
 
 def test_of_two_who_change_it_at_once_the_second_sees_the_first(

@@ -237,9 +237,7 @@ def test_f81_all_paused_ones_are_released_at_their_planned_times(
     pages = paused(anna, "one", "two", "three")
     before = [anna.twin(page)["send_at"] for page in pages]
     question = press_release(anna, status=409)
-    assert "This releases 3 messages, 3 segments in all: 3 go at their planned times" in (
-        question.text
-    )
+    assert "This releases 3 messages, 3 parts in total: 3 at their planned times" in (question.text)
     assert {anna.twin(page)["outcome"] for page in pages} == {"paused"}
     done = answer(anna, question, "/messages/release")
     assert "3 messages were released." in anna.follow(done).text
@@ -283,7 +281,7 @@ def test_f81_a_batch_goes_on_at_its_planned_time_and_one_without_a_time_now(
     pause(anna)
     assert counts(anna, planned) == counts(anna, now) == {"paused": 3}
     question = press_release(anna, status=409)
-    assert "This releases 6 messages, 6 segments in all: 3 go at" in question.text
+    assert "This releases 6 messages, 6 parts in total: 3 at" in question.text
     answer(anna, question, "/messages/release")
     work(app)
     assert counts(anna, planned) == {"held": 3}
@@ -325,7 +323,7 @@ def test_f81_the_questions_of_many_are_counted(make_app: MakeApp, sipgate: Simul
         "This releases 4 messages",
         "4 of them arrive at night, or may.",
         "1 of them repeats a text to the same number.",
-        "1 of them goes to a number that is no mobile number.",
+        "1 of them goes to a number that is not a mobile number.",
         "4 of them go out with another sender",
     ):
         assert sentence in question.text

@@ -123,7 +123,9 @@ def test_f67_a_planned_message_withdrawn_while_it_is_being_sent_is_never_sent_la
         assert WITHDRAWN in shown.text
         assert "too late" not in shown.text.lower()
         assert anna.twin(page)["wish"] == "cancel"
-        assert "Withdraw" not in [one.get_text(strip=True) for one in shown.soup.select("button")]
+        assert "Cancel sending" not in [
+            one.get_text(strip=True) for one in shown.soup.select("button")
+        ]
     much_later(app)
     assert anna.twin(page)["outcome"] == "cancelled"
     assert anna.twin(page)["wish"] is None

@@ -121,7 +121,7 @@ def test_a_scheduled_message_exits_0_and_says_when(flask_sms: Run, sipgate: Simu
     ended = flask_sms("send", "--from", "s0", "--to", NUMBER, "--text", "later", "--at", typed)
     assert ended.returncode == 0
     assert "sipgate has it and will send it on " in ended.stdout
-    assert "It can no longer be recalled." in ended.stdout
+    assert "It can no longer be changed or cancelled." in ended.stdout
     assert sipgate.world.arrivals[-1].send_at == int(moment.timestamp())
 
 
@@ -198,8 +198,8 @@ MISTYPED = {
     "no number": ({"--to": ""}, "--to", "Enter a mobile number"),
     "a colleague's extension": ({"--from": "s2"}, "--from", "none of your extensions"),
     "no extension": ({"--from": ""}, "--from", "none of your extensions"),
-    "no text": ({"--text": "  "}, "--text", "Write a text."),
-    "eleven segments": ({"--text": "a" * 1531}, "--text", "11 segments"),
+    "no text": ({"--text": "  "}, "--text", "Enter a text."),
+    "eleven segments": ({"--text": "a" * 1531}, "--text", "11 parts"),
     "a control character": ({"--text": "a\x07b"}, "--text", "U+0007"),
     "half a character": ({"--text": "a\udced\udca0b"}, "--text", "broken character"),
     "the past": ({"--at": "2020-01-01T08:00"}, "--at", "at least 2 minutes"),

@@ -270,7 +270,7 @@ def test_b06_a_text_that_shows_nothing_is_refused(refuse: Refuse, typed: str) ->
 )
 def test_b06_a_text_beyond_ten_segments_comes_back_whole(refuse: Refuse, typed: str) -> None:
     page = refuse("message", message=typed)
-    assert "segments" in page.error_at("message")
+    assert "parts" in page.error_at("message")
     assert page.soup.select_one("[maxlength]") is None
 
 
@@ -515,7 +515,7 @@ ODD_IDS = [
 def test_b16_an_id_that_is_nobodys_is_a_missing_page(anna: Browser, odd: str) -> None:
     for path in (f"/messages/{odd}", f"/messages/{odd}/again", f"/messages?before={odd}"):
         page = anna.get(path, status=404)
-        assert page.h1 == "There is no such page"
+        assert page.h1 == "Page not found"
     assert anna.get(f"/?draft={odd}").fields()["message"].strip() == ""
 
 

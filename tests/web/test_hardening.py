@@ -181,7 +181,7 @@ def test_a_template_comes_back_only_where_there_is_room(app: Flask, anna: Browse
     button = anna.get("/message-templates").soup.select_one("main form[action$='/restore']")
     assert button is not None
     page = anna.follow(anna.post(str(button["action"]), token(anna), status=303))
-    assert "Delete a message template first: there are too many." in page.text
+    assert "There are too many templates. Delete one first." in page.text
     assert len(template_names(app, deleted=False)) == MAX_TEMPLATES
     assert len(template_names(app, deleted=True)) == 1
 
@@ -315,7 +315,7 @@ def test_all_of_ones_own_sign_ins_end_at_once(
     second.sign_in("anna")
     karl.sign_in("karl")
     page = anna.press(anna.get("/sessions"), "/logout/everywhere")
-    assert "All your sign-ins have ended." in anna.follow(page).text
+    assert "You are signed out on all your devices." in anna.follow(page).text
     assert leads_to_sign_in(anna)
     assert leads_to_sign_in(second)
     karl.get("/messages")

@@ -96,7 +96,7 @@ def test_an_error_on_our_side_is_a_hardened_page(
     assert response.status_code == 500
     assert_hardened(response)
     assert "secret" not in response.text
-    assert "Something broke on our side" in response.text
+    assert "Something went wrong" in response.text
     assert "RuntimeError" in caplog.text
 
 

@@ -43,9 +43,7 @@ def test_f83_a_filled_text_has_the_limit_of_a_text(app: Flask, anna: Browser, le
     began = time.monotonic()
     again = anna.post(page.path, {**page.fields(), "value0": typed}, status=422)
     assert time.monotonic() - began < 3
-    assert again.error_at("value0") == (
-        "Shorten this: the finished text has more than 10 segments."
-    )
+    assert again.error_at("value0") == ("Shorten this: the finished text has more than 10 parts.")
     assert again.fields()["value0"] == typed
     assert drafts(app) == []
 
@@ -101,7 +99,7 @@ def test_f83_no_more_can_be_brought_back_than_there_may_be(app: Flask, anna: Bro
     anna.press(anna.get(f"{path}/edit"), f"{path}/delete")
     page = anna.get("/message-templates")
     full = anna.follow(anna.press(page, f"{path}/restore"))
-    assert "Delete a message template first: there are too many." in full.text
+    assert "There are too many templates. Delete one first." in full.text
     anna.get(path, status=404)
 
 

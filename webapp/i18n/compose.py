@@ -95,7 +95,7 @@ def _counter_words() -> Words:
         "cost": [_cost(ONE, GAP), _cost(SEVERAL, GAP)],
         "dear": _dearer(GAP),
         "long": gettext(
-            "Too long: at most %(most)s segments can be sent.", most=_TABLE["max_segments"]
+            "Too long: at most %(most)s parts can be sent.", most=_TABLE["max_segments"]
         ),
         "empty": _what_a_segment_holds(),
     }
@@ -115,7 +115,7 @@ def _time_words(asks_which_time: bool) -> Words:
 
 
 def _segments(count: int) -> str:
-    return ngettext("%(segments)s segment", "%(segments)s segments", count, segments=count)
+    return ngettext("%(segments)s part", "%(segments)s parts", count, segments=count)
 
 
 def _left(count: int) -> str:
@@ -124,8 +124,8 @@ def _left(count: int) -> str:
 
 def _less(count: int) -> str:
     return ngettext(
-        "Remove %(less)s character, and it is one segment less.",
-        "Remove %(less)s characters, and it is one segment less.",
+        "Remove %(less)s character to save one part.",
+        "Remove %(less)s characters to save one part.",
         count,
         less=count,
     )
@@ -134,12 +134,13 @@ def _less(count: int) -> str:
 def _cost(recipient_count: int, shown: str) -> str:
     if recipient_count == 1:
         return gettext("about %(cost)s", cost=shown)
-    return gettext("about %(cost)s in all", cost=shown)
+    return gettext("about %(cost)s in total", cost=shown)
 
 
 def _dearer(characters: str) -> str:
     return gettext(
-        "Dearer because of %(characters)s: a segment now holds %(few)s characters, not %(many)s.",
+        "%(characters)s makes this text more expensive: each part now fits %(few)s characters "
+        "instead of %(many)s.",
         characters=characters,
         few=_FEW,
         many=_MANY,
@@ -148,8 +149,8 @@ def _dearer(characters: str) -> str:
 
 def _what_a_segment_holds() -> str:
     return gettext(
-        "A segment holds %(many)s characters, or %(few)s with emoji and other rare ones. "
-        "Each segment is charged.",
+        "One part holds %(many)s characters, or %(few)s with emoji and other rare ones. Each "
+        "part is charged.",
         many=_MANY,
         few=_FEW,
     )

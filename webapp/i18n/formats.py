@@ -114,4 +114,4 @@ def device(user_agent: str) -> str:
     system = next((name for word, name in SYSTEMS.items() if word in user_agent), "")
     if browser and system:
         return gettext("%(browser)s on %(system)s", browser=browser, system=system)
-    return browser or system or gettext("A browser that does not say which")
+    return browser or system or gettext("Unknown browser")

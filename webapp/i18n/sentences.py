@@ -48,7 +48,7 @@ OUTCOMES = {
     Outcome.REFUSED: OutcomeLabel(_("Refused"), "bad"),
     Outcome.NOT_SENT: OutcomeLabel(_("Not sent"), "bad"),
     Outcome.UNKNOWN: OutcomeLabel(_("Unknown"), "unknown"),
-    Outcome.CANCELLED: OutcomeLabel(_("Withdrawn"), "quiet"),
+    Outcome.CANCELLED: OutcomeLabel(_("Cancelled"), "quiet"),
     Outcome.MISSED: OutcomeLabel(_("Missed"), "stuck"),
 }
 
@@ -70,14 +70,12 @@ REASONS = {
         "add sessions:write to the setting SIPGATE_OPTIONAL_SCOPES)."
     ),
     Reason.MISUNDERSTOOD: _(
-        "This app and sipgate do not understand each other; the operator can help. "
-        "Nothing was sent."
+        "sipgate did not understand our request; the operator can help. Nothing was sent."
     ),
     Reason.REFUSED: _("sipgate refused the message. Nothing was sent."),
     Reason.UNREACHABLE: _("sipgate could not be reached. Nothing was sent. You can send it again."),
     Reason.UNTRUSTED: _(
-        "The connection to sipgate could not be trusted, so nothing was sent. "
-        "The operator can help."
+        "The connection to sipgate was not secure, so nothing was sent. The operator can help."
     ),
     Reason.LOGIN_AWAY: _(
         "sipgate's sign-in service could not be reached, so nothing was sent. "
@@ -87,19 +85,25 @@ REASONS = {
         "This app's database failed for a moment, so nothing was sent. You can send it again."
     ),
     Reason.NOT_IN_TIME: _(
-        "The message could not be handed to sipgate in time, so nothing was sent. "
-        "You can send it again."
+        "The message could not be passed on to sipgate in time, so nothing was sent. You can "
+        "send it again."
     ),
-    Reason.NO_ANSWER: _("sipgate gave no answer in time."),
-    Reason.SERVER_ERROR: _("sipgate reported a fault of its own."),
-    Reason.ODD_ANSWER: _("Something other than sipgate's interface gave the answer."),
-    Reason.REDIRECTED: _("The answer pointed to another address, which this app never follows."),
-    Reason.INTERRUPTED: _("This app was interrupted while the message was on its way to sipgate."),
-    Reason.SIGNED_OUT: _("It waits: you signed out and chose to pause it. Nothing was sent."),
-    Reason.STOPPED: _("It waits: the batch was stopped before its turn. Nothing was sent."),
+    Reason.NO_ANSWER: _("sipgate did not reply in time."),
+    Reason.SERVER_ERROR: _("sipgate reported an internal error."),
+    Reason.ODD_ANSWER: _("We got a reply, but it did not come from sipgate's SMS service."),
+    Reason.REDIRECTED: _("The reply pointed to another address, which this app never follows."),
+    Reason.INTERRUPTED: _(
+        "This app was interrupted while it was passing the message on to sipgate."
+    ),
+    Reason.SIGNED_OUT: _(
+        "It is waiting because you paused it when you signed out. Nothing was sent."
+    ),
+    Reason.STOPPED: _(
+        "It is waiting because sending to the list was paused before its turn. Nothing was sent."
+    ),
     Reason.UNKNOWNS: _(
-        "It waits: three messages in a row had an unknown outcome, so the batch was stopped before "
-        "its turn. Nothing was sent."
+        "It is waiting because sending to the list was paused before its turn: for three "
+        "messages in a row we could not tell whether they were sent. Nothing was sent."
     ),
 }
 
@@ -114,9 +118,11 @@ HOW_BLOCKED = {
 
 # For a message that waits because the same reason refused or stopped another one.
 PAUSED_REASONS = {
-    Reason.SIGN_IN_ENDED: _("It waits: your sign-in had ended. Nothing was sent."),
-    Reason.BALANCE: _("It waits: the account's balance was too low. Nothing was sent."),
-    Reason.NOT_ALLOWED: _("It waits: sipgate did not allow the sending. Nothing was sent."),
+    Reason.SIGN_IN_ENDED: _("It is waiting because your sign-in had ended. Nothing was sent."),
+    Reason.BALANCE: _("It is waiting because the account's balance was too low. Nothing was sent."),
+    Reason.NOT_ALLOWED: _(
+        "It is waiting because sipgate did not allow it to be sent. Nothing was sent."
+    ),
 }
 
 WISHES = {
@@ -126,39 +132,39 @@ WISHES = {
 
 PLAIN_SENTENCES = {
     Outcome.SENDING: _("The message is on its way to sipgate."),
-    Outcome.QUEUED: _("It waits for its turn and has not been sent yet."),
-    Outcome.CANCELLED: _("It was withdrawn before it left. Nothing was sent."),
-    Outcome.MISSED: _(
-        "Its time passed before it could be sent, so it was not sent. Choose what to do with it."
-    ),
+    Outcome.QUEUED: _("It is waiting for its turn and has not been sent yet."),
+    Outcome.CANCELLED: _("Cancelled before it was sent. Nothing was sent."),
 }
 
 BATCH_STOPS = {
-    Reason.STOPPED: _("The batch was stopped. What is paused has not been sent."),
-    Reason.SIGNED_OUT: _("The batch is paused: you signed out. What is paused was not sent."),
+    Reason.STOPPED: _("Sending is paused. Paused messages were not sent."),
+    Reason.SIGNED_OUT: _(
+        "Sending is paused because you signed out. Paused messages were not sent."
+    ),
     Reason.SIGN_IN_ENDED: _(
-        "The batch is paused: the sign-in that sent it has ended. What is paused was not sent."
+        "Sending is paused: the sign-in it was sent with has ended. Paused messages were not sent."
     ),
     Reason.BALANCE: _(
-        "The batch stopped: the balance is too low. Top up at sipgate, then go on. "
-        "What is paused was not sent."
+        "Sending is paused: the balance is too low. Top up at sipgate, then resume sending. "
+        "Paused messages were not sent."
     ),
     Reason.NOT_ALLOWED: _(
-        "The batch stopped: sipgate does not allow sending with this extension. "
-        "What is paused was not sent."
+        "Sending is paused: sipgate does not allow sending with this extension. Paused "
+        "messages were not sent."
     ),
     Reason.UNKNOWNS: _(
-        "The batch stopped by itself: three messages in a row had an unknown outcome. "
-        "Look in sipgate's event list before you go on. What is paused was not sent."
+        "Sending was paused automatically: for three messages in a row we could not tell "
+        "whether they were sent. Look in sipgate's event list before you resume sending. "
+        "Paused messages were not sent."
     ),
 }
 
 ALARMS = {
     AlarmKind.UNTRUSTED: _(
-        "The connection to sipgate could not be trusted (certificate). Check SIPGATE_API_URL and "
+        "The connection to sipgate was not secure (certificate). Check SIPGATE_API_URL and "
         "this machine's clock and certificates."
     ),
-    AlarmKind.REDIRECTED: _("sipgate's API answered with a redirect. Check SIPGATE_API_URL."),
+    AlarmKind.REDIRECTED: _("sipgate's API replied with a redirect. Check SIPGATE_API_URL."),
 }
 
 UNKNOWN_ADVICE = _(
@@ -167,19 +173,19 @@ UNKNOWN_ADVICE = _(
 
 RECIPIENT_PROBLEMS = {
     RecipientProblem.EMPTY: _("Enter a mobile number, such as 0151 23456789."),
-    RecipientProblem.LETTERS: _("Enter digits only: “%(typed)s” has letters in it."),
+    RecipientProblem.LETTERS: _("Enter digits only: “%(typed)s” contains letters."),
     RecipientProblem.STRANGE_CHARACTER: _(
-        "Enter digits only: “%(typed)s” has a character that belongs to no number."
+        "Enter digits only: “%(typed)s” has a character that does not belong in a number."
     ),
     RecipientProblem.PLUS_INSIDE: _("Put the plus sign first, or leave it out: “%(typed)s”."),
-    RecipientProblem.SEVERAL: _("Put each number on its own line: “%(typed)s” holds several."),
+    RecipientProblem.SEVERAL: _("Put each number on its own line: “%(typed)s” contains several."),
     RecipientProblem.EXTENSION: _("Leave out the extension after the number: “%(typed)s”."),
     RecipientProblem.TOO_SHORT: _("Add the missing digits: “%(typed)s” is too short."),
     RecipientProblem.TOO_LONG: _("Check the number: “%(typed)s” is too long."),
     RecipientProblem.UNKNOWN_COUNTRY: _(
-        "Check the country code: no country has the one in “%(typed)s”."
+        "Check the country code: the one in “%(typed)s” does not exist."
     ),
-    RecipientProblem.NOT_A_NUMBER: _("Check the number: nobody can have “%(typed)s”."),
+    RecipientProblem.NOT_A_NUMBER: _("Enter a phone number: “%(typed)s” is not one."),
     RecipientProblem.EMERGENCY: _(
         "Call emergency services by phone: a text to “%(typed)s” would not reach them."
     ),
@@ -204,11 +210,13 @@ RECIPIENT_PROBLEMS = {
 }
 
 TEXT_PROBLEMS = {
-    TextProblem.EMPTY: _("Write a text."),
-    TextProblem.TOO_LONG: _("Shorten the text: it has %(detail)s segments, and 10 can be sent."),
+    TextProblem.EMPTY: _("Enter a text."),
+    TextProblem.TOO_LONG: _(
+        "Shorten the text: it has %(detail)s parts, and at most 10 can be sent."
+    ),
     TextProblem.CONTROL_CHARACTER: _(
-        "Remove a character that no phone can show (%(detail)s); it may have come along when "
-        "the text was copied."
+        "Remove a character that no phone can show (%(detail)s); it may have been copied along "
+        "with the text."
     ),
     TextProblem.LONE_SURROGATE: _("Remove a broken character (%(detail)s) from the text."),
 }
@@ -225,7 +233,9 @@ TIME_PROBLEMS = {
     TimeProblem.TOO_SOON: _(
         "Choose a time at least 2 minutes from now, or leave it empty to send now."
     ),
-    TimeProblem.TOO_FAR: _("Choose a time within the next 30 days: sipgate takes none later."),
+    TimeProblem.TOO_FAR: _(
+        "Choose a time within the next 30 days: sipgate does not accept later ones."
+    ),
 }
 
 SIGN_IN_PROBLEMS = {
@@ -241,7 +251,8 @@ SIGN_IN_PROBLEMS = {
 
 EXTENSION_TROUBLES = {
     Trouble.AWAY: _(
-        "sipgate could not be asked for your extensions just now; what is shown may be old."
+        "Your extensions could not be updated from sipgate just now; what is shown may be out "
+        "of date."
     ),
     Trouble.NOT_ALLOWED: _(
         "sipgate does not give this app any Web SMS extension of yours: none is enabled for you, "
@@ -250,11 +261,13 @@ EXTENSION_TROUBLES = {
 }
 
 CONTACT_TROUBLES = {
-    Trouble.AWAY: _("sipgate could not be asked for your contacts just now; these may be old."),
+    Trouble.AWAY: _(
+        "Your contacts could not be updated from sipgate just now; these may be out of date."
+    ),
     Trouble.NOT_ALLOWED: _("sipgate does not let you read contacts."),
     Trouble.NOT_GRANTED: _(
-        "Contacts are not shown: this app has no permission to read them. An administrator can "
-        "add contacts:read to the setting SIPGATE_OPTIONAL_SCOPES; then sign in again."
+        "Contacts are not shown: this app has no permission to read them. The operator can add "
+        "contacts:read to the setting SIPGATE_OPTIONAL_SCOPES; then sign in again."
     ),
     Trouble.ONLY_COLLEAGUES: _(
         "sipgate does not let you read contacts; only your colleagues are shown."
@@ -262,7 +275,7 @@ CONTACT_TROUBLES = {
     Trouble.INCOMPLETE: _(
         "sipgate did not tell this app all of your contacts; some may be missing here."
     ),
-    Trouble.CUT: _("This app keeps 20,000 of your contacts; you have more at sipgate."),
+    Trouble.CUT: _("This app shows 20,000 of your contacts; you have more at sipgate."),
 }
 
 SENDER_REASONS = {
@@ -283,8 +296,7 @@ SENDER_REASONS = {
     ),
     Reason.UNREACHABLE: _("sipgate could not be reached. Nothing was changed. Try again."),
     Reason.UNTRUSTED: _(
-        "The connection to sipgate could not be trusted, so nothing was changed. "
-        "The operator can help."
+        "The connection to sipgate was not secure, so nothing was changed. The operator can help."
     ),
     Reason.LOGIN_AWAY: _(
         "sipgate's sign-in service could not be reached, so nothing was changed. Try again."
@@ -297,17 +309,17 @@ SENDER_REASONS = {
 }
 
 TEMPLATE_CHANGES = {
-    AuditEvent.TEMPLATE_MADE: _("made"),
+    AuditEvent.TEMPLATE_MADE: _("created"),
     AuditEvent.TEMPLATE_CHANGED: _("changed"),
     AuditEvent.TEMPLATE_DELETED: _("deleted"),
-    AuditEvent.TEMPLATE_RESTORED: _("brought back"),
+    AuditEvent.TEMPLATE_RESTORED: _("restored"),
 }
 
 SCOPES = {
     "sessions:sms:write": _("to send text messages for you"),
     "sms:read": _("to list your Web SMS extensions and their senders"),
     "users:read": _("to show your name"),
-    "history:read": _("to look up whether an uncertain message was sent"),
+    "history:read": _("to check whether a message was sent when we cannot tell"),
     "contacts:read": _("to suggest your contacts as recipients"),
     "sms:callerid:read": _("to list the sender numbers of your extensions"),
     "sms:callerid:write": _("to add, choose and remove sender numbers"),
@@ -333,12 +345,21 @@ def message_sentence(message: Message) -> str:
         return str(PLAIN_SENTENCES[message.outcome])
     if message.outcome == Outcome.PAUSED and message.reason in PAUSED_REASONS:
         return str(PAUSED_REASONS[Reason(message.reason)])
+    if message.outcome == Outcome.MISSED:
+        return _missed_sentence(message)
     at = when(message.settled_at or message.created_at)
     if message.settled_how == BY_HISTORY:
         return gettext("Accepted: found in sipgate's history, looked up on %(at)s.", at=at)
     if message.settled_how == BY_PERSON:
         return _persons_word(message, at)
     return _timed_sentence(message, at) or _reason_sentence(message)
+
+
+def _missed_sentence(message: Message) -> str:
+    """A message without a planned time was to go at once."""
+    planned = message.send_at or message.expected_at or message.created_at
+    at = when(planned, message.time_zone)
+    return gettext("It was not sent: its planned time had passed (%(at)s).", at=at)
 
 
 def _timed_sentence(message: Message, at: str) -> str:
@@ -358,7 +379,7 @@ def _timed_sentence(message: Message, at: str) -> str:
         return gettext("sipgate has it and will send it on %(at)s.", at=planned)
     if message.outcome == Outcome.HELD:
         return gettext(
-            "Planned for %(at)s. It is still here and can be changed or withdrawn.", at=planned
+            "Planned for %(at)s. It is still here and can be changed or cancelled.", at=planned
         )
     return ""
 
@@ -372,18 +393,18 @@ def _persons_word(message: Message, at: str) -> str:
     name = message.settled_by.name if message.settled_by else ""
     if message.outcome == Outcome.NOT_SENT:
         return gettext("%(name)s marked it as not sent on %(at)s.", name=name, at=at)
-    return gettext("%(name)s marked it as accepted on %(at)s.", name=name, at=at)
+    return gettext("%(name)s marked it as sent on %(at)s.", name=name, at=at)
 
 
 def message_advice(message: Message) -> str:
     """What to do next, if the first sentence does not say it; else empty."""
     late_by = (message.settled_at or message.created_at) - (message.send_at or message.created_at)
     if message.outcome == Outcome.ACCEPTED and message.send_at and late_by > LATE:
-        return gettext("It went out late: planned for %(at)s.", at=when(message.send_at))
+        return gettext("Passed on late; planned for %(at)s.", at=when(message.send_at))
     if message.outcome == Outcome.UNKNOWN:
         return str(UNKNOWN_ADVICE)
     if message.outcome == Outcome.SCHEDULED:
-        return gettext("It can no longer be recalled.")
+        return gettext("It can no longer be changed or cancelled.")
     return ""
 
 
@@ -427,31 +448,34 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
     if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
         return gettext("The messages are on their way to sipgate, one after the other.")
     if counts.get(Outcome.HELD):
-        return gettext("The messages are planned and can still be withdrawn.")
+        return gettext("The messages are planned and can still be cancelled.")
     if counts.get(Outcome.PAUSED) or counts.get(Outcome.MISSED):
-        return gettext("Some of the messages wait for your decision.")
+        return gettext("Some messages need your decision.")
     if counts.get(Outcome.UNKNOWN):
         return gettext(
-            "Done, but of some we cannot tell whether they were sent. Look in sipgate's event list "
-            "before you send them again."
+            "Finished, but for some messages we cannot tell whether they were sent. Look in "
+            "sipgate's event list before you send them again."
         )
-    return gettext("All done. The list says what became of each message.")
+    return gettext("Finished. The list shows the status of each message.")
 
 
 def too_late(message: Message) -> str:
     """Why a click comes too late. Says that a message has left only if that is certain."""
     if message.outcome == Outcome.SENDING:
-        return gettext("The message is being sent at this moment and cannot be changed.")
+        return gettext("The message is being sent right now and cannot be changed.")
     if message.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED):
-        return gettext("Too late: the message has already left. This is what became of it.")
-    return gettext("The message has changed meanwhile. This is what became of it.")
+        return gettext("Too late: this message is no longer here. Here is its status.")
+    return gettext("The message has changed in the meantime. Here is its status.")
 
 
 def alarm_sentence(kind: AlarmKind) -> str:
     return str(ALARMS[kind])
 
 
-def on_hold() -> str:
+def on_hold(*, to_admin: bool = False) -> str:
+    """Why nothing is sent; an administrator also reads how to release it."""
+    if not to_admin:
+        return gettext("Sending is on hold, and nothing is sent until the operator releases it.")
     return gettext(
         "Sending is on hold, and nothing is sent until the operator releases it "
         "(flask --app webapp release)."
@@ -460,8 +484,8 @@ def on_hold() -> str:
 
 def daily_limit() -> str:
     return gettext(
-        "You have reached today's limit of %(limit)s messages. Nothing was sent. "
-        "Tomorrow you can send again; the operator can raise DAILY_LIMIT.",
+        "You have reached today's limit of %(limit)s messages. Nothing was sent. You can send "
+        "again tomorrow; the operator can raise DAILY_LIMIT.",
         limit=settings.daily_limit,
     )
 
@@ -479,12 +503,12 @@ def needs_attention(count: int, shown: str) -> str:
 def still_possible(message: Message) -> str:
     """What can still be done about a message that has not reached anybody."""
     if message.outcome == Outcome.SCHEDULED:
-        return gettext("At sipgate, can no longer be recalled.")
+        return gettext("At sipgate; can no longer be cancelled.")
     if message.outcome in NEEDS_RESUME:
-        return gettext("Waits for your decision.")
+        return gettext("Needs your decision.")
     if message.outcome == Outcome.HELD and message.due_at and message.batch_id is None:
         return gettext("Can be changed until %(at)s.", at=when(message.due_at, message.time_zone))
-    return gettext("Can still be withdrawn.")
+    return gettext("Can still be cancelled.")
 
 
 def setup_sentences(app: Flask) -> None:

@@ -219,6 +219,12 @@ def outcome_counts(batch_id: str) -> dict[Outcome, int]:
     return {outcome: count for outcome, count in db.session.execute(query)}
 
 
+def size(batch_id: str) -> int:
+    """How many messages it has."""
+    query = sa.select(sa.func.count()).where(Message.batch_id == batch_id)
+    return db.session.scalar(query) or 0
+
+
 def wish_counts(batch_id: str) -> Counter[Wish]:
     """What is wished of its messages that are `sending`."""
     query = (

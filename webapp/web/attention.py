@@ -118,7 +118,12 @@ def _moment_is_clear(form: ComposeForm, message: Message) -> bool:
 
 def _nothing_to_be_done(outcome: Outcome) -> str:
     if outcome == Outcome.UNKNOWN:
-        return str(_("Nobody knows yet whether it was sent: say so, or look in sipgate's history."))
+        return str(
+            _(
+                "We do not know yet whether it was sent. Say what you know, or check sipgate's "
+                "history."
+            )
+        )
     if outcome == Outcome.PAUSED:
-        return str(_("What is paused could still be sent: release it, or withdraw it."))
-    return str(_("Nothing was changed: this needs nobody."))
+        return str(_("Paused messages could still be sent: release them, or cancel them."))
+    return str(_("Nothing was changed: there is nothing to mark as done here."))

@@ -71,7 +71,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
 @blueprint.post("/batches/<id>/stop")
 def stop(id: str, member: Member) -> ResponseReturnValue:
     batches.stop(managed_or_404(Batch, id, member), member)
-    flash(_("Stopped. What has gone to sipgate already cannot be recalled."), "success")
+    flash(_("Paused. Messages that are already at sipgate cannot be cancelled."), "success")
     return redirect(url_for("batches.show", id=id), 303)
 
 
@@ -88,7 +88,7 @@ def cancel(id: str, member: Member) -> ResponseReturnValue:
     count = became[Outcome.CANCELLED]
     if count or not became[Outcome.SENDING]:  # else the page says what is wished
         flash(
-            ngettext("%(num)s message was withdrawn.", "%(num)s messages were withdrawn.", count),
+            ngettext("%(num)s message was cancelled.", "%(num)s messages were cancelled.", count),
             "success",
         )
     return redirect(url_for("batches.show", id=id), 303)

@@ -65,7 +65,10 @@ def _start(member: Member) -> dict[str, str]:
 def create(member: Member) -> ResponseReturnValue:
     submission = idempotency.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
-        note = _("This form could not be recognised. Check the message and send it once more.")
+        note = _(
+            "This page could not be recognised. Nothing was sent. Check your message and send "
+            "it again."
+        )
         return kept_form(member, note, 422)
 
     def checked() -> list[NewMessage]:
@@ -112,13 +115,16 @@ def test(member: Member) -> ResponseReturnValue:
     """Send what is typed to oneself, and go on with the form as it was."""
     submission = idempotency.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
-        note = _("This form could not be recognised. Check the message and send it once more.")
+        note = _(
+            "This page could not be recognised. Nothing was sent. Check your message and send "
+            "it again."
+        )
         return kept_form(member, note, 422)
     form = form_of(member)
     if not form.validate_test():
         return form_page(member, submission, form=form, status=422)
     if not drafts.fits_draft(request.form):
-        note = _("This form holds more than can be kept. Nothing was sent. Shorten it.")
+        note = _("That is more than we can keep. Nothing was sent. Shorten it.")
         return form_page(member, submission, form=form, note=note, status=422)
     contacts.keep_own_number(member, form.checked_own_number)
     # Before anything is sent: a page that says that nothing was must be right.
@@ -229,7 +235,7 @@ def _words(form: ComposeForm, *, is_asked: bool) -> dict[str, Any]:
     found = segment(text) if text else None
     # Numbers are known once the form has been read.
     recipient_count = max(1, len(getattr(form, "numbers", ())))
-    changing = str(_("Send with these changes")) if is_asked else ""
+    changing = str(_("Send the edited message")) if is_asked else ""
     price = settings.segment_price
     return {
         "recipient_count": recipient_count,

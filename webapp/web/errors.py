@@ -72,13 +72,13 @@ def csrf_error(_error: CSRFError) -> ResponseReturnValue:
             if taken:
                 return redirect(compose.page_of(taken), 303)
         return compose.kept_form(member, spent_note(GrownOld()), 400)
-    return _page(_("Do that once more"), [_("This form had grown old. Nothing was changed.")], 400)
+    return _page(_("Try again"), [_("This page was open for too long. Nothing was changed.")], 400)
 
 
 def sign_in_needed() -> ResponseReturnValue:
     """401: the sign-in has ended. A message's form is kept for the member that its id names."""
     next_path = guard.asked_path() if request.method == "GET" else "/"
-    sentences = [_("Your sign-in has ended. Sign in again to go on.")]
+    sentences = [_("Your sign-in has ended. Sign in again to continue.")]
     submission = None
     if request.method == "POST" and request.endpoint in WITH_A_TEXT:
         submission = idempotency.read_submission(_typed().get("submission_id", ""))
@@ -89,8 +89,8 @@ def sign_in_needed() -> ResponseReturnValue:
         next_path = compose.page_of(taken)
         sentences = [
             _(
-                "Your sign-in has ended. This form was taken before: sign in again to see what "
-                "became of its message."
+                "Your sign-in has ended. This message was already submitted: sign in again to "
+                "see its status."
             )
         ]
     elif submission is not None and not drafts.fits_draft(request.form):
@@ -115,7 +115,7 @@ def _too_large_to_keep() -> ResponseReturnValue:
     """What was typed stays on the page: it came with this very request."""
     sentences = [
         _("Your sign-in has ended. Nothing was sent."),
-        _("This form holds too much to be kept: copy your text before you sign in again."),
+        _("Your text is too long to be kept: copy it before you sign in again."),
     ]
     actions = [(_("Sign in again"), url_for("signin.login"))]
     return _page(_("That is too much at once"), sentences, 413, actions)
@@ -180,13 +180,12 @@ def _typed() -> MultiDict[str, str]:
 
 def _may_be_done() -> tuple[str, list[str]]:
     """For a COMMIT without an answer: nobody knows whether the form was taken (F76)."""
-    sentence = _("It may have been done all the same: look before you do it again.")
+    sentence = _("It may have worked all the same: check before you do it again.")
     if request.endpoint in WITH_A_TEXT:
         sentence = _(
-            "This form may have been taken, and its message sent: look at Messages before you send "
-            "it again."
+            "The message may have been sent all the same: check Messages before you send it again."
         )
-    return _("The database did not answer"), [sentence]
+    return _("The database did not respond"), [sentence]
 
 
 def _explanation(status: int) -> tuple[str, list[str]]:
@@ -199,27 +198,35 @@ def _explanation(status: int) -> tuple[str, list[str]]:
             _("This is not allowed"),
             [_("The request came from another site, so nothing was done.")],
         ),
-        404: (_("There is no such page"), [_("It may have been moved, or it is somebody else's.")]),
+        404: (
+            _("Page not found"),
+            [_("The link may be wrong, or the page belongs to someone else.")],
+        ),
         405: (
             _("This page cannot be used that way"),
             [_("Nothing was sent and nothing was changed.")],
         ),
         413: (
             _("That is too much at once"),
-            [_("A form may hold at most 256 KB. Nothing was sent. Go back to shorten the text.")],
+            [_("A form may hold at most 256 KB. Nothing was sent. Go back and shorten the text.")],
         ),
         429: (
-            _("That was too fast"),
+            _("Too many attempts"),
             [_("Nothing was sent. Wait a minute, then try again.")],
         ),
         503: (
             _("The database is busy"),
             # A form that comes once more may have been taken before: say no more than we know.
-            [_("This request sent nothing. Try again in a moment: no form is sent twice.")],
+            [_("Nothing was sent this time. Try again in a moment: no message is sent twice.")],
         ),
     }
     broken = (
-        _("Something broke on our side"),
-        [_("The operator's log says more. Look at your messages before you send anything again.")],
+        _("Something went wrong"),
+        [
+            _(
+                "The operator's log has the details. Check your messages before you send anything "
+                "again."
+            )
+        ],
     )
     return explanations.get(status, broken if status >= 500 else explanations[400])

@@ -47,7 +47,7 @@ MAX_BLOCKED_AT_ONCE = 500
 MAX_CODE_CHARACTERS = 32
 MAX_INTEGER = 2**31 - 1
 """The largest that PostgreSQL's `integer` holds; a statement with a larger one fails."""
-FILLED_TOO_LONG = _("Shorten this: the finished text has more than 10 segments.")
+FILLED_TOO_LONG = _("Shorten this: the finished text has more than 10 parts.")
 
 
 class ComposeForm(FlaskForm):  # type: ignore[misc]
@@ -219,7 +219,9 @@ class SenderForm(FlaskForm):  # type: ignore[misc]
         except RecipientRefused as refused:
             raise ValidationError(sentences.recipient_problem(refused)) from None
         if number_kind(self.e164) in (NumberKind.LANDLINE, NumberKind.FREEPHONE):
-            raise ValidationError(_("Enter a mobile number: sipgate takes no other as a sender."))
+            raise ValidationError(
+                _("Enter a mobile number: sipgate accepts no other kind as a sender.")
+            )
         if self.senders.has_number(self.e164):
             raise ValidationError(_("Enter another number: this one is in the list already."))
 
@@ -234,7 +236,9 @@ class CodeForm(FlaskForm):  # type: ignore[misc]
         if not self.typed:
             raise ValidationError(_("Enter the code from the SMS."))
         if len(self.typed) > MAX_CODE_CHARACTERS or not self.typed.isprintable():
-            raise ValidationError(_("Check the code: no code looks like this one."))
+            raise ValidationError(
+                _("That is not the code from the SMS. Enter it as it stands there.")
+            )
 
 
 def _numbers(typed: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -290,10 +294,10 @@ class MessageTemplateForm(FlaskForm):  # type: ignore[misc]
     def validate_name(self, field: StringField) -> None:
         self.checked_name = normalise_text(" ".join((field.data or "").split()))
         if not self.checked_name or not self.checked_name.isprintable():
-            raise ValidationError(_("Enter a name that tells the templates apart."))
+            raise ValidationError(_("Enter a name that tells it apart from the other templates."))
         if len(self.checked_name) > MAX_NAME_CHARACTERS:
             raise ValidationError(
-                _("Shorten the name: it may have %(most)d characters.")
+                _("Shorten the name: it may have at most %(most)d characters.")
                 % {"most": MAX_NAME_CHARACTERS}
             )
 
@@ -338,7 +342,7 @@ def _check_characters(_form: FlaskForm, field: StringField) -> None:
 
 def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
     """The form for these placeholders; each needs a value, or the text would read "Hello ,"."""
-    needed = DataRequired(_("Enter what stands here."))
+    needed = DataRequired(_("Fill this in."))
     checks = [needed, _check_characters]
     fields = {f"value{n}": StringField(name, checks) for n, name in enumerate(names)}
     form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
@@ -358,15 +362,18 @@ def spent_note(spent: FormSpent) -> str:
     """Why the form was not taken, for the page that shows it with a new id."""
     if isinstance(spent, MessageErased):
         note = gettext(
-            "This form was used on %(when)s; its message was erased. Nothing was sent now. "
-            "Check what it says, and send it if you mean it.",
+            "This page was used on %(when)s, and its message has been erased since. Nothing "
+            "was sent now. Check what the form says, and send it if you mean it.",
             when=when(spent.used_at),
         )
     elif isinstance(spent, GrownOld):
-        note = gettext("This form had grown old. Nothing was sent. Check the message and send it.")
+        note = gettext(
+            "This page was open for too long. Nothing was sent. Check your message and send it "
+            "again."
+        )
     else:
         note = gettext(
-            "This form was already used for another message, which is not sent twice. "
-            "Check what it says now, and send it if you mean it."
+            "Another message was already sent from this page; it is not sent twice. Check what "
+            "the form says now, and send it if you mean it."
         )
     return str(note)

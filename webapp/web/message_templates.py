@@ -39,7 +39,7 @@ def create(member: Member) -> ResponseReturnValue:
     except message_templates.TooMany:
         form.name.errors = [_too_many()]
         return _form_page(form, status=422)
-    flash(_("The message template is kept."), "success")
+    flash(_("Template saved."), "success")
     return redirect(url_for("message_templates.index"), 303)
 
 
@@ -89,19 +89,19 @@ def change(id: str, member: Member) -> ResponseReturnValue:
     ):
         db.session.refresh(template)
         note = _(
-            "%(name)s changed this message template meanwhile. Compare, and keep yours if it is "
-            "still right.",
+            "%(name)s has changed this template in the meantime. Compare the two, and save "
+            "yours if it is still right.",
             name=template.changed_by.name,
         )
         return _form_page(form, template, note=note, status=409)
-    flash(_("The message template is kept."), "success")
+    flash(_("Template saved."), "success")
     return redirect(url_for("message_templates.index"), 303)
 
 
 @blueprint.post("/<id>/delete")
 def delete(id: str, member: Member) -> ResponseReturnValue:
     message_templates.delete(_active_or_404(id, member), member)
-    flash(_("Deleted. It can be brought back for 30 days."), "success")
+    flash(_("Deleted. The template can be restored for 30 days."), "success")
     return redirect(url_for("message_templates.index"), 303)
 
 
@@ -112,14 +112,14 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
         abort(404)
     try:
         message_templates.restore(template, member)
-        flash(_("The message template is back."), "success")
+        flash(_("Template restored."), "success")
     except message_templates.TooMany:
         flash(_too_many(), "warning")
     return redirect(url_for("message_templates.index"), 303)
 
 
 def _too_many() -> str:
-    return str(_("Delete a message template first: there are too many."))
+    return str(_("There are too many templates. Delete one first."))
 
 
 def _active_or_404(id_: str, member: Member) -> MessageTemplate:

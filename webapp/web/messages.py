@@ -12,7 +12,7 @@ from webapp.database import db, idempotency
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
 from webapp.jobs import tasks
-from webapp.messages import attention, blocked, changes, reconcile, visibility
+from webapp.messages import attention, batches, blocked, changes, reconcile, visibility
 from webapp.messages.blocked import NumbersBlocked
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
@@ -70,7 +70,7 @@ def cancel(id: str, member: Member) -> ResponseReturnValue:
     if became is None:
         return too_late(message)
     if became == Outcome.CANCELLED:  # else its page says what is wished
-        flash(_("Withdrawn. It was not sent."), "success")
+        flash(_("Cancelled. It was not sent."), "success")
     return redirect(url_for("messages.show", id=message.id), 303)
 
 
@@ -125,6 +125,7 @@ def message_page(
         "message.html",
         message=message,
         followups=list(followups),
+        batch_size=batches.size(message.batch_id) if message.batch_id else 0,
         can_send_again=is_own and message.outcome in REPEATABLE,
         can_edit=is_own and message.outcome == Outcome.HELD,
         can_withdraw=manages and changes.can_withdraw(message),

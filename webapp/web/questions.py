@@ -113,8 +113,8 @@ def _counted(resumed: Sequence[ResumedMessage], member: Member) -> Iterator[Ques
 # Each written out, for the extraction of sentences.
 _COUNTED: dict[str, Callable[[int], str]] = {
     "nights": lambda count: ngettext(
-        "%(num)s of them arrives at night, or may.",
-        "%(num)s of them arrive at night, or may.",
+        "%(num)s of them may arrive at night.",
+        "%(num)s of them may arrive at night.",
         count,
     ),
     "agains": lambda count: ngettext(
@@ -123,13 +123,13 @@ _COUNTED: dict[str, Callable[[int], str]] = {
         count,
     ),
     "senders": lambda count: ngettext(
-        "%(num)s of them goes out with another sender than when it was written.",
-        "%(num)s of them go out with another sender than when they were written.",
+        "%(num)s of them now has a different sender than when it was written.",
+        "%(num)s of them now have a different sender than when they were written.",
         count,
     ),
     "landlines": lambda count: ngettext(
-        "%(num)s of them goes to a number that is no mobile number.",
-        "%(num)s of them go to numbers that are no mobile numbers.",
+        "%(num)s of them goes to a number that is not a mobile number.",
+        "%(num)s of them go to numbers that are not mobile numbers.",
         count,
     ),
 }
@@ -139,8 +139,8 @@ def _all_of_these(resumed: Sequence[ResumedMessage]) -> Question:
     segments = sum(item.message.segment_count for item in resumed)
     later = sum(1 for item in resumed if item.moment)
     sentence = gettext(
-        "This releases %(count)s messages, %(segments)s segments in all: %(later)s go at their "
-        "planned times, %(now)s at once.",
+        "This releases %(count)s messages, %(segments)s parts in total: %(later)s at their "
+        "planned times, %(now)s now.",
         count=len(resumed),
         segments=segments,
         later=later,
@@ -204,7 +204,7 @@ def _many(form: Sendable) -> Iterator[Question]:
         return
     segments = segment(form.text).segment_count * count
     sentence = gettext(
-        "This goes to %(count)s recipients, %(segments)s segments in all.",
+        "This goes to %(count)s recipients, %(segments)s parts in total.",
         count=count,
         segments=segments,
     )
@@ -213,8 +213,8 @@ def _many(form: Sendable) -> Iterator[Question]:
         sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
     if form.duplicate_count:
         sentence += " " + ngettext(
-            "%(num)s number that was there twice was left out.",
-            "%(num)s numbers that were there twice were left out.",
+            "%(num)s duplicate number was left out.",
+            "%(num)s duplicate numbers were left out.",
             form.duplicate_count,
         )
     yield Question(f"many-{count}-{segments}", sentence)
@@ -224,7 +224,7 @@ def _placeholders(form: Sendable) -> Iterator[Question]:
     """The text still has a placeholder."""
     names = placeholders(form.text)
     if names:
-        sentence = gettext("The text still says ((%(name)s)).", name=names[0])
+        sentence = gettext("The text still contains the placeholder ((%(name)s)).", name=names[0])
         yield Question(f"placeholder-{len(names)}", sentence)
 
 
@@ -331,8 +331,8 @@ def _colleague_sentence(message: Message, member: Member) -> str:
 def _about_somebody(message: Message, number: str) -> str:
     """For members who may not see the message: not whose it is, nor when it goes."""
     if message.outcome in WAITING:
-        return gettext("Somebody in your team has planned a message to %(number)s.", number=number)
-    return gettext("Somebody in your team wrote to %(number)s today.", number=number)
+        return gettext("Someone in your team has planned a message to %(number)s.", number=number)
+    return gettext("Someone in your team wrote to %(number)s today.", number=number)
 
 
 def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
@@ -343,12 +343,13 @@ def _sender_changed(form: Sendable, shown: str | None) -> Iterator[Question]:
     now_shown = {"sender": sender(chosen.caller_id)}
     if isinstance(form, ResumedMessage):
         sentence = gettext(
-            "The sender has changed since the message was written: people will see “%(sender)s”.",
+            "The sender has changed since the message was written: the recipient will see "
+            "“%(sender)s”.",
             **now_shown,
         )
     else:
         sentence = gettext(
-            "The sender has changed since the page was opened: people will see “%(sender)s”.",
+            "The sender has changed since you opened the page: recipients will see “%(sender)s”.",
             **now_shown,
         )
     yield Question(f"sender-{hashlib.sha256(chosen.caller_id.encode()).hexdigest()[:8]}", sentence)
@@ -366,9 +367,11 @@ def _night(form: Sendable) -> Iterator[Question]:
             continue
         place, at = country_name(country or ""), f"{quiet[0]:%H:%M}"
         if len(quiet) == len(clocks):
-            sentence = gettext("%(place)s: it will be %(at)s there, at night.", place=place, at=at)
+            sentence = gettext(
+                "It will be night at the recipient's: %(at)s (%(place)s).", place=place, at=at
+            )
         else:
-            sentence = gettext("%(place)s: it may be night there.", place=place)
+            sentence = gettext("It may be night at the recipient's (%(place)s).", place=place)
         yield Question(f"night-{country or ''}", sentence)
 
 
@@ -391,7 +394,8 @@ def _landline(form: Sendable) -> Iterator[Question]:
     others = [n for n, k in kinds.items() if k in (NumberKind.FREEPHONE, NumberKind.OTHER)]
     if others:
         sentence = gettext(
-            "%(number)s is no mobile number; a text may not arrive there.", number=phone(others[0])
+            "%(number)s is not a mobile number; a text may not arrive there.",
+            number=phone(others[0]),
         )
         yield Question(f"other-{len(others)}", sentence)
 

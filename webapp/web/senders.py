@@ -25,14 +25,14 @@ extensions = Blueprint("extensions", __name__)
 
 UNCLEAR = _("We cannot tell whether sipgate did this. What counts is what is shown here now.")
 CODE_UNCLEAR = _(
-    "We cannot tell whether sipgate took the number: it may have sent the code, and charged for "
-    "the SMS. Look at the phone and at the list of senders before you add the number again."
+    "We cannot tell whether sipgate accepted the number: it may have sent the code and charged "
+    "for the SMS. Check the phone and the list of senders before you add the number again."
 )
 NEW_CODE_NEEDED = _(
     "Too many wrong codes: this number needs a new one. Go back to the list, remove the number, "
     "and add it again."
 )
-AWAY = _("sipgate could not be asked for the senders just now.")
+AWAY = _("The senders could not be fetched from sipgate just now.")
 NOT_NOW = {OnHold: (sentences.on_hold, 503), DailyLimitReached: (sentences.daily_limit, 429)}
 
 
@@ -64,7 +64,9 @@ def add(member: Member) -> ResponseReturnValue:
     extension = _extension_or_404(member, request.form.get("sms_id", ""))
     submission = idempotency.read_submission(request.form.get("submission_id", ""))
     if submission is None or submission.member_id != member.id:
-        note = gettext("This form could not be recognised. Check the number and try once more.")
+        note = gettext(
+            "This page could not be recognised. Nothing was sent. Check the number and try again."
+        )
         return _page(member, extension, note=note, status=422)
     place = _place(member, extension)
     typed = {"sms_id": extension.id, "recipient": request.form.get("number", "")}
@@ -97,7 +99,7 @@ def add(member: Member) -> ResponseReturnValue:
         result,
         member,
         extension,
-        done=gettext("sipgate took the number and sends it a code by SMS."),
+        done=gettext("sipgate has accepted the number and is sending it a code by SMS."),
         unclear=str(CODE_UNCLEAR),
         next_url=url_for("senders.waiting", sms_id=extension.id),
     )
@@ -135,7 +137,7 @@ def prove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
         form.code.errors = [str(NEW_CODE_NEEDED)]
         return _code_page(extension, entry, form, status=422)
     if result.reason == Reason.REJECTED:
-        form.code.errors = [gettext("Check the code: sipgate did not accept this one.")]
+        form.code.errors = [gettext("sipgate did not accept this code. Check it against the SMS.")]
         return _code_page(extension, entry, form, status=422)
     return _answer(result, member, extension, done=gettext("The number is confirmed."))
 
@@ -152,10 +154,10 @@ def choose(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
             gettext("Make this the default sender?"),
             _about_default(extension, entry, found.default),
             extension,
-            (asked, gettext("Make it the default")),
+            (asked, gettext("Make it the default sender")),
         )
     result = senders.make_default(caller_id, place=_place(member, extension))
-    done = gettext("Done: people see this sender from now on.")
+    done = gettext("Done. Recipients see this sender from now on.")
     return _answer(result, member, extension, done=done)
 
 
@@ -179,9 +181,13 @@ def remove(sms_id: str, caller_id: int, member: Member) -> ResponseReturnValue:
 
 def _spent_note(spent: FormSpent) -> str:
     if isinstance(spent, GrownOld):
-        note = gettext("This form had grown old. Nothing was sent. Check the number once more.")
+        note = gettext(
+            "This page was open for too long. Nothing was sent. Check the number and try again."
+        )
     else:
-        note = gettext("This form was already used for another number. Check it and try once more.")
+        note = gettext(
+            "This page was already used for another number. Check the number and try again."
+        )
     return str(note)
 
 
@@ -195,23 +201,23 @@ def _why_not_now() -> str:
 def _about_default(extension: Extension, entry: CallerId, old: CallerId | None) -> list[str]:
     lines = [
         gettext(
-            "People will see “%(new)s” instead of “%(old)s” whenever a text comes from "
-            "“%(extension)s”, whoever sends it. This holds for planned messages, too.",
+            "Recipients of texts from “%(extension)s” will see “%(new)s” instead of “%(old)s”, "
+            "no matter who sends them. This includes messages that are already planned.",
             new=sender(entry.number),
             old=sender(old.number if old else extension.caller_id),
             extension=extension.alias or extension.id,
         )
     ]
     if entry.id == TEXT_SENDER_ID:
-        lines.append(gettext("They will not be able to answer."))
+        lines.append(gettext("They will not be able to reply."))
     return lines
 
 
 def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
     lines = [
         gettext(
-            "%(number)s will no longer be a sender of “%(extension)s”, for everybody who uses it. "
-            "To have it back, it must be confirmed by an SMS anew.",
+            "%(number)s will no longer be a sender of “%(extension)s”, for everybody who uses "
+            "it. To use it again, you will have to confirm it with a new SMS.",
             number=sender(entry.number),
             extension=extension.alias or extension.id,
         )
@@ -219,8 +225,8 @@ def _about_removal(extension: Extension, entry: CallerId) -> list[str]:
     if entry.is_default:
         lines.append(
             gettext(
-                "It is the default: as far as we know, people will see “sipgate” instead and "
-                "cannot answer."
+                "It is the default sender: as far as we know, recipients will see “sipgate” "
+                "instead and cannot reply."
             )
         )
     return lines

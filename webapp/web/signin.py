@@ -82,7 +82,7 @@ def sessions(member: Member) -> ResponseReturnValue:
 @blueprint.post("/sessions/<id>/end")
 def end_session(id: str, member: Member) -> ResponseReturnValue:
     guard.end_other_session(member, id)
-    flash(_("That sign-in has ended."), "success")
+    flash(_("That device is signed out."), "success")
     return redirect(url_for("signin.sessions"), 303)
 
 
@@ -91,7 +91,7 @@ def end_all_sessions(member: Member) -> ResponseReturnValue:
     """As after a lost phone. What waits is paused, so that nothing is sent from there."""
     changes.pause_waiting_of(member.id, Reason.SIGNED_OUT)
     guard.end_all_sessions(member)
-    flash(_("All your sign-ins have ended."), "success")
+    flash(_("You are signed out on all your devices."), "success")
     return _to_welcome()
 
 
@@ -137,10 +137,10 @@ def _sign_in_trouble(failed: SignInFailed) -> ResponseReturnValue:
     sentences = [str(SIGN_IN_PROBLEMS[failed.problem])]
     if guard.current_member() is not None:
         title = _("You are already signed in")
-        actions = [(_("Go on"), url_for("compose.compose"))]
+        actions = [(_("Continue"), url_for("compose.compose"))]
         if failed.problem == SignInProblem.DECLINED:
             sentences = [_("You did not allow it at sipgate. You are signed in as before.")]
-            actions = [(_("Go on"), failed.detail)]
+            actions = [(_("Continue"), failed.detail)]
     return render_template(
         "errors.html", title=title, sentences=sentences, actions=actions, kept_text=None
     ), 400

@@ -48,7 +48,7 @@ def _alarms(member: Member) -> list[str]:
     """Tells everybody that nothing is sent; admins also what is wrong with the set-up."""
     shown: list[str] = []
     if installation.hold_state() != Hold.NONE:
-        shown.append(sentences.on_hold())
+        shown.append(sentences.on_hold(to_admin=member.is_admin))
     elif not heartbeat.has_worker():
         shown.append(
             _(
