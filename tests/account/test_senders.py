@@ -196,7 +196,7 @@ def test_a_change_shows_the_old_extensions_while_sipgate_is_away(
     confirmed(anna, anna.get("/senders?sms_id=s0"), "/senders/s0/0/default")
     sipgate.fail_next("extensions", Fault(503))
     page = anna.get("/extensions")
-    assert "may be old" in page.text
+    assert "may be out of date" in page.text
     assert "SMS of the practice" in page.text
 
 
@@ -205,7 +205,7 @@ def test_the_default_changes_by_a_click_on_the_question_only(
 ) -> None:
     page = anna.get("/senders?sms_id=s0")
     question = anna.press(page, "/senders/s0/0/default", status=409)
-    assert "whoever sends it" in question.text
+    assert "no matter who sends them" in question.text
     assert "planned messages" in question.text
     assert "not be able to reply" in question.text
     anna.press(page, "/senders/s0/0/default", status=409, confirm="default-0-not-7")
@@ -231,7 +231,7 @@ def test_a_question_that_a_colleague_has_overtaken_is_asked_anew(
 def test_removing_the_default_says_what_people_will_see(anna: Browser, sipgate: Simulator) -> None:
     page = anna.get("/senders?sms_id=s0")
     question = anna.press(page, f"/senders/s0/{OWN_ID}/remove", status=409)
-    assert "people will see “sipgate” instead" in question.text
+    assert "recipients will see “sipgate” instead" in question.text
     confirmed(anna, page, f"/senders/s0/{OWN_ID}/remove")
     assert "sipgate" in anna.get("/").text
     assert "cannot reply" in anna.get("/").text
@@ -239,7 +239,7 @@ def test_removing_the_default_says_what_people_will_see(anna: Browser, sipgate: 
 
 def test_the_page_warns_of_the_shared_default_and_of_the_charge(anna: Browser) -> None:
     text = anna.get("/senders").text
-    assert "The default is shared" in text
+    assert "The default sender applies to everyone" in text
     assert "sipgate charges for this SMS" in text
     assert "Own sender numbers" in anna.get("/extensions").text
     assert "Own sender numbers" in anna.get("/help").text
@@ -297,7 +297,7 @@ def test_a_form_whose_request_is_under_way_is_told_neither_yes_nor_no(
 
     in_parallel(lambda: first.post("/senders", data, status=303), meanwhile)
     assert "it may have sent the code" in second.get("/senders").text
-    assert "sipgate took the number" in first.get("/senders").text
+    assert "sipgate has accepted the number" in first.get("/senders").text
     assert sipgate.world.calls["add_caller_id"] == 1
 
 
@@ -319,7 +319,7 @@ def test_without_a_clear_answer_nobody_is_told_yes_or_no(anna: Browser, sipgate:
         calls = sipgate.world.calls["add_caller_id"]
         sipgate.fail_next("add_caller_id", fault)
         page = landed(anna, add(anna))
-        assert "We cannot tell whether sipgate took the number" in page.text
+        assert "We cannot tell whether sipgate has accepted the number" in page.text
         assert page.h1 == "Own sender numbers"  # which does not list it
         assert sipgate.world.calls["add_caller_id"] == calls + 1
     assert NEW not in sipgate.phones
@@ -394,7 +394,7 @@ def test_f71_a_code_is_not_asked_for_twice_after_forget_nor_by_an_old_form(
         with app.app_context(), transaction() as rows:
             values = {"created_at": at, "last_seen_at": at, "checked_at": at}
             rows.execute(sa.update(BrowserSession).values(values))
-        assert "grown old" in anna.post("/senders", old, status=409).text
+        assert "open for too long" in anna.post("/senders", old, status=409).text
     assert sipgate.world.calls["add_caller_id"] == 1
 
 
@@ -443,8 +443,8 @@ def test_a_form_for_one_thing_is_not_taken_for_another(anna: Browser, sipgate: S
 NO_MOBILE_NUMBERS = {
     "": "Enter a mobile number",
     "hello": "letters",
-    "030 23125456": "takes no other as a sender",
-    "0800 3301000": "takes no other as a sender",
+    "030 23125456": "accepts no other kind as a sender",
+    "0800 3301000": "accepts no other kind as a sender",
     "0900 1234567": "premium rate",
     "0171 3920055, 0171 3920056": "its own line",
 }
@@ -506,7 +506,7 @@ def test_a_change_that_is_refused_is_told(
 @pytest.mark.parametrize(
     ("fault", "words"),
     [(LOST, "Done: people see|is removed"), (NEVER_ARRIVED, "We cannot tell")],
-    ids=["done all the same", "not done"],
+    ids=["worked all the same", "not done"],
 )
 def test_a_change_without_an_answer_is_looked_up(
     anna: Browser, sipgate: Simulator, action: str, fault: Fault, words: str
@@ -580,11 +580,11 @@ def test_sipgate_away_is_told_and_nothing_is_asked_for(anna: Browser, sipgate: S
     data = {**add_fields(anna.get("/senders?sms_id=s1")), "number": TYPED}
     sipgate.world.fail_always("caller_ids", Fault(503))
     page = anna.get("/senders?sms_id=s1")
-    assert "could not be asked for the senders" in page.text
+    assert "could not be fetched" in page.text
     assert "Try again" in page.text
     assert "Nothing was changed" in anna.post("/senders", data, status=503).text
     page = landed(anna, anna.get("/senders/s1/0/verification", status=303))
-    assert "could not be asked" in page.text
+    assert "could not be fetched" in page.text
     assert sipgate.world.calls["add_caller_id"] == 0
 
 
@@ -779,7 +779,7 @@ def test_a_list_that_makes_no_sense_is_a_list_that_could_not_be_read(
     items = (b"1", b"[1]", b'[{"id": "../../x"}]', b'[{"id": null}]', b'[{"id": -1}]')
     for body in (b"[]", b"{}", b"<html>", *(b'{"items": %b}' % one for one in items)):
         sipgate.fail_next("caller_ids", Fault(200, body=body))
-        assert "could not be asked for the senders" in anna.get("/senders").text, body
+        assert "could not be fetched" in anna.get("/senders").text, body
 
 
 def test_a_list_in_other_spellings_is_understood(anna: Browser, sipgate: Simulator) -> None:

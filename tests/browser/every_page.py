@@ -194,7 +194,7 @@ def opened_menu(visitor: Visitor) -> None:
 def question_before_signing_out(visitor: Visitor) -> None:
     planned(visitor)
     visitor.go("/logout")
-    visitor.see("Hand over to sipgate")
+    visitor.see("Let sipgate send them")
 
 
 def list_of_sign_ins(visitor: Visitor) -> None:
@@ -321,7 +321,7 @@ def sender_with_a_wrong_code(visitor: Visitor) -> None:
     sender_without_its_code(visitor)
     visitor.page.get_by_label("Code", exact=True).fill("WRONG1")
     visitor.page.get_by_role("button", name="Confirm the number").click()
-    visitor.see("sipgate did not accept this one")
+    visitor.see("sipgate did not accept this code")
 
 
 def senders_of_every_kind(visitor: Visitor) -> None:
@@ -341,7 +341,7 @@ def sender_refused(visitor: Visitor) -> None:
 def sender_in_question(visitor: Visitor) -> None:
     further_permissions(visitor)
     visitor.page.get_by_role("button", name="Make it the default sender").click()
-    visitor.see("whoever sends it")
+    visitor.see("no matter who sends them")
 
 
 def noted_numbers(visitor: Visitor) -> None:

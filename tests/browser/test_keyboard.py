@@ -107,7 +107,7 @@ def test_adding_and_choosing_a_sender_needs_no_mouse(anna: Visitor) -> None:
     anna.see("+49 171 3920055")
     go_to("button", "Make it the default sender")
     press(anna, "Enter")
-    anna.see("people see this sender from now on")
+    anna.see("Recipients see this sender from now on")
     anna.go("/")
     anna.see("+49 171 3920055")
 

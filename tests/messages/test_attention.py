@@ -197,11 +197,11 @@ def test_a_batch_counts_as_one_and_is_done_by_outcome(
     assert counts(anna, page) == {"refused": 5}
     assert attention(anna) == 1
     page = anna.get(page.path)
-    assert "Done with “Refused” (5)" in page.text
+    assert "Mark 5 as done (Refused)" in page.text
     anna.press(page, f"{page.path}/done")
     assert attention(anna) == 0
     assert counts(anna, page) == {"refused": 5}
-    assert "Done with" not in anna.get(page.path).text
+    assert "as done (" not in anna.get(page.path).text
     [event] = events(app, "done")
     assert (event["note"], event["message_id"]) == ("refused 5", None)
 
@@ -217,8 +217,8 @@ def test_done_is_not_for_what_is_unknown_or_paused_or_went_well(
     sipgate.world.faults.clear()
     good = anna.send_and_look()
     refused = post(anna, f"{good.path}/done", status=409)
-    assert "this needs nobody" in refused.text
-    for outcome, sentence in (("unknown", "say so"), ("paused", "release it")):
+    assert "nothing to mark as done here" in refused.text
+    for outcome, sentence in (("unknown", "Say what you know"), ("paused", "release them")):
         page = post(anna, f"{batch.path}/done", outcome=outcome, status=409)
         assert sentence in page.text
         one = anna.get(f"/messages?outcome={outcome}").soup.select_one("table .cell-recipient a")
@@ -279,7 +279,7 @@ def test_an_admin_answers_for_a_colleague_only_while_nobody_is_signed_in(
     post(anna, f"{page.path}/look", status=200)
     anna.press(anna.get(page.path), f"{page.path}/settle", outcome="accepted")
     assert anna.twin(page)["outcome"] == "accepted"
-    assert "Anna Sommer marked it as accepted" in anna.get(page.path).text
+    assert "Anna Sommer marked it as sent" in anna.get(page.path).text
     assert len([one for one in sipgate.world.arrivals if one.accepted]) == 1
 
 

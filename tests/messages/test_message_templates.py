@@ -95,7 +95,7 @@ def test_a_text_that_still_holds_a_placeholder_is_asked_about(
     anna: Browser, sipgate: Simulator
 ) -> None:
     question = anna.send(text="Hello ((first name))", status=409)
-    assert "The text still says ((first name))." in question.text
+    assert "The text still contains the placeholder ((first name))." in question.text
     assert sipgate.world.arrivals == []
 
 
@@ -159,7 +159,7 @@ def test_a_deleted_one_can_be_brought_back(anna: Browser, ben: Browser) -> None:
     anna.get(path, status=404)
     anna.get(f"{path}/edit", status=404)
     page = ben.get("/message-templates")
-    assert "Kept for 30 days" in page.text
+    assert "Can be restored for 30 days" in page.text
     ben.press(page, f"{path}/restore")
     assert anna.get(path).h1 == "Reminder"
 

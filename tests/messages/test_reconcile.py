@@ -81,12 +81,12 @@ def test_a_person_may_look_and_is_shown_what_fits(
 ) -> None:
     page = send_into_the_void(anna, NEVER_ARRIVED)
     found = anna.press(page, f"{page.path}/look", status=200)
-    assert "Nothing there fits yet" in found.text
+    assert "No matching entry yet" in found.text
 
 
 @pytest.mark.parametrize(
     ("said", "sentence"),
-    [("accepted", "marked it as accepted"), ("not_sent", "marked it as not sent")],
+    [("accepted", "marked it as sent"), ("not_sent", "marked it as not sent")],
 )
 def test_a_persons_word_settles_it_and_is_kept_with_the_name(
     app: Flask, anna: Browser, said: str, sentence: str
@@ -138,5 +138,5 @@ def test_f24_a_history_that_cannot_be_read_changes_nothing(
 ) -> None:
     page = send_into_the_void(anna)
     sipgate.fail_next("history", fault)
-    assert "Nothing there fits yet" in anna.press(page, f"{page.path}/look", status=200).text
+    assert "No matching entry yet" in anna.press(page, f"{page.path}/look", status=200).text
     assert anna.twin(page)["outcome"] == "unknown"

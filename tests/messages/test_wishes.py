@@ -280,7 +280,7 @@ def test_f67_changing_what_is_being_sent_is_not_called_too_late(
     with under_way(app):
         shown = anna.follow(anna.post(f"{page.path}/edit", form, status=303))
         words = shown.soup.get_text(" ")
-        assert "is being sent at this moment" in words
+        assert "is being sent right now" in words
         assert "Too late" not in words
 
 

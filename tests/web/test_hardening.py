@@ -329,7 +329,7 @@ def test_what_waits_is_paused_when_all_sign_ins_end(
 ) -> None:
     page = planned(anna)
     text = anna.get("/sessions").text
-    assert "What still waits is paused" in text
+    assert "unsent messages are paused" in text
     anna.press(anna.get("/sessions"), "/logout/everywhere")
     again = new_browser()
     again.sign_in("anna")

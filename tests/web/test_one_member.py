@@ -149,7 +149,7 @@ def test_f83_a_form_too_large_to_keep_stays_on_the_page_when_the_sign_in_has_end
     stranger = Browser(app, sipgate)
     page = stranger.post("/messages", data, status=413)
     assert "Your sign-in has ended. Nothing was sent." in page.text
-    assert "copy your text" in page.text
+    assert "copy it before you sign in" in page.text
     assert text in page.text
     assert drafts(app) == []
     stranger.post("/messages", {**data, "message": "ä" * 30 * KB}, status=401)
@@ -161,7 +161,7 @@ def test_f83_a_test_of_a_form_too_large_to_keep_sends_nothing(
 ) -> None:
     data = anna.compose(recipient="1," * 33 * KB, message="Hello", own_number=NUMBER)
     page = anna.post("/test-message", data, status=422)
-    assert "holds more than can be kept. Nothing was sent." in page.text
+    assert "is more than we can keep. Nothing was sent." in page.text
     assert page.fields("/messages")["message"] == "Hello"
     assert page.fields("/messages")["recipient"] == data["recipient"]
     assert sipgate.world.arrivals == []
@@ -269,7 +269,7 @@ def guess(browser: Browser, page: Page, code: str, status: int | None = 422) -> 
 def test_after_five_wrong_codes_a_new_one_is_needed(adder: Browser, sipgate: Simulator) -> None:
     page = added(adder)
     for n in range(5):
-        assert "did not accept this one" in guess(adder, page, f"WRONG{n}").error_at("code")
+        assert "did not accept this code" in guess(adder, page, f"WRONG{n}").error_at("code")
     right = code_on_the_phone(sipgate)
     refused = guess(adder, page, right)
     assert "Too many wrong codes" in refused.error_at("code")

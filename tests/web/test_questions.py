@@ -71,8 +71,8 @@ def test_a_colleagues_messages_to_the_number_are_told_of_without_name_time_or_te
     listed = [one.get_text(" ", strip=True) for one in question.soup.select("main li")]
     told = [one for one in listed if "Somebody" in one]
     assert told == [
-        "Somebody in your team has planned a message to +49 171 3920050.",
-        "Somebody in your team wrote to +49 171 3920050 today.",
+        "Someone in your team has planned a message to +49 171 3920050.",
+        "Someone in your team wrote to +49 171 3920050 today.",
     ]
     for secret in ("Anna", "in confidence", "Planned by"):
         assert secret not in str(question.soup.select_one("main"))
@@ -104,7 +104,7 @@ def test_a_team_that_sees_everything_is_told_names_times_and_the_same_text(
 
 
 def test_the_pages_say_what_the_team_is_told(make_app: MakeApp, sipgate: Simulator) -> None:
-    for shown, sentence in (("own", "not who or when"), ("team", "everybody of your account")):
+    for shown, sentence in (("own", "not who or when"), ("team", "everyone in your account")):
         about = Browser(make_app(HISTORY_VISIBILITY=shown), sipgate).get("/about").text
         assert sentence in about
 

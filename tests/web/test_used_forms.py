@@ -51,8 +51,8 @@ def test_f71_a_form_whose_message_was_erased_sends_nothing_and_gets_a_new_id(
     erase(app)
     assert stored_rows(app)["messages"] == []
     page = anna.post("/messages", form, status=409)
-    assert "This form was used on" in page.text
-    assert "its message was erased" in page.text
+    assert "This page was used on" in page.text
+    assert "its message has been erased since" in page.text
     assert arrived(sipgate) == {NUMBER: 1}
     kept = page.fields("/messages")
     assert (kept["recipient"], kept["message"]) == (NUMBER, "Hello")
@@ -101,7 +101,7 @@ def test_f71_a_test_to_oneself_that_was_erased_is_not_sent_again(
     anna.post("/test-message", form, status=303)
     erase(app)
     page = anna.post("/test-message", form, status=409)
-    assert "its message was erased" in page.text
+    assert "its message has been erased since" in page.text
     assert arrived(sipgate) == {OWN: 1}
 
 
@@ -127,7 +127,7 @@ def test_f71_a_form_older_than_seven_days_sends_nothing_and_gets_a_new_id(
     with days_later(7.1):
         stay_signed_in(app)
         page = anna.post(path, form, status=409)
-        assert "grown old. Nothing was sent" in page.text
+        assert "open for too long. Nothing was sent" in page.text
         assert arrived(sipgate) == {}
         anna.post(path, page.fields("/messages"), status=303)
     assert sum(arrived(sipgate).values()) == 1
@@ -162,7 +162,7 @@ def test_f71_a_draft_does_not_make_its_form_younger(
     with days_later(7.1):
         stay_signed_in(app)
         again = anna.get(page.path).fields("/messages")
-        assert "grown old" in anna.post("/messages", again, status=409).text
+        assert "open for too long" in anna.post("/messages", again, status=409).text
     assert arrived(sipgate) == {OWN: 1}
 
 
@@ -192,7 +192,7 @@ def test_f71_no_page_calls_an_erased_message_unsent(
         rows.execute(sa.delete(BrowserSession))
     pages.append(anna.post("/messages", form, status=401))
     for page in pages:
-        assert "its message was erased" in page.text
+        assert "its message has been erased since" in page.text
     assert stored_rows(app)["drafts"] == []
     assert arrived(sipgate) == {NUMBER: 1}
 

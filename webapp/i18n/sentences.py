@@ -404,7 +404,7 @@ def message_advice(message: Message) -> str:
     if message.outcome == Outcome.UNKNOWN:
         return str(UNKNOWN_ADVICE)
     if message.outcome == Outcome.SCHEDULED:
-        return gettext("It can no longer be changed or cancelled.")
+        return gettext("It can no longer be recalled.")
     return ""
 
 
@@ -503,7 +503,7 @@ def needs_attention(count: int, shown: str) -> str:
 def still_possible(message: Message) -> str:
     """What can still be done about a message that has not reached anybody."""
     if message.outcome == Outcome.SCHEDULED:
-        return gettext("At sipgate; can no longer be cancelled.")
+        return gettext("At sipgate, can no longer be recalled.")
     if message.outcome in NEEDS_RESUME:
         return gettext("Needs your decision.")
     if message.outcome == Outcome.HELD and message.due_at and message.batch_id is None:

@@ -71,7 +71,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
 @blueprint.post("/batches/<id>/stop")
 def stop(id: str, member: Member) -> ResponseReturnValue:
     batches.stop(managed_or_404(Batch, id, member), member)
-    flash(_("Paused. Messages that are already at sipgate cannot be cancelled."), "success")
+    flash(_("Paused. Messages that are already at sipgate can no longer be recalled."), "success")
     return redirect(url_for("batches.show", id=id), 303)
 
 

@@ -217,7 +217,7 @@ def _explanation(status: int) -> tuple[str, list[str]]:
         503: (
             _("The database is busy"),
             # A form that comes once more may have been taken before: say no more than we know.
-            [_("Nothing was sent this time. Try again in a moment: no message is sent twice.")],
+            [_("This request sent nothing. Try again in a moment: no form is sent twice.")],
         ),
     }
     broken = (
