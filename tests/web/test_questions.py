@@ -69,7 +69,7 @@ def test_a_colleagues_messages_to_the_number_are_told_of_without_name_time_or_te
     ben.sign_in("ben")
     question = ben.send(ONE, "From Ben", status=409)
     listed = [one.get_text(" ", strip=True) for one in question.soup.select("main li")]
-    told = [one for one in listed if "Somebody" in one]
+    told = [one for one in listed if "Someone" in one]
     assert told == [
         "Someone in your team has planned a message to +49 171 3920050.",
         "Someone in your team wrote to +49 171 3920050 today.",
