@@ -26,7 +26,7 @@ from webapp.database.models import (
     Submission,
     TokenSet,
 )
-from webapp.messages import message_templates, transitions
+from webapp.messages import batches, message_templates
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin import tokens
@@ -85,7 +85,7 @@ def forget_number(number: str) -> int:
     If the number wants no more texts, that stays in force, but nobody can read the number.
     """
     with transaction() as session:
-        rows_changed(session, transitions.withdraw().where(Message.recipient == number))
+        batches.withdraw_all(session, Message.recipient == number)
         count = _erase(
             session, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
         )

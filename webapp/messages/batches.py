@@ -65,7 +65,7 @@ def pause(session: Session, whose: sa.ColumnElement[bool], reason: Reason) -> in
 
     Those that are being sent get the wish to pause: they must not wait again by themselves.
     """
-    _lock_batches(session, whose, CAN_PAUSE)
+    lock_batches(session, whose, CAN_PAUSE)
     theirs = sa.select(Message.batch_id).where(whose, CAN_PAUSE, Message.batch_id.is_not(None))
     running = sa.update(Batch).where(Batch.id.in_(theirs), Batch.stop_reason == "")
     rows_changed(session, running.values(stop_reason=reason))
@@ -112,10 +112,11 @@ def lock_all_of(member_id: int, session: Session) -> None:
     """To be called before all waiting messages of a member are paused."""
     mine = sa.select(Member.id).where(Member.id == member_id)
     session.execute(mine.with_for_update(key_share=True))
-    _lock_batches(session, Message.member_id == member_id, CAN_PAUSE)
+    lock_batches(session, Message.member_id == member_id, CAN_PAUSE)
 
 
-def _lock_batches(session: Session, *which: sa.ColumnElement[bool]) -> None:
+def lock_batches(session: Session, *which: sa.ColumnElement[bool]) -> None:
+    """To be called before many messages are changed: their batches, in the common order."""
     theirs = sa.select(Message.batch_id).where(*which, Message.batch_id.is_not(None))
     query = sa.select(Batch.id).where(Batch.id.in_(theirs)).order_by(Batch.id)
     session.execute(query.with_for_update()).all()
@@ -145,7 +146,7 @@ def withdraw_all(
     session: Session, which: sa.ColumnElement[bool], reason: Reason | None = None
 ) -> Counter[Outcome]:
     """Withdraw these messages where they have not left; returns how many have which outcome now."""
-    _lock_batches(session, which, transitions.CAN_WITHDRAW)
+    lock_batches(session, which, transitions.CAN_WITHDRAW)
     change = transitions.withdraw(reason).where(which).returning(Message.outcome)
     return Counter(session.scalars(change, execution_options=_UNLOADED))
 

@@ -79,6 +79,7 @@ def mark_missed() -> None:
         return
     change = transitions.change_to(Outcome.MISSED, Actor.WORKER).where(late)
     with transaction() as session:
+        batches.lock_batches(session, waiting, late)
         count = rows_changed(session, change)
     log.warning("%d messages were missed: their time passed before they left", count)
 
