@@ -9,7 +9,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((2 * n)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test mutations bench strings lock clean
+.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test list-mutants mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,7 +26,7 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 	@$(BIN)/python -m webapp.worker
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
-test test-tls test-postgresql chaos scale-test mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+test test-tls test-postgresql chaos scale-test list-mutants mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or nginx are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
@@ -65,6 +65,9 @@ scale-test: SUBMISSIONS := 1300
 scale-test: KILLS := 25
 scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers and PostgreSQL (5 minutes)
 	@$(BIN)/python -m tests.chaos --database postgresql --submissions $(SUBMISSIONS) --kills $(KILLS) --seed $(SEED)
+
+list-mutants: $(VENV)/dev $(CATALOGS) ## read 2,000 spreadsheets that are damaged at random (LIST_MUTANTS; 5 minutes)
+	LIST_MUTANTS=$(or $(LIST_MUTANTS),2000) $(BIN)/python -m pytest -q tests/lists/test_bombs.py -k damaged
 
 mutations: $(VENV)/dev $(CATALOGS) ## remove the guards, one after the other: a test must notice each
 	@$(BIN)/python -m tests.mutations

@@ -24,7 +24,8 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
+from itertools import islice
 from typing import Any
 from xml.parsers import expat
 
@@ -76,6 +77,9 @@ class Answer:
     separator: str = ""
     sheet: str = ""
     sheets: list[str] = field(default_factory=list)
+    columns: list[int] = field(default_factory=list)
+    """The places, from 0, of the columns that the values of each line belong to: those that are
+    filled and not hidden."""
     hidden_columns: list[int] = field(default_factory=list)
     merged: int = 0
     suspicious: str = ""
@@ -135,7 +139,19 @@ def read_list(content: bytes, *, sheet: str, encoding: str, is_pasted: bool) -> 
     if not read.lines:
         raise Refused("empty")
     refuse_too_many_rows(len(read.lines))
+    keep_filled_columns(read)
     return read
+
+
+def keep_filled_columns(read: Answer) -> None:
+    filled = {place for line in read.lines for place, value in enumerate(line.values) if value}
+    read.hidden_columns = [place for place in read.hidden_columns if place in filled]
+    read.columns = sorted(filled.difference(read.hidden_columns))
+    if len(read.columns) > MAX_COLUMNS:
+        raise Refused("columns", count=len(read.columns))
+    for line in read.lines:
+        width = len(line.values)
+        line.values = [line.values[one] if one < width else "" for one in read.columns]
 
 
 def refuse_too_many_rows(filled_count: int) -> None:
@@ -222,7 +238,6 @@ def hours_and_minutes(duration: timedelta) -> str:
 
 # --- Text: which characters the bytes are -------------------------------------------------------
 
-LINE_END = re.compile("\r\n|\r|\n")
 BOMS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -235,8 +250,9 @@ OTHER_ENCODINGS = ("cp1250", "iso8859-2", "cp1251", "cp1253", "cp1254", "koi8-r"
 VALID_UTF8 = re.compile(
     rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}"
 )
-UNUSUAL_WORD = re.compile(rb"[^\s,;|\"]*[\x80-\xff][^\s,;|\"]*")
+WORD = re.compile(rb"[^\s,;|\"]+")
 MAX_WORDS = 2_000
+MAX_WORD_BYTES = 60
 TYPOGRAPHY = "–—€„“”‚‘’…•·§°©®™«»‹›²³½¼"
 GERMAN = frozenset("äöüÄÖÜß")
 WESTERN = GERMAN | frozenset("éèêëáàâçíîïñóôúûÉ")
@@ -261,12 +277,22 @@ def decode(content: bytes, chosen: str) -> tuple[str, str, str]:
         return strictly(content, chosen), chosen, ""
     if encoding := utf16_by_its_zeros(content):
         return strictly(content, encoding), encoding, ""
-    if not content.isascii() and not is_like_utf8(content):
-        encoding = best_encoding(content)
-        text = content.decode(encoding, "replace")
-        return text, encoding, doubtful_word(content, encoding)
-    text = strictly(content, "utf-8")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return decode_single_bytes(content)
     return text, "utf-8", twice_encoded(text)
+
+
+def decode_single_bytes(content: bytes) -> tuple[str, str, str]:
+    """Refuse UTF-8 that has a broken character: that never makes it something else."""
+    rest, valid_count = VALID_UTF8.subn(b"", content)
+    if valid_count >= len(rest.translate(None, bytes(range(128)))):
+        strictly(content, "utf-8")
+    words = unusual_words(content)
+    encodings = GERMAN_ENCODINGS + OTHER_ENCODINGS
+    best = max(encodings, key=lambda one: sum(naturalness(word, one) for word in words))
+    return content.decode(best, "replace"), best, doubtful_word(words, best)
 
 
 def strictly(content: bytes, encoding: str) -> str:
@@ -274,7 +300,7 @@ def strictly(content: bytes, encoding: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
         before = content[: error.start].decode(encoding, "replace")
-        raise Refused("broken_character", row=1 + len(LINE_END.findall(before))) from None
+        raise Refused("broken_character", row=1 + one_line_end(before).count("\n")) from None
 
 
 def utf16_by_its_zeros(content: bytes) -> str:
@@ -289,22 +315,15 @@ def utf16_by_its_zeros(content: bytes) -> str:
     return "utf-16-be" if even > 0.2 and odd < 0.02 else ""
 
 
-def is_like_utf8(content: bytes) -> bool:
-    """Whether it is UTF-8, perhaps with a broken character, which never makes it something else."""
-    valid = len(VALID_UTF8.findall(content))
-    others = len(re.findall(rb"[\x80-\xff]", VALID_UTF8.sub(b"", content)))
-    return others == 0 or valid >= others
-
-
-def best_encoding(content: bytes) -> str:
-    words = unusual_words(content)
-    encodings = GERMAN_ENCODINGS + OTHER_ENCODINGS
-    return max(encodings, key=lambda one: sum(naturalness(word, one) for word in words))
-
-
 def unusual_words(content: bytes) -> list[bytes]:
     """Words with other than ASCII characters, each once."""
-    return list(dict.fromkeys(UNUSUAL_WORD.findall(content)))[:MAX_WORDS]
+    words: dict[bytes, None] = {}
+    for found in WORD.finditer(content):
+        if not found[0].isascii():
+            words[found[0][:MAX_WORD_BYTES]] = None
+            if len(words) == MAX_WORDS:
+                break
+    return list(words)
 
 
 def naturalness(word: bytes, encoding: str) -> float:
@@ -350,9 +369,9 @@ def is_cased_like_a_word(text: str) -> bool:
     return text.islower() or text.isupper() or text[1:].islower() or len(text) < 2
 
 
-def doubtful_word(content: bytes, encoding: str) -> str:
+def doubtful_word(words: list[bytes], encoding: str) -> str:
     """The first word that does not prove the encoding, or ""."""
-    for word in unusual_words(content):
+    for word in words:
         text = word.decode(encoding, "replace")
         core = without_edges(text)
         unusual = {c for c in core if not c.isascii()} - set("–’‘")
@@ -376,6 +395,8 @@ SEPARATORS = "\t;|,"
 """Where two fit equally well, the first."""
 NO_SEPARATOR = "\x1f"
 SAMPLE_LINES = 200
+MAX_LINE_CHARACTERS = 1_000_000
+"""Of a cell with line breaks, too: a longer one begins with a stray quote."""
 SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\1*", re.IGNORECASE)
 STARTS = (
     ("vcard", re.compile("BEGIN:VCARD", re.IGNORECASE)),
@@ -389,17 +410,18 @@ STARTS = (
 
 
 def read_text(content: bytes, encoding: str, *, is_pasted: bool) -> Answer:
+    csv.field_size_limit(MAX_LINE_CHARACTERS)
     if is_binary(content):
         raise Refused("not_a_list")
     text, encoding, suspicious = decode(content, encoding)
-    text = text.lstrip("\ufeff")
-    if not text.strip(SEPARATORS + '"\0 \r\n\u00a0'):
+    text = one_line_end(text.lstrip("\ufeff"))
+    if not text.strip(SEPARATORS + '"\0 \n\u00a0'):
         raise Refused("empty")
     refuse_other_kinds(text)
-    lines = LINE_END.split(text)
-    separator, first = separator_line(lines[0])
-    separator = separator or best_separator(lines)
-    rows = list(records(lines[first - 1 :], separator, first))
+    refuse_endless_lines(text)
+    separator, first = separator_line(next(lines_of(text)))
+    separator = separator or best_separator(text)
+    rows = kept_rows(text, separator, first)
     refuse_swallowed(rows, separator)
     return Answer(
         format="cells" if is_pasted else "csv",
@@ -408,6 +430,15 @@ def read_text(content: bytes, encoding: str, *, is_pasted: bool) -> Answer:
         suspicious=suspicious,
         lines=[Line(n, [typed(value) for value in row], False, len(row)) for n, row in rows],
     )
+
+
+def one_line_end(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def lines_of(text: str) -> Iterator[str]:
+    """Return the lines with their ends, made one by one: a list of them all takes much memory."""
+    return TextIOWrapper(BytesIO(text.encode()), "utf-8", newline="\n")
 
 
 def is_binary(content: bytes) -> bool:
@@ -425,46 +456,69 @@ def refuse_other_kinds(text: str) -> None:
             raise Refused(code)
 
 
+def refuse_endless_lines(text: str) -> None:
+    for line in lines_of(text):
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise Refused("too_big_inside")
+        if len(line) > MAX_SHEET_COLUMNS:
+            count = max(line.count(separator) for separator in SEPARATORS) + 1
+            if count > MAX_SHEET_COLUMNS:
+                raise Refused("columns", count=count)
+
+
 def separator_line(line: str) -> tuple[str, int]:
     """Return what Excel's own line `sep=;` says, and the number of the first line of the table."""
     found = SEPARATOR_LINE.fullmatch(line.strip())
     return (found[1], 2) if found else ("", 1)
 
 
-def best_separator(lines: list[str]) -> str:
+def best_separator(text: str) -> str:
     """The one with which most rows have the same number of cells, and more than one."""
-    sample = lines[:SAMPLE_LINES]
+    sample = list(islice(lines_of(text), SAMPLE_LINES))
     return max(NO_SEPARATOR + SEPARATORS, key=lambda one: evenness(sample, one))
 
 
 def evenness(lines: list[str], separator: str) -> float:
     """The share of rows that have the commonest number of cells; 0 below a half."""
-    reader = csv.reader((line + "\n" for line in lines), delimiter=separator)
+    rows = csv.reader(lines, delimiter=separator)
     with suppress(csv.Error):
-        counts = Counter(len(row) for row in reader if any(value.strip() for value in row))
+        counts = Counter(len(row) for row in rows if any(value.strip() for value in row))
         share = max((rows for count, rows in counts.items() if count > 1), default=0)
         if share >= counts.total() / 2:
             return share / max(1, counts.total())
     return 0.0
 
 
-def records(lines: list[str], separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
+def kept_rows(text: str, separator: str, first: int) -> list[tuple[int, list[str]]]:
+    """Return the rows that are not blank, each with its number, or refuse too many."""
+    kept, count = [], 0
+    for number, row in records(text, separator, first):
+        if any(row) and any(value.strip() for value in row):
+            count += 1
+            if count <= MAX_ROWS + MAX_ROWS_ABOVE:
+                kept.append((number, row))
+    refuse_too_many_rows(count)
+    return kept
+
+
+def records(text: str, separator: str, first: int) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of its first line, as a text editor counts."""
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader((line + "\n" for line in lines), delimiter=separator, strict=True)
+    lines = islice(lines_of(text), first - 1, None)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     while True:
-        start = reader.line_num
+        start = first + reader.line_num
         try:
             row = next(reader)
         except StopIteration:
             return
         except csv.Error:
-            opened = start + line_of_open_quote(lines[start : reader.line_num], separator)
-            raise Refused("quote", row=first + opened) from None
-        yield first + start, row
+            last = first - 1 + reader.line_num
+            opened = line_of_open_quote(islice(lines_of(text), start - 1, last), separator)
+            raise Refused("quote", row=start + opened) from None
+        yield start, row
 
 
-def line_of_open_quote(lines: list[str], separator: str) -> int:
+def line_of_open_quote(lines: Iterable[str], separator: str) -> int:
     """Return in which of these lines, from 0, the last quoted cell begins."""
     opened, is_open, previous = 0, False, separator
     for number, line in enumerate(lines):
@@ -491,6 +545,7 @@ def refuse_swallowed(rows: list[tuple[int, list[str]]], separator: str) -> None:
 # --- Spreadsheets: what is in the zip -----------------------------------------------------------
 
 CHUNK_BYTES = 65_536
+MAX_DEPTH = 100
 ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError)
 XLSX_PARTS = (
     "[content_types].xml",
@@ -555,11 +610,25 @@ class Package:
 
     def parse(self, name: str, handler: "Handler") -> None:
         """Give the elements of an XML entry to `handler`; a DOCTYPE is refused."""
+        depth = 0
+
+        def start(name: str, attributes: dict[str, str]) -> None:
+            nonlocal depth
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise Refused("damaged")
+            handler.start(name, attributes)
+
+        def end(name: str) -> None:
+            nonlocal depth
+            depth -= 1
+            handler.end(name)
+
         parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartDoctypeDeclHandler = refuse_doctype
-        parser.StartElementHandler = handler.start
-        parser.EndElementHandler = handler.end
+        parser.StartElementHandler = start
+        parser.EndElementHandler = end
         parser.CharacterDataHandler = handler.characters
         try:
             for chunk in self.chunks(name):
@@ -795,9 +864,9 @@ class OdsTables(Handler):
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         match name:
-            case "table:table-cell" | "table:covered-table-cell":
+            case "table:table-cell" | "table:covered-table-cell" if self.depth == 1:
                 self._start_cell(attributes)
-            case "table:table-row":
+            case "table:table-row" if self.depth == 1:
                 self._start_row(attributes)
             case "table:table":
                 self.depth += 1
@@ -805,7 +874,7 @@ class OdsTables(Handler):
                     is_hidden = attributes.get("table:style-name", "") in self.hidden_styles
                     self.sheets.append(Sheet(attributes.get("table:name", ""), is_hidden))
                     self.row = self.row_count = self.table_column = 0
-            case "table:table-column":
+            case "table:table-column" if self.depth == 1:
                 self._look_at_column(attributes)
             case _:
                 self._start_other(name, attributes)
@@ -825,7 +894,7 @@ class OdsTables(Handler):
     def _look_at_column(self, attributes: dict[str, str]) -> None:
         first = self.table_column + 1
         self.table_column += int(attributes.get("table:number-columns-repeated", 1))
-        if self.sheets and is_collapsed(attributes):
+        if is_collapsed(attributes):
             self.sheet.hide_columns(first, self.table_column)
 
     def _start_row(self, attributes: dict[str, str]) -> None:
@@ -863,7 +932,7 @@ class OdsTables(Handler):
         match name:
             case "table:table-cell" | "table:covered-table-cell":
                 self.is_in_cell = False
-            case "table:table-row":
+            case "table:table-row" if self.depth == 1:
                 if self.is_filled:
                     self.sheet.filled_rows += self.row_count
                 if self.is_row_hidden and self.is_occupied:
@@ -951,21 +1020,20 @@ def values_of(workbook: BytesIO, kind: str, sheet: Sheet, sheets: list[str]) -> 
     """Read the chosen sheet. Row numbers stay the sheet's own: nothing above or left is skipped."""
     sheet.refuse_if_too_big()
     rows = calamine_rows(workbook, sheet.name)
-    percents = cells_in(sheet.percents, sheet)
+    percents = {(row, column) for _, row, column in cells_in(sheet.percents, sheet)}
     values = [
         [cell(value, is_percent=(row, column) in percents) for column, value in enumerate(cells, 1)]
         for row, cells in enumerate(rows, 1)
     ]
-    for row, column in cells_in(sheet.errors, sheet):
-        if row <= len(values) and column <= len(values[row - 1]):
-            values[row - 1][column - 1] = ERROR
+    for _, row, column in cells_in(sheet.errors, sheet):
+        write(values, row, column, ERROR)
     merged = fill_merged(values, sheet)
     hidden = {row for first, last in sheet.hidden_rows for row in range(first, last + 1)}
     return Answer(
         format=kind,
         sheet=sheet.name,
         sheets=sheets,
-        hidden_columns=sorted(place - 1 for place in sheet.hidden_columns & sheet.columns),
+        hidden_columns=sorted(place - 1 for place in sheet.hidden_columns),
         merged=merged,
         lines=[Line(row, cells, row in hidden) for row, cells in enumerate(values, 1)],
     )
@@ -983,32 +1051,36 @@ def calamine_rows(workbook: BytesIO, sheet: str) -> list[list[Any]]:
         raise Refused("damaged") from None
 
 
-def cells_in(ranges: list[Range], sheet: Sheet) -> set[tuple[int, int]]:
-    """Return the places that these cover, as far as the sheet is filled."""
-    places: set[tuple[int, int]] = set()
+def cells_in(ranges: list[Range], sheet: Sheet) -> Iterator[tuple[Range, int, int]]:
+    """Yield each range with each place that it covers, as far as the sheet is filled."""
     covered = 0
-    for top, left, bottom, right in ranges:
+    for one in ranges:
+        top, left, bottom, right = one
         rows = range(top, min(bottom, sheet.last_row) + 1)
         columns = range(left, min(right, sheet.last_column) + 1)
         covered += len(rows) * len(columns)
         if covered > MAX_CELLS:
             raise Refused("too_big_inside")
-        places.update((row, column) for row in rows for column in columns)
-    return places
+        for row in rows:
+            for column in columns:
+                yield one, row, column
+
+
+def write(values: list[list[Value]], row: int, column: int, value: Value) -> None:
+    if row <= len(values) and column <= len(values[row - 1]):
+        values[row - 1][column - 1] = value
 
 
 def fill_merged(values: list[list[Value]], sheet: Sheet) -> int:
     """Write a merged cell's value everywhere it spans; return how many there are."""
-    count = 0
-    for merged in sheet.merged:
-        top, left = merged[0] - 1, merged[1] - 1
-        if top >= len(values) or left >= len(values[top]) or not values[top][left]:
-            continue
-        count += 1
-        for row, column in cells_in([merged], sheet):
-            if row <= len(values) and column <= len(values[row - 1]):
-                values[row - 1][column - 1] = values[top][left]
-    return count
+    filled = {}
+    for one, row, column in cells_in(sheet.merged, sheet):
+        if (row, column) == one[:2]:
+            is_read = row <= len(values) and column <= len(values[row - 1])
+            filled[one] = values[row - 1][column - 1] if is_read else ""
+        if filled[one]:
+            write(values, row, column, filled[one])
+    return sum(map(bool, filled.values()))
 
 
 if __name__ == "__main__":

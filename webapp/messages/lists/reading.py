@@ -28,7 +28,6 @@ from webapp.rules.cells import (
 
 MAX_BYTES = 5 * 2**20
 MAX_ROWS = 20_000
-MAX_COLUMNS = 100
 ENCODINGS = (
     "utf-8",
     "cp1252",
@@ -45,7 +44,8 @@ ENCODINGS = (
 )
 """What a person may choose; "" is a guess."""
 
-_SCRIPT = Path(__file__).parents[2] / "list_reader.py"
+# -I: nothing of the environment or the current directory, whoever may write there.
+_COMMAND = [sys.executable, "-I", str(Path(__file__).parents[2] / "list_reader.py")]
 _AT_ONCE = 2
 _WAIT_S = 10
 _CLOCK_S = 30
@@ -206,7 +206,7 @@ def _own_turn() -> Iterator[None]:
 def _run(stdin: bytes) -> tuple[bytes, int]:
     """Return what the script wrote, and its exit status, a signal's as a negative number."""
     with subprocess.Popen(  # noqa: S603 (our own script)
-        [sys.executable, "-I", str(_SCRIPT)],
+        _COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -239,7 +239,7 @@ def _exchange(child: subprocess.Popen[bytes], stdin: bytes) -> bytes:
 
 
 class _Line:
-    """A row of the script's answer."""
+    """A row of the script's answer; its cells belong to the answer's columns."""
 
     __slots__ = ("cells", "field_count", "is_hidden", "number")
 
@@ -250,9 +250,6 @@ class _Line:
         self.cells = [decode_cell(value) for value in values]
         self.is_hidden = is_hidden
         self.field_count = field_count
-
-    def cell(self, index: int) -> Cell:
-        return self.cells[index] if index < len(self.cells) else ""
 
     def texts(self) -> list[str]:
         return [number_text(cell) for cell in self.cells]
@@ -269,18 +266,14 @@ def _guess_header(lines: list[_Line], region: str) -> int:
 
 def _table(answer: Mapping[str, Any], lines: list[_Line], header: int) -> ReadList:
     """Return the list without guesses: the columns that can be chosen, and the rows below."""
-    headings = next((line for line in lines if line.number == header and header), None)
+    headings = next((line for line in lines if line.number == header), None)
     body = [line for line in lines if line.number > header]
     if not body:
         raise ListRefused("no_rows")
     if len(body) > MAX_ROWS:
         raise ListRefused("rows", count=len(body))
-    # What a text file has beyond its headings are no columns: a separator too many.
-    end = headings.field_count if headings and headings.field_count else None
-    places = _places(headings, body, set(answer["hidden_columns"]), end)
-    if len(places) > MAX_COLUMNS:
-        raise ListRefused("columns", count=len(places))
-    rows = _rows(body, places, end)
+    used, beyond = _used_columns(answer["columns"], headings, body)
+    rows = _rows(body, used, beyond)
     return ReadList(
         format=answer["format"],
         encoding=answer["encoding"],
@@ -288,7 +281,7 @@ def _table(answer: Mapping[str, Any], lines: list[_Line], header: int) -> ReadLi
         sheet=answer["sheet"],
         sheets=tuple(answer["sheets"]),
         header=header,
-        columns=tuple(_column(headings, place) for place in places),
+        columns=tuple(_column(headings, index, answer["columns"][index]) for index in used),
         rows=rows,
         number="",
         questions=(),
@@ -296,32 +289,38 @@ def _table(answer: Mapping[str, Any], lines: list[_Line], header: int) -> ReadLi
     )
 
 
-def _places(
-    headings: _Line | None, body: list[_Line], hidden: set[int], end: int | None
-) -> list[int]:
-    """The places of the columns with a heading or a filled cell, in the sheet's order."""
-    filled = {place for line in body for place, cell in enumerate(line.cells) if cell != ""}
-    if headings:
-        filled |= {place for place, cell in enumerate(headings.cells) if cell != ""}
-    return sorted(place for place in filled - hidden if end is None or place < end)
+def _used_columns(
+    places: list[int], headings: _Line | None, body: list[_Line]
+) -> tuple[list[int], list[int]]:
+    """Return the columns with a heading or something below, and those beyond all headings.
+
+    What a text file has beyond its headings is no column: a separator stands where it should not.
+    """
+    lines = [headings, *body] if headings else body
+    used = [i for i in range(len(places)) if any(line.cells[i] != "" for line in lines)]
+    if headings is None or not headings.field_count:
+        return used, []
+    end = headings.field_count
+    return [i for i in used if places[i] < end], [i for i in used if places[i] >= end]
 
 
-def _column(headings: _Line | None, place: int) -> Column:
-    name = cell_text(headings.cell(place)) if headings else ""
+def _column(headings: _Line | None, index: int, place: int) -> Column:
+    name = cell_text(headings.cells[index]) if headings else ""
     return Column(columns.letter(place), columns.heading(name))
 
 
-def _rows(body: list[_Line], places: list[int], end: int | None) -> tuple[Row, ...]:
-    cells = zip(*(with_cents([line.cell(place) for line in body]) for place in places), strict=True)
+def _rows(body: list[_Line], used: list[int], beyond: list[int]) -> tuple[Row, ...]:
+    settled = [with_cents([line.cells[index] for line in body]) for index in used]
+    by_row = zip(*settled, strict=True) if settled else iter([()] * len(body))
     return tuple(
         Row(
             line.number,
-            tuple(_short(cell) for cell in row),
+            tuple(_short(cell) for cell in cells),
             is_hidden=line.is_hidden,
-            is_ragged=end is not None and any(cell != "" for cell in line.cells[end:]),
-            cut=frozenset(i for i, cell in enumerate(row) if _is_too_long(cell)),
+            is_ragged=any(line.cells[index] != "" for index in beyond),
+            cut=frozenset(i for i, cell in enumerate(cells) if _is_too_long(cell)),
         )
-        for line, row in zip(body, cells or [()] * len(body), strict=True)
+        for line, cells in zip(body, by_row, strict=True)
     )
 
 
