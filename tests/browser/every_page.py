@@ -176,6 +176,23 @@ def message_queued(visitor: Visitor) -> None:
     visitor.page.wait_for_url("**/messages/*")
 
 
+def list_of_batches(visitor: Visitor) -> None:
+    batch_done(visitor)
+    list_of_messages(visitor)
+
+
+def list_filtered(visitor: Visitor) -> None:
+    list_of_batches(visitor)
+    visitor.go("/messages?q=a&outcome=accepted&outcome=refused&from=2026-01-01&extension=s9")
+    visitor.see("Refused")
+
+
+def list_of_planned(visitor: Visitor) -> None:
+    list_of_messages(visitor)
+    visitor.page.get_by_role("link", name="Planned").click()
+    visitor.see("+49 171 3920051")
+
+
 def list_of_messages(visitor: Visitor) -> None:
     for ending in ("050", "001", "006"):
         visitor.quick.send(f"0171 3920{ending}", TEXT)
@@ -391,7 +408,9 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "batch stopped": ("anna", batch_stopped),
     "batch done": ("anna", batch_done),
     "no messages": ("anna", path("/messages")),
-    "list of messages": ("anna", list_of_messages),
+    "list of messages": ("anna", list_of_batches),
+    "list of messages, filtered": ("anna", list_filtered),
+    "list of planned messages": ("anna", list_of_planned),
     "opened menu": ("anna", opened_menu),
     "messages found": ("anna", messages_found),
     "no messages found": ("anna", path("/messages?q=nothing")),

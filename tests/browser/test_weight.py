@@ -65,7 +65,7 @@ def test_long_lists_are_light_too(live_app: LiveApp, anna: Visitor) -> None:
     anna.page.wait_for_timeout(300)
     for path, count in lists.items():
         sent = bytes_of(anna.page, lambda path=path: anna.page.goto(f"{anna.url}{path}"))  # type: ignore[misc]
-        assert anna.page.locator("main table tbody tr").count() == count
+        assert anna.page.locator("main table tbody td:first-child").count() == count
         assert 1_000 < sent <= MOST_BYTES, path
 
 
@@ -93,13 +93,15 @@ def long_lists(live_app: LiveApp) -> dict[str, int]:
                 text=values.pop("text", None) or words(20),
                 segment_count=1,
                 outcome=Outcome.ACCEPTED,
-                created_at=now() - timedelta(minutes=number),
-                **values,
+                **{"created_at": now() - timedelta(minutes=number), **values},
             )
 
         insert(rows, *(message(number) for number in range(60)))
         text = words(20)
-        many = (message(n, batch_id=batch.id, position=n, text=text) for n in range(100))
+        many = (
+            message(n, batch_id=batch.id, position=n, text=text, created_at=batch.created_at)
+            for n in range(100)
+        )
         insert(rows, *many)
         contacts = (
             Contact(

@@ -120,12 +120,17 @@ class Browser:
                 self._press(self.get(address), f"{address}/reschedule", when="now")
 
     def rows_of(self, *outcomes: str) -> list[Any]:
-        """The lines of the history, of some outcomes or of all, from every page of it."""
+        """The messages of the list, of some outcomes or of all, from every page of it; those of a
+        batch from its own page."""
         query = "&".join(f"outcome={outcome}" for outcome in outcomes)
         address, rows = f"/messages?{query}", []
         while address:
             page = self.get(address)
             rows += page.rows
+            for batch in page.batches:
+                rows += [
+                    row for row in self.get(batch).rows if not outcomes or row.outcome in outcomes
+                ]
             address = page.link("Older messages")
         return rows
 

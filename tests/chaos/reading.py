@@ -49,18 +49,23 @@ class Row:
 
 
 class Page(HTMLParser):
-    """One page. `fate` is the outcome a message's page tells, or None on other pages."""
+    """One page. `fate` is the outcome a message's page tells, or None on other pages.
+
+    `rows` are its messages in a table, `batches` the addresses of those that are one row of it.
+    """
 
     def __init__(self, html: str) -> None:
         super().__init__()
         self.forms: list[Form] = []
         self.links: dict[str, str] = {}
         self.rows: list[Row] = []
+        self.batches: list[str] = []
         self.fate: str | None = None
         self._form: Form | None = None
         self._select = ""
         self._textarea = ""
-        self._badge = ""
+        self._is_in_row = False
+        self._row_id = ""
         self._text: Callable[[str], None] | None = None
         self.feed(html)
         self.close()
@@ -81,8 +86,8 @@ class Page(HTMLParser):
         classes = values.get("class", "").split()
         if "fate-word" in classes:
             self._text = self._read_fate
-        elif "badge" in classes:
-            self._text = self._read_badge
+        elif "badge" in classes or "quiet" in classes:
+            self._text = self._read_status
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
@@ -91,6 +96,8 @@ class Page(HTMLParser):
             self._text = None
         elif tag == "select":
             self._select = ""
+        elif tag == "tr":
+            self._is_in_row = False
 
     def handle_data(self, data: str) -> None:
         if self._text is not None:
@@ -128,11 +135,15 @@ class Page(HTMLParser):
         if "selected" in values or self._select not in self._form.fields:
             self._form.fields[self._select] = values.get("value", "")
 
+    def _start_tr(self, _values: dict[str, str]) -> None:
+        self._is_in_row, self._row_id = True, ""
+
     def _start_a(self, values: dict[str, str]) -> None:
         address = values.get("href", "")
-        if self._badge and address.startswith("/messages/"):
-            self.rows.append(Row(address.rpartition("/")[2], outcome_of(self._badge)))
-            self._badge = ""
+        if self._is_in_row and address.startswith("/messages/"):
+            self._row_id = address.rpartition("/")[2]
+        elif self._is_in_row and address.startswith("/batches/"):
+            self.batches.append(address)
 
         def read(words: str) -> None:
             if words.strip():
@@ -150,9 +161,10 @@ class Page(HTMLParser):
         if data.strip():
             self.fate = outcome_of(data.strip())
 
-    def _read_badge(self, data: str) -> None:
-        if data.strip():
-            self._badge = data.strip()
+    def _read_status(self, data: str) -> None:
+        if self._row_id and data.strip():
+            self.rows.append(Row(self._row_id, outcome_of(data.strip())))
+            self._row_id = ""
 
 
 def outcome_of(word: str) -> str:

@@ -48,6 +48,28 @@ def rows_of(browser: Browser, **query: str) -> list[list[str]]:
     return list(csv.reader(io.StringIO(text.removeprefix("\ufeff")), strict=True))
 
 
+def at(**ahead: float) -> str:
+    """A time that far ahead, as the form has it."""
+    return f"{datetime.now(UTC) + timedelta(**ahead):%Y-%m-%dT%H:%M}"
+
+
+def entries(page: Page) -> list[str]:
+    """The ids of the list's entries, as shown."""
+    return [str(row["data-entry"]) for row in page.soup.select("tr[data-entry]")]
+
+
+def all_entries(browser: Browser, query: dict[str, str]) -> list[str]:
+    """Those of all pages, one after the other."""
+    seen: list[str] = []
+    page = browser.get("/messages", query_string=query)
+    while True:
+        seen += entries(page)
+        links = [a for a in page.soup.select(".pager a") if "messages.csv" not in str(a["href"])]
+        if not links:
+            return seen
+        page = browser.get(str(links[0]["href"]))
+
+
 def many(app: Flask, count: int, **values: object) -> None:
     """Copies of the newest message, each a second older than the one before."""
     with app.app_context(), transaction() as rows:
@@ -61,7 +83,9 @@ def many(app: Flask, count: int, **values: object) -> None:
                     **columns,
                     "id": f"{n:032x}",
                     "text": f"Copy {n:04d}",
+                    "entry_id": f"{n:032x}",
                     "created_at": newest.created_at - timedelta(seconds=n + 1),
+                    "shown_at": newest.shown_at - timedelta(seconds=n + 1),
                     **values,
                 }
                 for n in range(count)
@@ -99,32 +123,32 @@ def test_search_finds_a_contact_by_name(make_app: MakeApp, sipgate: Simulator) -
     assert listed(anna, q="fischer") == ["To Emil"]
 
 
-def test_counts_are_links_that_filter(anna: Browser) -> None:
-    anna.send(ONE, "Accepted")
+def tabs(page: Page) -> dict[str, str]:
+    """The tabs, with their counts, and where they lead."""
+    return {a.get_text(" ", strip=True): str(a["href"]) for a in page.soup.select(".chips a")}
+
+
+def test_tabs_have_counts_and_keep_the_filter(anna: Browser) -> None:
+    anna.send(ONE, "Accepted", send_at=at(days=2), time_zone="UTC")
     anna.send(REFUSED, "Refused")
-    page = anna.get("/messages")
-    links = {
-        link.get_text(" ", strip=True): str(link["href"]) for link in page.soup.select(".chips a")
+    page = anna.get("/messages", query_string={"q": "a", "member": "w0", "from": "2026-01-01"})
+    assert list(tabs(page)) == ["All", "Planned 1"]
+    address = tabs(page)["Planned 1"]
+    chosen = anna.get(address)
+    assert texts(chosen) == ["Accepted"]
+    assert chosen.fields("/messages") == {
+        **{"tab": "planned", "q": "a", "from": "2026-01-01"},
+        **{"to": "", "outcome": "", "extension": ""},
     }
-    assert list(links) == ["All", "Accepted 1", "Refused 1"]
-    chosen = anna.get(links["Refused 1"])
-    assert texts(chosen) == ["Refused"]
-    current = chosen.soup.select(".chips [aria-current]")
-    assert [one.get_text(" ", strip=True) for one in current] == ["Refused 1"]
+    assert "member=w0" in address
+    [current] = chosen.soup.select(".chips [aria-current]")
+    assert current.get_text(" ", strip=True) == "Planned 1"
 
 
-def test_counts_cover_seven_days_and_stop_at_999(app: Flask, anna: Browser) -> None:
-    anna.send(ONE, "Now")
-    many(app, 1100, outcome=Outcome.ACCEPTED)
-    many_old = datetime.now(UTC) - timedelta(days=8)
-    with app.app_context(), transaction() as rows:
-        rows.execute(
-            sa.update(Message)
-            .where(Message.id < f"{50:032x}")
-            .values(created_at=many_old, outcome=Outcome.REFUSED)
-        )
-    chips = anna.get("/messages").soup.select(".chips a")
-    assert [one.get_text(" ", strip=True) for one in chips] == ["All", "Accepted 999+"]
+def test_planned_ones_are_counted_up_to_999(app: Flask, anna: Browser) -> None:
+    anna.send(ONE, "Planned", send_at=at(days=2), time_zone="UTC")
+    many(app, 1100)
+    assert list(tabs(anna.get("/messages"))) == ["All", "Planned 999+"]
 
 
 def test_pages_follow_each_other_without_gap_or_repetition(app: Flask, anna: Browser) -> None:
@@ -134,7 +158,7 @@ def test_pages_follow_each_other_without_gap_or_repetition(app: Flask, anna: Bro
         # Equal times, as the messages of a batch have them: the id decides.
         same = rows.scalar(sa.select(Message.created_at).where(Message.id == f"{40:032x}"))
         middle = Message.id.between(f"{40:032x}", f"{60:032x}")
-        rows.execute(sa.update(Message).where(middle).values(created_at=same))
+        rows.execute(sa.update(Message).where(middle).values(created_at=same, shown_at=same))
     seen: list[str] = []
     page = anna.get("/messages")
     while True:
@@ -157,24 +181,24 @@ def test_a_page_keeps_its_filter(app: Flask, anna: Browser) -> None:
     assert "Copy of all" not in texts(older)
 
 
-def test_what_has_not_gone_stands_on_top_with_what_can_be_done(
-    anna: Browser, sipgate: Simulator
-) -> None:
-    soon = (datetime.now(UTC) + timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M")
-    later = (datetime.now(UTC) + timedelta(days=2)).strftime("%Y-%m-%dT%H:%M")
-    anna.send(ONE, "Later", send_at=later, time_zone="UTC")
-    anna.send(OTHER, "Soon", send_at=soon, time_zone="UTC")
+def test_planned_ones_have_a_tab_with_the_next_one_first(anna: Browser) -> None:
+    anna.send(ONE, "Later", send_at=at(days=2), time_zone="UTC")
+    anna.send(OTHER, "Soon", send_at=at(minutes=30), time_zone="UTC")
     anna.send("+491713920052", "Now")
-    lines = [
-        line.get_text(" ", strip=True) for line in anna.get("/messages").soup.select(".ahead li")
-    ]
-    assert len(lines) == 2
-    assert lines[0].startswith("Scheduled +49 171 3920051")
-    assert lines[0].endswith("can no longer be recalled.")
-    assert lines[1].startswith("Planned +49 171 3920050")
-    assert "Can be changed until" in lines[1]
+    assert listed(anna, tab="planned") == ["Soon", "Later"]
+    assert listed(anna) == ["Later", "Soon", "Now"]
+    assert listed(anna, tab="planned", outcome="held") == ["Later"]
+    assert listed(anna, tab="planned", outcome="accepted") == []
     with time_machine.travel(datetime.now(UTC) + timedelta(hours=1), tick=True):
-        assert len(anna.get("/messages").soup.select(".ahead li")) == 1
+        assert listed(anna, tab="planned") == ["Later"]
+
+
+def test_planned_ones_of_many_pages_follow_each_other(app: Flask, anna: Browser) -> None:
+    anna.send(ONE, "Last", send_at=at(days=2), time_zone="UTC")
+    many(app, 120)
+    seen = all_entries(anna, {"tab": "planned"})
+    assert len(seen) == len(set(seen)) == 121
+    assert seen[0] == f"{119:032x}"
 
 
 def test_everything_with_one_number_is_on_one_page(anna: Browser) -> None:
@@ -189,9 +213,44 @@ def test_everything_with_one_number_is_on_one_page(anna: Browser) -> None:
     assert "3920050" not in path
     both = anna.get(path)
     assert both.h1 == "Messages to +49 171 3920050"
-    assert texts(both) == ["Second", "First"]
-    write = next(a for a in both.soup.select("main a") if "Write another" in a.get_text())
-    assert anna.get(str(write["href"])).fields("/messages")["recipient"] == ONE
+    assert bubbles(both) == ["First", "Second"]
+    more = next(a for a in both.soup.select("main a") if "More options" in a.get_text())
+    assert anna.get(str(more["href"])).fields("/messages")["recipient"] == ONE
+
+
+def bubbles(page: Page) -> list[str]:
+    """The texts of a conversation, as shown."""
+    return [one.get_text() for one in page.soup.select(".conversation .bubble")]
+
+
+def test_a_conversation_goes_on_below_it(anna: Browser, sipgate: Simulator) -> None:
+    page = anna.send_and_look(ONE, "First line\nand a second one")
+    page = anna.get("/numbers/" + anna.twin(page)["id"])
+    assert bubbles(page) == ["First line\nand a second one"]
+    form = {**page.fields("/messages"), "message": "And then"}
+    for _ in range(2):  # the form's id is good for one text
+        sent = anna.post("/messages", form, status=303)
+    assert [one.text for one in sipgate.world.arrivals][1:] == ["And then"]
+    assert bubbles(anna.get(page.path)) == ["First line\nand a second one", "And then"]
+    assert anna.twin(sent)["recipient"] == ONE
+    # A question is asked on the form's own page, where nothing is lost.
+    asked = anna.post(
+        "/messages", {**anna.get(page.path).fields("/messages"), "message": "And then"}, status=409
+    )
+    assert asked.fields("/messages")["message"] == "And then"
+
+
+def test_a_long_conversation_has_pages(app: Flask, anna: Browser) -> None:
+    page = anna.send_and_look(ONE, "Newest")
+    many(app, 120)
+    path = "/numbers/" + anna.twin(page)["id"]
+    seen: list[str] = []
+    while path:
+        page = anna.get(path)
+        seen = bubbles(page) + seen
+        older = [a for a in page.soup.select("main a") if "Older" in a.get_text()]
+        path = str(older[0]["href"]) if older else ""
+    assert seen == [*(f"Copy {n:04d}" for n in reversed(range(120))), "Newest"]
 
 
 def test_one_numbers_page_shows_only_what_one_may_see(
@@ -203,8 +262,8 @@ def test_one_numbers_page_shows_only_what_one_may_see(
     assert button is not None
     taken = ben.post("/messages", {**question.fields(), "confirm": str(button["value"])})
     path = "/numbers/" + ben.twin(taken)["id"]
-    assert texts(ben.get(path)) == ["From Ben"]
-    assert texts(anna.get(path)) == ["From Ben", "From Anna"]
+    assert bubbles(ben.get(path)) == ["From Ben"]
+    assert bubbles(anna.get(path)) == ["From Anna", "From Ben"]
     karl = new_browser()
     karl.sign_in("karl")
     karl.get(path, status=404)
@@ -249,16 +308,16 @@ def test_the_export_holds_what_the_filter_shows(anna: Browser) -> None:
     anna.send(ONE, "Accepted, with a comma\nand a line break")
     anna.send(REFUSED, "Refused")
     head, *rows = rows_of(anna)
-    assert head[-1] == "Text"
-    assert [row[-1] for row in rows] == ["Refused", "Accepted, with a comma\nand a line break"]
-    assert [row[-1] for row in rows_of(anna, outcome="refused")[1:]] == ["Refused"]
+    assert head[8] == "Text"
+    assert [row[8] for row in rows] == ["Refused", "Accepted, with a comma\nand a line break"]
+    assert [row[8] for row in rows_of(anna, outcome="refused")[1:]] == ["Refused"]
 
 
 @pytest.mark.parametrize("text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)"])
 def test_b13_no_cell_of_the_export_is_a_formula(anna: Browser, text: str) -> None:
     anna.send(ONE, text)
     row = rows_of(anna)[1]
-    assert row[-1] == f"'{text}"
+    assert row[8] == f"'{text}"
     assert row[4] == f"'{ONE}"
     assert not [cell for cell in row if cell.startswith(("=", "+", "-", "@", "\t"))]
 
@@ -266,7 +325,7 @@ def test_b13_no_cell_of_the_export_is_a_formula(anna: Browser, text: str) -> Non
 def test_the_export_is_whole_beyond_one_chunk(app: Flask, anna: Browser) -> None:
     anna.send(ONE, "Newest")
     many(app, 1203)
-    found = [row[-1] for row in rows_of(anna)[1:]]
+    found = [row[8] for row in rows_of(anna)[1:]]
     assert len(found) == len(set(found)) == 1204
 
 
@@ -279,7 +338,10 @@ def test_a_german_export_is_split_by_semicolons(anna: Browser) -> None:
 def test_a_batchs_messages_are_found_too(app: Flask, anna: Browser) -> None:
     send_to_many(anna, 3, "To three")
     work(app)
-    assert listed(anna, q="three") == ["To three"] * 3
+    page = anna.get("/messages?q=three")
+    assert texts(page) == ["To three"]
+    assert "3 recipients" in page.text
+    assert [row[8] for row in rows_of(anna, q="three")[1:]] == ["To three"] * 3
 
 
 @pytest.mark.sqlite

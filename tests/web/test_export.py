@@ -5,16 +5,21 @@ import io
 import re
 import unicodedata
 from collections.abc import Iterator
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+import time_machine
 from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import MakeApp
 from tests.support.pages import Browser
 from webapp.database import db, transaction
 from webapp.database.models import Message
+from webapp.simulator.server import Simulator
 
 NUMBER = "+491713920050"
 REFUSED = "+491713920002"
@@ -28,7 +33,7 @@ def exported(browser: Browser, language: str = "en", query: str = "") -> str:
 
 
 def texts(export: str, separator: str = ",") -> list[str]:
-    return [row[-1] for row in csv.reader(io.StringIO(export, newline=""), delimiter=separator)][1:]
+    return [row[8] for row in csv.reader(io.StringIO(export, newline=""), delimiter=separator)][1:]
 
 
 def change_text(app: Flask, text: str) -> None:
@@ -185,3 +190,32 @@ def test_a_name_and_a_sender_are_no_formula_either(app: Flask, anna: Browser) ->
         rows.execute(sa.text("UPDATE members SET name = 'x\t@1'"))
     found = [one for one in fragments(exported(anna)) if calculates(one)]
     assert found == []
+
+
+# --- For an office --------------------------------------------------------------------------------
+
+
+@time_machine.travel("2026-12-01T12:00:00Z", tick=True)
+def test_times_are_also_local_and_the_cost_is_there_where_a_price_is_set(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    anna = Browser(make_app(SEGMENT_PRICE="0.075"), sipgate)
+    anna.sign_in()
+    anna.send(REFUSED, "Refused")
+    anna.send(NUMBER, "x" * 161, send_at="2026-12-24T08:00", time_zone="America/New_York")
+    head, planned, refused = csv.reader(io.StringIO(exported(anna)))
+    assert head[9:] == ["Written, local time", "Planned for, local time", "Cost"]
+    assert planned[1] == "2026-12-24T13:00:00+00:00"
+    assert planned[10:] == ["2026-12-24 14:00", ""]
+    assert refused[11] == ""
+    written = datetime.fromisoformat(refused[0]).astimezone(ZoneInfo("Europe/Berlin"))
+    assert refused[9] == f"{written:%Y-%m-%d %H:%M}"
+    anna.send(NUMBER, "y" * 161)
+    rows = list(csv.reader(io.StringIO(exported(anna, "de")), delimiter=";"))
+    assert [row[11] for row in rows[1:]] == ["", "0,15", ""]
+
+
+def test_without_a_price_there_is_no_cost(anna: Browser) -> None:
+    anna.send()
+    _head, row = csv.reader(io.StringIO(exported(anna)))
+    assert row[11] == ""

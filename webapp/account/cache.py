@@ -4,7 +4,7 @@ A cached answer is fresh for a minute; then sipgate is asked again. If it is awa
 makes no sense, the cached one is used on, and sipgate is not asked for half a minute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -72,8 +72,21 @@ def extensions(member: Member, credentials: Credentials) -> Extensions:
         "extensions",
         lambda auth: [asdict(item) for item in client().extensions(auth, member.sub)],
     )
-    items = tuple(Extension(**item) for item in known.value or ())
-    return Extensions(items, known.trouble)
+    return Extensions(_extensions(known), known.trouble)
+
+
+def known_extensions(member_ids: Collection[int]) -> list[Extension]:
+    """The extensions of these members as last known, by id. Never asks sipgate."""
+    query = sa.select(KeptAnswer.value).where(
+        KeptAnswer.member_id.in_(member_ids), KeptAnswer.kind == "extensions"
+    )
+    values = [(params or {}).get("value") or () for params in db.session.scalars(query)]
+    found = {item["id"]: Extension(**item) for value in values for item in value}
+    return [found[id_] for id_ in sorted(found)]
+
+
+def _extensions(known: Cached) -> tuple[Extension, ...]:
+    return tuple(Extension(**item) for item in known.value or ())
 
 
 def read_balance(member: Member, credentials: Credentials) -> None:

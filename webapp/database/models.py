@@ -232,18 +232,39 @@ NEEDS_ATTENTION = sa.text(
 )
 """Which messages need somebody: those that did not go, unless the page said so at the click. The
 indexes repeat this text exactly: a database uses them only if it recognises the condition."""
+HAS_REASON = sa.text("reason <> ''")
 
 
 class Message(Base, kw_only=True):
-    """One text to one recipient, and what became of it."""
+    """One text to one recipient, and what became of it.
+
+    A new one stands in the list at the time it is planned for, or else at that of its writing; the
+    messages of a batch have these in common, so that they are one entry.
+    """
 
     __tablename__ = "messages"
     __table_args__ = (
-        sa.Index(None, "member_id", "created_at", "id"),
-        sa.Index(None, "account_id", "created_at", "id"),
-        sa.Index(None, "member_id", "outcome", "created_at", "id"),
-        sa.Index(None, "account_id", "outcome", "created_at", "id"),
-        sa.Index(None, "account_id", "recipient", "created_at", "id"),
+        sa.Index(None, "member_id", "created_at"),
+        sa.Index(None, "account_id", "recipient", "created_at"),
+        # The list, by what it is filtered by; the attention that somebody needs is below.
+        sa.Index(None, "member_id", "shown_at", "entry_id"),
+        sa.Index(None, "account_id", "shown_at", "entry_id"),
+        sa.Index(None, "member_id", "outcome", "shown_at", "entry_id"),
+        sa.Index(None, "account_id", "outcome", "shown_at", "entry_id"),
+        sa.Index(None, "account_id", "recipient", "shown_at", "entry_id"),
+        sa.Index(
+            "ix_messages_extension",
+            *("account_id", "extension_id", "shown_at", "entry_id", "member_id"),
+        ),
+        *(
+            sa.Index(
+                f"ix_messages_reason_{whose}",
+                *(whose, "reason", "shown_at", "entry_id"),
+                sqlite_where=HAS_REASON,
+                postgresql_where=HAS_REASON,
+            )
+            for whose in ("member_id", "account_id")
+        ),
         sa.Index(None, "outcome", "sending_since"),
         sa.Index(None, "outcome", "due_at"),
         sa.Index(None, "outcome", "look_at"),
@@ -251,7 +272,7 @@ class Message(Base, kw_only=True):
         *(
             sa.Index(
                 f"ix_messages_attention_{whose}",
-                *(whose, "created_at", "id", "batch_id"),
+                *(whose, "shown_at", "entry_id"),
                 sqlite_where=NEEDS_ATTENTION,
                 postgresql_where=NEEDS_ATTENTION,
             )
@@ -308,9 +329,18 @@ class Message(Base, kw_only=True):
         sa.ForeignKey("messages.id"), index=True, default=None
     )
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    shown_at: Mapped[datetime] = mapped_column(init=False)
+    """Where it stands in the list: a message for now when it was taken, a planned one at its time,
+    a batch's at that of the batch."""
+    entry_id: Mapped[str] = mapped_column(sa.String(32), init=False)
+    """The entry of the list it belongs to: the id of its batch, or its own."""
     member: Mapped[Member] = relationship(init=False, foreign_keys=[member_id])
     settled_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[settled_by_id])
     done_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[done_by_id])
+
+    def __post_init__(self) -> None:
+        self.shown_at = self.send_at or self.created_at
+        self.entry_id = self.batch_id or self.id
 
 
 class BlockedNumber(Base, kw_only=True):

@@ -4,12 +4,12 @@ Times are shown in the zone a message was planned in, else the deployment's, and
 zone's name, so that nobody has to guess whose eight o'clock is meant.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import cast
 from zoneinfo import ZoneInfo
 
-from babel.dates import format_datetime, format_timedelta, get_timezone_name
+from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
 from babel.numbers import format_currency
 from flask import Flask, current_app, has_request_context, request, session
 from flask.json.provider import DefaultJSONProvider
@@ -36,7 +36,7 @@ def setup_i18n(app: Flask) -> None:
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
     # Pages are UTF-8, so letters in the JSON for scripts need no escapes of six characters.
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
-    for template_filter in (when, distance, phone, sender, money, device, capped):
+    for template_filter in (when, clock, distance, phone, sender, money, device, capped):
         app.add_template_filter(template_filter)
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
 
@@ -64,6 +64,55 @@ def when(moment: datetime, zone: str = "") -> str:
     local = moment.astimezone(ZoneInfo(name))
     pattern = "EEE d MMM y, HH:mm" if str(get_locale()) == "en" else "EEE d. MMM y, HH:mm"
     return f"{format_datetime(local, pattern, locale=get_locale())} {zone_name(local)}"
+
+
+def local_time(moment: datetime) -> datetime:
+    """In the deployment's zone, which is that of lists."""
+    return moment.astimezone(_home())
+
+
+def day_begins(day: date) -> datetime:
+    """The first moment of a day in the zone of lists."""
+    return datetime.combine(day, time(), _home())
+
+
+def day_title(day: date) -> str:
+    """`Today`, `Yesterday, Mon 23 Nov`, `Fri 20 Nov`, `Wed 31 Dec 2025`."""
+    today = local_time(now()).date()
+    pattern = "EEE d MMM" if str(get_locale()) == "en" else "EEE d. MMM"
+    shown = format_date(day, pattern if day.year == today.year else f"{pattern} y", get_locale())
+    if day == today:
+        return gettext("Today")
+    if day == today - timedelta(days=1):
+        return gettext("Yesterday, %(day)s", day=shown)
+    if day == today + timedelta(days=1):
+        return gettext("Tomorrow, %(day)s", day=shown)
+    return shown
+
+
+def clock(moment: datetime, zone: str = "") -> str:
+    """`19:43` in the zone of lists. With the zone's name in the hour that the clocks repeat, and
+    with the time in `zone` if that differs: `19:43 (13:43 EST)`."""
+    local = local_time(moment)
+    shown = f"{local:%H:%M}"
+    if local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset():
+        shown += f" {zone_name(local)}"
+    there = moment.astimezone(ZoneInfo(zone)) if zone in zone_names() else local
+    if there.utcoffset() != local.utcoffset():
+        shown += f" ({there:%H:%M} {zone_name(there)})"
+    return shown
+
+
+def zone_title() -> str:
+    """The zone of lists: `Central European Time`. `UTC` and others without such a name: as they
+    are."""
+    zone = _home()
+    name = get_timezone_name(zone, "long", zone_variant="generic", locale=get_locale())
+    return zone.key if "(" in name else name
+
+
+def _home() -> ZoneInfo:
+    return ZoneInfo(current_app.config["SETTINGS"].default_time_zone)
 
 
 def zone_name(local: datetime) -> str:

@@ -90,21 +90,9 @@ def _mark_done(
 
 
 def _count_of(whose: sa.ColumnElement[bool]) -> sa.Select[int]:
-    needed = sa.select(sa.literal(1)).where(whose, NEEDS_ATTENTION)
-    # `coalesce` keeps the database from the index of batches, which has all their messages.
-    batch = sa.func.coalesce(Message.batch_id, "")
-    singles = needed.where(batch == "").limit(MAX_COUNT).subquery()
-    batches = (
-        sa.select(batch)
-        .where(whose, NEEDS_ATTENTION, batch != "")
-        .distinct()
-        .limit(MAX_COUNT)
-        .subquery()
-    )
-    return sa.select(
-        sa.select(sa.func.count()).select_from(singles).scalar_subquery()
-        + sa.select(sa.func.count()).select_from(batches).scalar_subquery()
-    )
+    entries = sa.select(Message.shown_at, Message.entry_id).where(whose, NEEDS_ATTENTION)
+    counted = entries.distinct().limit(MAX_COUNT).subquery()
+    return sa.select(sa.func.count()).select_from(counted)
 
 
 # Built once, because they run for every page (see `claims.py`).

@@ -8,6 +8,7 @@ Locks are taken in one order, so that nobody waits in a circle: the member, batc
 from collections import Counter
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 from sqlalchemy.orm import Session
 
 from webapp.database import db, rows_changed, transaction
@@ -209,6 +210,21 @@ def _wait_again(session: Session, *which: sa.ColumnElement[bool]) -> int:
 
 
 # --- Counts ---------------------------------------------------------------------------------------
+
+
+def failed(batch: Batch) -> list[Message]:
+    """Its messages of which nothing was sent, and which have not been sent again; in their order.
+
+    Only those with the text of the first such one: a form has one text.
+    """
+    again = orm.aliased(Message)
+    query = sa.select(Message).where(
+        Message.batch_id == batch.id,
+        Message.outcome.in_((Outcome.REFUSED, Outcome.NOT_SENT)),
+        ~sa.exists().where(again.previous_id == Message.id),
+    )
+    found = list(db.session.scalars(query.order_by(Message.position)))
+    return [one for one in found if one.text == found[0].text]
 
 
 def outcome_counts(batch_id: str) -> dict[Outcome, int]:

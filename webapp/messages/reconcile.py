@@ -27,6 +27,8 @@ SPAN = timedelta(minutes=10)
 """How far an entry's time may be from ours: sending takes a while, and clocks differ."""
 NEXT_LOOKS = (timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=60))
 SCOPE = "history:read"
+EVENT_LIST_URL = "https://app.sipgate.com/history"
+"""Where a person looks; the page of sipgate's web app."""
 BY_HISTORY, BY_PERSON = "history", "person"
 COULD_OWN = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
 A_PERSON_MAY_SAY = MAY_BECOME[Outcome.UNKNOWN][Actor.PERSON]

@@ -103,7 +103,8 @@ def _take(
 ) -> Submitted:
     at = steady_s()
     batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
-    messages = [_message(one, member, batch, place) for place, one in enumerate(new)]
+    taken_at = now()
+    messages = [_message(one, member, batch, place, taken_at) for place, one in enumerate(new)]
     messages[0].previous_id = submission.previous or None
     used = Submission(
         id=submission.id,
@@ -123,7 +124,7 @@ def _take(
 def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Credentials) -> str:
     """Send a message without a form, at once; returns its id."""
     at = steady_s()
-    message = _message(new, member, None, 0, at_once=True)
+    message = _message(new, member, None, 0, now(), at_once=True)
     _insert(member, None, [message], None)
     sending.deliver(Claim(message, at), credentials)
     return message.id
@@ -180,7 +181,13 @@ _DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bind
 
 
 def _message(
-    new: NewMessage, member: Member, batch: Batch | None, place: int, *, at_once: bool = False
+    new: NewMessage,
+    member: Member,
+    batch: Batch | None,
+    place: int,
+    taken_at: datetime,
+    *,
+    at_once: bool = False,
 ) -> Message:
     for_later = new.is_for_later and not at_once
     waits = for_later or batch is not None
@@ -199,6 +206,7 @@ def _message(
         send_at=new.send_at,
         time_zone=new.time_zone,
         outcome=first_outcome(outcome),
+        created_at=taken_at,
     )
     if waits:
         message.due_at = new.send_at - handover_lead() if for_later and new.send_at else now()

@@ -1,43 +1,98 @@
 """The list of messages with its filters, one number's page, and the export."""
 
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from typing import Any, TypeVar
 
+from babel.numbers import format_decimal
 from flask import Blueprint, Response, render_template, request, stream_with_context, url_for
 from flask.typing import ResponseReturnValue
+from flask_babel import get_locale
 from flask_babel import gettext as _
 
-from webapp.account import contacts
-from webapp.database import end_read
+from webapp.account import cache, contacts
+from webapp.config import settings
+from webapp.database import end_read, idempotency
 from webapp.database.models import Member, Message
-from webapp.i18n import sentences
-from webapp.i18n.formats import capped
+from webapp.i18n import formats, sentences
 from webapp.messages import attention, batches, history, visibility
-from webapp.messages.history import MessageFilter
-from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
+from webapp.messages.history import Entry, MessageFilter, Tab
+from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
 from webapp.web.guard import visible_or_404
 from webapp.web.spreadsheet import csv_text
 
 blueprint = Blueprint("history", __name__)
 
+Shown = TypeVar("Shown", Message, Entry)
+
 PAGE_SIZE = 50
 MAX_WORDS_CHARACTERS = 200
-ATTENTION = "attention"
-"""The value of `tab` for messages that need attention."""
+MAX_ID_CHARACTERS = 64
+DAYS = ("from", "to")
+BILLED = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
+"""Of these, sipgate took the message, or may have."""
 
 
 @blueprint.get("/messages")
 def index(member: Member) -> ResponseReturnValue:
-    return _list_page(_which(member), member)
+    """The list: an entry for each message and for each batch, by days."""
+    which = _which(member)
+    before = request.args.get("before")
+    last = visible_or_404(Message, before, member) if before else None
+    found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
+    entries = found[:PAGE_SIZE]
+    contacts.preload_names(member, {entry.message.recipient for entry in entries})
+    arguments = _arguments(which)
+    next_id = entries[-1].message.id if len(found) > PAGE_SIZE else None
+    writers = history.writers(member)
+    return render_template(
+        "history.html",
+        which=which,
+        days=_by_days(entries),
+        zone=formats.zone_title(),
+        tabs=_tabs(which, member),
+        writers=writers,
+        shows_writers=visibility.sees_account(member),
+        extensions=cache.known_extensions([one.id for one in writers] or [member.id]),
+        outcomes=list(Outcome),
+        dates={name: request.args.get(name, "") if _day_of(name) else "" for name in DAYS},
+        is_filtered=replace(which, tab=Tab.ALL) != MessageFilter(),
+        next_url=url_for("history.index", **arguments, before=next_id) if next_id else None,
+        export_url=url_for("history.export", **arguments),
+        clear_url=_url(which.tab),
+        has_paused=which.tab == Tab.ATTENTION and batches.has_releasable(member),
+    )
 
 
 @blueprint.get("/numbers/<id>")
 def number(id: str, member: Member) -> ResponseReturnValue:
     """All messages to one number. The address names it by one of them, so that no log holds it."""
-    found = visible_or_404(Message, id, member)
-    return _list_page(MessageFilter(number=found.recipient), member, number_id=id)
+    named = visible_or_404(Message, id, member)
+    before = request.args.get("before")
+    last = visible_or_404(Message, before, member) if before else None
+    which = MessageFilter(number=named.recipient)
+    found = history.messages(which, member, before=last, limit=PAGE_SIZE + 1)
+    shown = found[:PAGE_SIZE]
+    older_id = shown[-1].id if len(found) > PAGE_SIZE else None
+    contacts.preload_names(member, [named.recipient])
+    extensions = cache.known_extensions([member.id])
+    ids = [one.id for one in extensions]
+    submission = idempotency.new_submission(member)
+    senders = {one.id: one.caller_id for one in extensions}
+    return render_template(
+        "history_number.html",
+        number=named.recipient,
+        number_id=id,
+        days=_by_days(shown[::-1]),
+        zone=formats.zone_title(),
+        older_url=url_for("history.number", id=id, before=older_id) if older_id else None,
+        extensions=extensions,
+        chosen_id=member.last_extension_id if member.last_extension_id in ids else (*ids, "")[0],
+        submission_id=replace(submission, senders=senders).signed,
+    )
 
 
 @blueprint.get("/messages.csv")
@@ -50,85 +105,85 @@ def export(member: Member) -> ResponseReturnValue:
     return response
 
 
-def _list_page(which: MessageFilter, member: Member, number_id: str = "") -> ResponseReturnValue:
-    before = request.args.get("before")
-    last = visible_or_404(Message, before, member) if before else None
-    found = history.page(which, member, before=last, limit=PAGE_SIZE + 1)
-    is_first = last is None and (which.is_all or bool(number_id))
-    ahead = history.upcoming(member, which.number) if is_first else []
-    contacts.preload_names(member, {message.recipient for message in (*found, *ahead)})
-    arguments = _arguments(which)
-    endpoint = "history.number" if number_id else "history.index"
-    if number_id:
-        arguments = {"id": number_id}
-    older = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
-    return render_template(
-        "history.html",
-        which=which,
-        number_id=number_id,
-        messages=found[:PAGE_SIZE],
-        ahead=ahead,
-        counts=[] if number_id else _count_links(which, member),
-        writers=[] if number_id else history.writers(member),
-        older_url=url_for(endpoint, **arguments, before=older) if older else None,
-        export_url=None if number_id else url_for("history.export", **arguments),
-        may_manage=partial(visibility.may_manage, member),
-        has_paused=which.needs_attention and batches.has_releasable(member),
-        clear_url=url_for("history.index"),
-    )
+def _by_days(rows: list[Shown]) -> list[tuple[str, list[Shown]]]:
+    """The days with their titles, as the rows are ordered."""
+
+    def day(row: Shown) -> date:
+        message = row.message if isinstance(row, Entry) else row
+        return formats.local_time(message.shown_at).date()
+
+    return [(formats.day_title(on), list(found)) for on, found in groupby(rows, key=day)]
 
 
 def _which(member: Member) -> MessageFilter:
     """The filter in the address; what cannot be read is left out."""
     asked = set(request.args.getlist("outcome"))
     words = " ".join(request.args.get("q", "").replace("\x00", "").split())[:MAX_WORDS_CHARACTERS]
+    tab, reason = request.args.get("tab"), request.args.get("reason")
+    since, until = _day_of("from"), _day_of("to")
     return MessageFilter(
+        tab=Tab(tab) if tab in set(Tab) else Tab.ALL,
         outcomes=tuple(outcome for outcome in Outcome if outcome.value in asked),
-        by=request.args.get("member", "")[:64],
+        by=_plain("member"),
+        extension=_plain("extension"),
+        reason=Reason(reason) if reason in set(Reason) else None,
+        since=formats.day_begins(since) if since else None,
+        until=formats.day_begins(until + timedelta(days=1)) if until else None,
         words=words,
         numbers_meant=tuple(contacts.numbers_called(member, words)) if words else (),
-        needs_attention=request.args.get("tab") == ATTENTION,
     )
+
+
+def _plain(name: str) -> str:
+    return request.args.get(name, "").replace("\x00", "")[:MAX_ID_CHARACTERS]
+
+
+def _day_of(name: str) -> date | None:
+    """A day in the address, such as 2026-12-24; None if there is none or it cannot be read."""
+    try:
+        day = date.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return None
+    # The first and the last year have days that no zone and no database can count from.
+    return day if date.min.year < day.year < date.max.year else None
 
 
 def _arguments(which: MessageFilter) -> dict[str, Any]:
     """The filter as arguments of an address."""
-    arguments: dict[str, Any] = {}
-    if which.outcomes:
-        arguments["outcome"] = [outcome.value for outcome in which.outcomes]
-    if which.by:
-        arguments["member"] = which.by
-    if which.words:
-        arguments["q"] = which.words
-    if which.needs_attention:
-        arguments["tab"] = ATTENTION
-    return arguments
+    arguments: dict[str, Any] = {
+        "tab": which.tab if which.tab != Tab.ALL else "",
+        "outcome": [outcome.value for outcome in which.outcomes],
+        "member": which.by,
+        "extension": which.extension,
+        "reason": which.reason,
+        "q": which.words,
+        **{name: request.args[name] for name in DAYS if _day_of(name)},
+    }
+    return {name: value for name, value in arguments.items() if value}
 
 
-def _count_links(which: MessageFilter, member: Member) -> list[dict[str, Any]]:
-    """Links with counts: what waits, what needs attention, and each other outcome there is."""
-    counts = history.counts(member)
-    kept = {key: value for key, value in _arguments(which).items() if key not in ("outcome", "tab")}
+def _url(tab: Tab, **kept: Any) -> str:
+    return url_for("history.index", **kept, tab=tab if tab != Tab.ALL else None)
 
-    def link(name: Any, count: int, is_chosen: bool, **chosen: Any) -> dict[str, Any]:
-        url = url_for("history.index", **kept, **chosen)
-        shown = capped(count)
-        return {"name": name, "count": shown, "url": url, "is_chosen": is_chosen, "is_any": count}
 
-    def of(name: Any, *outcomes: Outcome) -> dict[str, Any]:
-        is_chosen = set(which.outcomes) == set(outcomes)
-        count = sum(counts[outcome] for outcome in outcomes)
-        return link(name, count, is_chosen, outcome=[outcome.value for outcome in outcomes])
-
-    elsewhere = (*WAITING, *NEEDS_RESUME, Outcome.UNKNOWN)
-    others = (outcome for outcome in Outcome if outcome not in elsewhere)
-    needed = attention.count(member)
-    links = [
-        of(sentences.WAITING, *WAITING),
-        link(sentences.NEEDS_ATTENTION, needed, which.needs_attention, tab=ATTENTION),
-        *(of(sentences.OUTCOMES[outcome].word, outcome) for outcome in others),
+def _tabs(which: MessageFilter, member: Member) -> list[dict[str, Any]]:
+    """All, planned, and what needs attention if anything does. Each keeps the filter."""
+    counts = {
+        Tab.ALL: (_("All"), 0),
+        Tab.PLANNED: (_("Planned"), history.planned_count(member)),
+        Tab.ATTENTION: (sentences.NEEDS_ATTENTION, attention.count(member)),
+    }
+    kept = {key: value for key, value in _arguments(which).items() if key != "tab"}
+    return [
+        {
+            "name": name,
+            "count": formats.capped(count) if count else "",
+            "url": _url(tab, **kept),
+            "is_chosen": tab == which.tab,
+        }
+        for tab, (name, count) in counts.items()
+        if count or tab in (Tab.ALL, Tab.PLANNED, which.tab)
     ]
-    return [shown for shown in links if shown["is_any"] or shown["is_chosen"]]
 
 
 def _csv_lines(which: MessageFilter, member: Member) -> Iterator[str]:
@@ -151,6 +206,9 @@ def _csv_heads() -> list[str]:
         _("Outcome"),
         _("Segments"),
         _("Text"),
+        _("Written, local time"),
+        _("Planned for, local time"),
+        _("Cost"),
     ]
 
 
@@ -165,4 +223,20 @@ def _csv_row(message: Message, member: Member) -> list[str]:
         str(sentences.OUTCOMES[message.outcome].word),
         str(message.segment_count),
         message.text,
+        _local(message.created_at),
+        _local(message.send_at),
+        _cost(message),
     ]
+
+
+def _local(moment: datetime | None) -> str:
+    """As spreadsheets understand it in every language."""
+    return f"{formats.local_time(moment):%Y-%m-%d %H:%M}" if moment else ""
+
+
+def _cost(message: Message) -> str:
+    """What it cost, or may have cost; empty if nothing was sent or no price is set."""
+    price = settings.segment_price
+    if price is None or message.outcome not in BILLED:
+        return ""
+    return str(format_decimal(price * message.segment_count, locale=get_locale()))

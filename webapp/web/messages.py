@@ -132,6 +132,9 @@ def message_page(
         can_be_done=manages and attention.can_be_done(message),
         can_settle=is_unknown,
         can_look=is_unknown and reconcile.can_check_history(member),
+        event_list_url=reconcile.EVENT_LIST_URL,
+        tells_plan=message.outcome in (Outcome.HELD, Outcome.SCHEDULED)
+        and message.send_at is not None,
         handover_at=changes.handover_at(message),
         time_form=(form or time_form(message, member)) if needs_time else None,
         is_time_over=message.send_at is not None and not attention.is_time_ahead(message),
