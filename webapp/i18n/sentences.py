@@ -52,7 +52,6 @@ OUTCOMES = {
     Outcome.MISSED: OutcomeLabel(_("Missed"), "stuck"),
 }
 
-WAITING = _("Waiting or planned")
 NEEDS_ATTENTION = _("Needs attention")
 
 REASONS = {
@@ -500,17 +499,6 @@ def needs_attention(count: int, shown: str) -> str:
     )
 
 
-def still_possible(message: Message) -> str:
-    """What can still be done about a message that has not reached anybody."""
-    if message.outcome == Outcome.SCHEDULED:
-        return gettext("At sipgate, can no longer be recalled.")
-    if message.outcome in NEEDS_RESUME:
-        return gettext("Needs your decision.")
-    if message.outcome == Outcome.HELD and message.due_at and message.batch_id is None:
-        return gettext("Can be changed until %(at)s.", at=when(message.due_at, message.time_zone))
-    return gettext("Can still be cancelled.")
-
-
 def setup_sentences(app: Flask) -> None:
     for function in (
         outcome_word,
@@ -518,7 +506,6 @@ def setup_sentences(app: Flask) -> None:
         message_sentence,
         message_advice,
         needs_attention,
-        still_possible,
     ):
         app.add_template_global(function)
 
