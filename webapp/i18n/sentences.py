@@ -21,7 +21,7 @@ from webapp.i18n.formats import when
 from webapp.messages.blocked import How, Noted
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
 from webapp.rules.numbers import RecipientProblem, RecipientRefused, phone
-from webapp.rules.outcomes import NEEDS_RESUME, Outcome, Reason, Wish
+from webapp.rules.outcomes import Outcome, Reason, Wish
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
 from webapp.signin.flow import SignInProblem
