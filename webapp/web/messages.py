@@ -14,6 +14,7 @@ from webapp.i18n import sentences
 from webapp.jobs import tasks
 from webapp.messages import attention, batches, blocked, changes, reconcile, visibility
 from webapp.messages.blocked import NumbersBlocked
+from webapp.messages.history import PLANNED
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome
 from webapp.web import guard, questions
 from webapp.web.compose import as_fields, form_of, form_page, refused_page
@@ -133,8 +134,7 @@ def message_page(
         can_settle=is_unknown,
         can_look=is_unknown and reconcile.can_check_history(member),
         event_list_url=reconcile.EVENT_LIST_URL,
-        tells_plan=message.outcome in (Outcome.HELD, Outcome.SCHEDULED)
-        and message.send_at is not None,
+        tells_plan=message.send_at is not None and message.outcome in PLANNED,
         handover_at=changes.handover_at(message),
         time_form=(form or time_form(message, member)) if needs_time else None,
         is_time_over=message.send_at is not None and not attention.is_time_ahead(message),
