@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 START_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 # For every page and message, so built once.
-_HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
+HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
 _NUMBER_KEY = sa.select(Installation.number_key).where(Installation.id == 1)
-_HOLD_REASON_TO_STAY = _HOLD_REASON.with_for_update(read=True)
+_HOLD_REASON_TO_STAY = HOLD_REASON.with_for_update(read=True)
 
 
 class Hold(StrEnum):
@@ -92,7 +92,7 @@ def register_at_start() -> None:
 
 
 def hold_state() -> Hold:
-    return Hold(db.session.scalar(_HOLD_REASON) or "")
+    return Hold(db.session.scalar(HOLD_REASON) or "")
 
 
 def is_on_hold(session: Session) -> bool:

@@ -5,6 +5,7 @@ key. Both take them from here, so that they cannot differ.
 """
 
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from flask_babel import get_locale, gettext, ngettext
@@ -61,7 +62,13 @@ def for_script(price: Decimal | None, *, changing: str, asks_which_time: bool) -
     `changing`: what the button says whenever the form asks before it sends, else empty.
     `asks_which_time`: whether the form does ask already which of two times is meant.
     """
-    locale = str(get_locale())
+    return _for_script(str(get_locale()), price, changing, asks_which_time)
+
+
+@lru_cache
+def _for_script(
+    locale: str, price: Decimal | None, changing: str, asks_which_time: bool
+) -> dict[str, Any]:
     return {
         "table": _TABLE,
         "price": str(price or ""),

@@ -6,14 +6,14 @@ zone's name, so that nobody has to guess whose eight o'clock is meant.
 
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import cast
+from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
 from babel.numbers import format_currency
-from flask import Flask, current_app, has_request_context, request, session
+from flask import Flask, current_app, g, has_request_context, request, session
 from flask.json.provider import DefaultJSONProvider
-from flask_babel import Babel, get_locale, gettext
+from flask_babel import Babel, get_locale, get_translations, gettext
 
 from webapp.rules.numbers import phone
 from webapp.rules.outcomes import MAX_COUNT
@@ -38,7 +38,20 @@ def setup_i18n(app: Flask) -> None:
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
     for template_filter in (when, clock, distance, phone, sender, money, device, capped):
         app.add_template_filter(template_filter)
+    app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
+        gettext=lambda text: _translations().ugettext(text),
+        ngettext=lambda one, several, count: _translations().ungettext(one, several, count),
+        newstyle=True,
+    )
     app.context_processor(lambda: {"locale": str(get_locale() or "en")})
+
+
+def _translations() -> Any:
+    """The page's; Flask-Babel looks for them with every sentence, and a page has thirty."""
+    found = g.get("translations")
+    if found is None:
+        found = g.translations = get_translations()
+    return found
 
 
 def keep_locale(locale: str) -> None:

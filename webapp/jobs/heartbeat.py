@@ -3,7 +3,7 @@
 import logging
 import secrets
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from flask import Flask
@@ -38,8 +38,15 @@ def deregister(worker_id: str) -> None:
 
 def has_worker() -> bool:
     """Whether any worker's heartbeat is recent."""
-    last = db.session.scalar(sa.select(sa.func.max(Worker.beat_at)))
-    return last is not None and last > now() - STOPPED_AFTER
+    return is_recent(db.session.scalar(LAST_BEAT))
+
+
+def is_recent(beat: datetime | None) -> bool:
+    return beat is not None and beat > now() - STOPPED_AFTER
+
+
+# For every page, so built once.
+LAST_BEAT = sa.select(sa.func.max(Worker.beat_at))
 
 
 class Heart:

@@ -27,11 +27,19 @@ def needs(member: Member) -> sa.ColumnElement[bool]:
 
 def count(member: Member) -> int:
     """How many need this member's attention, a batch as one; at most `MAX_COUNT`."""
-    if visibility.manages_account(member):
-        found = db.session.scalar(_COUNT_OF_ACCOUNT, {"of": member.account_id})
-    else:
-        found = db.session.scalar(_COUNT_OF_MEMBER, {"of": member.id})
+    of_account = visibility.manages_account(member)
+    found = db.session.scalar(counting(of_account), params(member))
     return min(found or 0, MAX_COUNT)
+
+
+def params(member: Member) -> dict[str, str | int]:
+    """Of whom `counting` counts."""
+    return {"of": member.account_id if visibility.manages_account(member) else member.id}
+
+
+def counting(of_account: bool) -> sa.Select[int]:
+    """The query behind `count`, of the whole account or of one member; it may go above the most."""
+    return _COUNT_OF_ACCOUNT if of_account else _COUNT_OF_MEMBER
 
 
 def can_be_done(message: Message) -> bool:

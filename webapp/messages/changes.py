@@ -37,14 +37,17 @@ def handover_at(message: Message) -> datetime | None:
 
 
 def waiting_count(member_id: int) -> int:
-    return db.session.scalar(_WAITING_COUNT, {"of": member_id}) or 0
+    return db.session.scalar(WAITING_COUNT, {"member": member_id}) or 0
 
 
 # Built once, because it runs for every page (see `claims.py`).
-_WAITING_COUNT = (
+WAITING_COUNT = (
     sa.select(sa.func.count())
     .select_from(Message)
-    .where(Message.member_id == sa.bindparam("of"), Message.outcome.in_(WAITING))
+    .where(
+        Message.member_id == sa.bindparam("member"),
+        sa.or_(*(Message.outcome == outcome for outcome in WAITING)),
+    )
 )
 
 

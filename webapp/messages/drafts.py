@@ -57,5 +57,5 @@ def fields_of(draft: Draft) -> dict[str, str]:
 
 
 def find_draft(draft_id: str, member: Member) -> Draft | None:
-    draft = db.session.get(Draft, draft_id)
+    draft = db.session.get(Draft, draft_id) if draft_id else None
     return draft if draft and draft.member_id == member.id else None

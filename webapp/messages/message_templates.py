@@ -44,12 +44,13 @@ class Change:
 
 def active(member: Member) -> list[MessageTemplate]:
     """The account's templates by name."""
-    return _of(member, MessageTemplate.deleted_at.is_(None))
+    return list(db.session.scalars(_ACTIVE, {"of": member.account_id}))
 
 
 def deleted(member: Member) -> list[MessageTemplate]:
     """Those that can still be restored."""
-    return _of(member, MessageTemplate.deleted_at > now() - KEPT_AFTER_DELETION)
+    which = MessageTemplate.deleted_at > now() - KEPT_AFTER_DELETION
+    return list(db.session.scalars(_OF_ACCOUNT.where(which), {"of": member.account_id}))
 
 
 def find(member: Member, id_: str) -> MessageTemplate | None:
@@ -133,9 +134,13 @@ def _deleted_of(member: Member) -> sa.Select[str]:
     return sa.select(MessageTemplate.id).where(*mine)
 
 
-def _of(member: Member, which: sa.ColumnElement[bool]) -> list[MessageTemplate]:
-    query = sa.select(MessageTemplate).where(MessageTemplate.account_id == member.account_id, which)
-    return list(db.session.scalars(query.order_by(MessageTemplate.name, MessageTemplate.id)))
+_OF_ACCOUNT = (
+    sa.select(MessageTemplate)
+    .where(MessageTemplate.account_id == sa.bindparam("of"))
+    .order_by(MessageTemplate.name, MessageTemplate.id)
+)
+# For every form, so built once (see `claims.py`).
+_ACTIVE = _OF_ACCOUNT.where(MessageTemplate.deleted_at.is_(None))
 
 
 def _write(

@@ -7,6 +7,7 @@ import enum
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import phonenumbers
 from phonenumbers import PhoneNumber, PhoneNumberType, ValidationResult
@@ -313,6 +314,7 @@ def _length_problem(number: PhoneNumber) -> RecipientProblem:
     return _LENGTH_PROBLEMS.get(result, RecipientProblem.NOT_A_NUMBER)
 
 
+@lru_cache
 def phone(number: str) -> str:
     """E.164 with spaces, `+49 171 3920000`; anything else unchanged."""
     try:

@@ -9,6 +9,7 @@ from webapp.web import (
     compose,
     contacts,
     errors,
+    forms,
     help,
     history,
     message_templates,
@@ -40,5 +41,6 @@ def setup_pages(app: Flask) -> None:
     for rule in app.url_map.iter_rules("signin.callback"):
         # Flask adds it to every GET; a question about the callback must sign nobody in.
         (rule.methods or set()).discard("HEAD")
+    app.add_template_global(forms.zone_choices)
     errors.setup_errors(app)
     status.setup_status(app)

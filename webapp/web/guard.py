@@ -22,6 +22,7 @@ from webapp.database.models import Batch, BrowserSession, Member, Message
 from webapp.messages import history, visibility
 from webapp.signin import flow, sessions, tokens
 from webapp.signin.flow import SignInFailed
+from webapp.signin.sessions import OpenSession
 from webapp.sipgate import login
 from webapp.sipgate.login import Grant
 from webapp.web import security
@@ -221,10 +222,10 @@ def asked_path() -> str:
     return request.full_path if request.query_string else request.path
 
 
-def _current_session() -> BrowserSession | None:
+def _current_session() -> OpenSession | None:
     if "browser_session" not in g:
         g.browser_session = _load_session()
-    found: BrowserSession | None = g.browser_session
+    found: OpenSession | None = g.browser_session
     return found
 
 
@@ -233,7 +234,7 @@ def ignore_session() -> None:
     g.browser_session = None
 
 
-def _load_session() -> BrowserSession | None:
+def _load_session() -> OpenSession | None:
     id_hash = _id_hash()
     found = sessions.find_open(id_hash) if id_hash else None
     if found is None or security.is_poll():
