@@ -6,7 +6,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 
@@ -94,18 +94,59 @@ def timed_ms(call: Callable[[], object]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-def interleaved(
-    contestants: Mapping[str, Callable[[], object]], times: int
-) -> dict[str, list[float]]:
-    """Each in turn, `times` times: whatever disturbs the machine disturbs all of them. Who comes
-    first changes from turn to turn."""
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+IN_A_ROW = 5
+"""Calls of one contestant before the next one's turn."""
+SETTLE_S = 0.002
+"""The server may still work when the answer is there; then its processor time is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A call, and what tells the processor time of the process that does its work, in seconds."""
+
+    call: Callable[[], object]
+    cpu_s: Callable[[], float] = time.process_time
+    prepare: Callable[[], object] = lambda: None
+    """What comes before each call and is not measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What the calls of a contestant took: each by the clock, and of the processor a call, on the
+    average of each turn."""
+
+    wall_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
+
+    @property
+    def wall(self) -> float:
+        return statistics.median(self.wall_ms)
+
+    @property
+    def cpu(self) -> float:
+        return statistics.median(self.cpu_ms)
+
+
+def interleaved(contestants: Mapping[str, Contestant], times: int) -> dict[str, Taken]:
+    """A few calls of each in turn, about `times` in all: whatever disturbs the machine disturbs all
+    of them. Who comes first changes from turn to turn."""
+    taken = {name: Taken() for name in contestants}
     names = list(contestants)
-    for turn in range(times):
+    for turn in range(max(1, times // IN_A_ROW)):
         first = turn % len(names)
         for name in (*names[first:], *names[:first]):
-            taken[name].append(timed_ms(contestants[name]))
+            _turn(contestants[name], taken[name], min(IN_A_ROW, times))
     return taken
+
+
+def _turn(contestant: Contestant, taken: Taken, count: int) -> None:
+    time.sleep(SETTLE_S)
+    began = contestant.cpu_s()
+    for _ in range(count):
+        contestant.prepare()
+        taken.wall_ms.append(timed_ms(contestant.call))
+    time.sleep(SETTLE_S)
+    taken.cpu_ms.append((contestant.cpu_s() - began) * 1000 / count)
 
 
 @dataclass(frozen=True, slots=True)
