@@ -44,10 +44,7 @@ def waiting_count(member_id: int) -> int:
 WAITING_COUNT = (
     sa.select(sa.func.count())
     .select_from(Message)
-    .where(
-        Message.member_id == sa.bindparam("member"),
-        sa.or_(*(Message.outcome == outcome for outcome in WAITING)),
-    )
+    .where(Message.member_id == sa.bindparam("member"), Message.outcome.in_(WAITING))
 )
 
 
