@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, abort, current_app, redirect, request
+from flask import Flask, Response, abort, current_app, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 from werkzeug.middleware.proxy_fix import ProxyFix
 
@@ -87,7 +87,12 @@ def static_url(name: str) -> str:
     So it may be kept for ever, and so may what a script imports: `./counter.js` is in that folder
     too. (An import map could name each file by its own content, but it would have to be inline.)
     """
-    return f"{current_app.static_url_path}/{_static_version()}/{name}"
+    return _static_url(_static_version(), name)
+
+
+@lru_cache
+def _static_url(version: str, name: str) -> str:
+    return url_for("static", filename=f"{version}/{name}")
 
 
 def _static_file(filename: str) -> Response:
