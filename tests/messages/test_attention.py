@@ -376,5 +376,7 @@ def test_the_count_and_its_list_read_nothing_but_what_needs_somebody(
     # The line on the page, its tab, and the list itself.
     for path, count in {"/attention": 1, "/messages?tab=attention": 3}.items():
         searches = searched(app, "done_at IS NULL AND", lambda path=path: browser.get(path))  # type: ignore[misc]
+        # What the page shows of what waits comes by the same statement as the line.
+        searches = [one for one in searches if "outcome=?" not in one]
         assert len(searches) == count, searches
         assert all("ix_messages_attention" in one for one in searches), searches
