@@ -22,9 +22,12 @@ from flask_babel import ngettext
 
 from tests.support.pages import Browser, Page
 from webapp.config import PROJECT
+from webapp.database.models import Message
 from webapp.i18n import sentences
 from webapp.i18n.formats import country_name, device, money, when
+from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.text import TextProblem, TextRefused
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -293,6 +296,29 @@ def test_an_unknown_language_changes_nothing_and_leads_nowhere_else(german: Brow
 def test_the_command_line_speaks_english(app: Flask) -> None:
     with app.app_context():
         assert sentences.text_problem(TextRefused(TextProblem.EMPTY)) == "Enter a text."
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_every_reason_has_a_sentence_of_its_own(app: Flask, language: str) -> None:
+    """Without one, a message's page would say "Refused" and leave its reader with that."""
+    with speaking(app, language):
+        told = [sentences.message_sentence(refused_because(reason)) for reason in Reason]
+    assert all(re.fullmatch(r"\S+ .+ .+\.", sentence) for sentence in told), told
+    assert len(set(told)) == len(Reason)
+
+
+def refused_because(reason: Reason) -> Message:
+    return Message(
+        member_id=1,
+        account_id="1234567",
+        extension_id="s0",
+        recipient="+491713920050",
+        text="Hello",
+        segment_count=1,
+        outcome=Outcome.REFUSED,
+        reason=reason,
+        retry_at=now(),
+    )
 
 
 # --- Plurals, dates, money, names -----------------------------------------------------------------
