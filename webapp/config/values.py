@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field
 from datetime import time
 from decimal import Decimal
+from functools import cache
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 from zoneinfo import available_timezones
@@ -207,6 +208,7 @@ def region(text: str) -> str:
     return text.upper()
 
 
+@cache
 def time_zone(text: str) -> str:
     if text not in available_timezones():
         raise ValueError("must be a time zone's name, such as Europe/Berlin.")
