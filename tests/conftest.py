@@ -9,14 +9,17 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
+from xdist.scheduler import LoadScopeScheduling
 
-from tests.support import servers
+from tests.support import preloaded, servers
 from tests.support.pages import Browser
 from webapp import create_app
 from webapp.config import PROJECT
@@ -29,14 +32,70 @@ from webapp.simulator.world import World
 PUBLIC_URL = os.environ.get("TEST_PUBLIC_URL", "http://localhost")
 REQUIRED = os.environ.get("TEST_REQUIRE", "").split()
 ON_POSTGRESQL = os.environ.get("TEST_DATABASE", "sqlite") == "postgresql"
+WHOLE_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+BROWSERS = ("chromium-headless-shell", *WHOLE_BROWSERS)
+"""The first is the same engine without all that surrounds a page, at half the cost."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """On PostgreSQL, skip the tests of what only a SQLite file can show."""
+TOGETHER = ("tests/jobs/test_operations.py", "tests/processes/test_behind_nginx.py")
+LONG = ("slow", "browser")
+LONG_BEGIN_UNTIL = 0.7
+"""The share of a run in which the long tests begin."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Have programs started by one process per run, which has imported what they import."""
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        folder = stack.enter_context(TemporaryDirectory(prefix="team-sms-run-"))
+        stack.enter_context(preloaded.serving(Path(folder)))
+        config.add_cleanup(stack.close)
+
+
+class Scheduling(LoadScopeScheduling):
+    """Of several workers: each takes the next test, or all of a file that shares a real server.
+
+    pytest-xdist's own groups are not seen with pytest 9.2, which it asks for an id by its old name.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if path in TOGETHER else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if ON_POSTGRESQL:
-        for item in items:
-            if item.get_closest_marker("sqlite"):
-                item.add_marker(pytest.mark.skip(reason="about SQLite's file"))
+        left_out = [item for item in items if chooses_its_database(item)]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not chooses_its_database(item)]
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        begin_long_ones_early(items)
+
+
+def chooses_its_database(item: pytest.Item) -> bool:
+    """Whether it is about SQLite's file, or on PostgreSQL in every run."""
+    fixtures = getattr(item, "fixturenames", ())
+    is_chosen = "either_url" in fixtures or "postgresql_url" in fixtures
+    return is_chosen or item.get_closest_marker("sqlite") is not None
+
+
+def begin_long_ones_early(items: list[pytest.Item]) -> None:
+    """Spread the long tests, which mostly wait, over the first part of a run with several workers.
+
+    So others have the processors meanwhile, and no worker begins a long one at the end.
+    """
+    long = [item for item in items if any(map(item.get_closest_marker, LONG))]
+    short = [item for item in items if not any(map(item.get_closest_marker, LONG))]
+    place = {item: at / len(long) * LONG_BEGIN_UNTIL for at, item in enumerate(long)}
+    place |= {item: at / len(short) for at, item in enumerate(short)}
+    items.sort(key=place.__getitem__)
 
 
 def required_or_skip(what: str, reason: str) -> None:
@@ -174,8 +233,6 @@ def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgresql_url")
         return url
-    if ON_POSTGRESQL:
-        pytest.skip("the run is on PostgreSQL")
     database = tmp_path / "either.sqlite"
     shutil.copy(request.getfixturevalue("template_database"), database)
     return f"sqlite:///{database}"
@@ -240,14 +297,17 @@ def anna(new_browser: Callable[[], Browser]) -> Browser:
     return browser
 
 
+def browser_program(names: tuple[str, ...]) -> str:
+    """The path of the first of these programs that the machine has; skip if it has none."""
+    path = next(filter(None, map(shutil.which, names)), "")
+    if not path:
+        required_or_skip("browser", "no Chromium or Chrome found: browser tests did not run")
+    return path
+
+
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
     """Playwright drives the machine's own Chromium; nothing is downloaded."""
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""
-    )
-    if not path:
-        required_or_skip("browser", "no Chromium or Chrome found: browser tests did not run")
     flags = [
         "--no-sandbox",
         "--disable-gpu",
@@ -260,6 +320,6 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
     hosts = "MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
     return {
         **browser_type_launch_args,
-        "executable_path": path,
+        "executable_path": browser_program(BROWSERS),
         "args": [*flags, f"--host-resolver-rules={hosts}"],
     }

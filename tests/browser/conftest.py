@@ -16,10 +16,18 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Request, Response, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    BrowserType,
+    ConsoleMessage,
+    Request,
+    Response,
+    expect,
+)
 
 from tests.browser.visitor import Visitor
-from tests.conftest import PUBLIC_URL, MakeApp
+from tests.conftest import PUBLIC_URL, WHOLE_BROWSERS, MakeApp, browser_program
 from tests.support.pages import Browser as QuickBrowser
 from webapp.simulator import Simulator, World
 from webapp.simulator.server import LOOPBACK, SimulatorServer
@@ -132,34 +140,52 @@ def live_app(
 
 
 @pytest.fixture(scope="session")
-def watched_contexts(browser: Browser) -> Iterator[Callable[..., tuple[BrowserContext, Watch]]]:
+def whole_browser(
+    browser_type: BrowserType, browser_type_launch_args: dict[str, Any]
+) -> Iterator[Browser]:
+    """The one that people have, which keeps the pages they leave."""
+    arguments = {**browser_type_launch_args, "executable_path": browser_program(WHOLE_BROWSERS)}
+    with closing(browser_type.launch(**arguments)) as launched:
+        yield launched
+
+
+@pytest.fixture
+def this_browser(request: pytest.FixtureRequest) -> Browser:
+    """The test's browser: the whole one if it goes back to pages, else the one that is cheaper."""
+    goes_back = request.node.get_closest_marker("goes_back")
+    found: Browser = request.getfixturevalue("whole_browser" if goes_back else "browser")
+    return found
+
+
+@pytest.fixture(scope="session")
+def watched_contexts() -> Callable[..., tuple[BrowserContext, Watch]]:
     """Browsers by their options. Making one takes a second, so the tests wipe and share them."""
     made: dict[str, tuple[BrowserContext, Watch]] = {}
     expect.set_options(timeout=WAIT_MS)
 
-    def find(**options: Any) -> tuple[BrowserContext, Watch]:
+    def find(browser: Browser, **options: Any) -> tuple[BrowserContext, Watch]:
         options = {"timezone_id": "Europe/Berlin", **options}
-        key = repr(sorted(options.items()))
+        key = repr((id(browser), sorted(options.items())))
         if key not in made:
             context = browser.new_context(locale="en-GB", ignore_https_errors=IS_TLS, **options)
             context.set_default_timeout(WAIT_MS)
             made[key] = context, Watch(context)
         return made[key]
 
-    yield find
-    for context, _watch in made.values():
-        context.close()
+    return find
 
 
 @pytest.fixture
 def new_visitor(
-    watched_contexts: Callable[..., tuple[BrowserContext, Watch]], live_app: LiveApp
+    watched_contexts: Callable[..., tuple[BrowserContext, Watch]],
+    this_browser: Browser,
+    live_app: LiveApp,
 ) -> Iterator[Callable[..., Visitor]]:
     """Make a person with a wiped browser; keyword arguments are Playwright's."""
     used: list[tuple[BrowserContext, Watch]] = []
 
     def make(**options: Any) -> Visitor:
-        context, watch = watched_contexts(**options)
+        context, watch = watched_contexts(this_browser, **options)
         context.clear_cookies()
         watch.reset()
         used.append((context, watch))

@@ -122,12 +122,10 @@ def message_missed(visitor: Visitor) -> None:
 
 
 def message_under_way(visitor: Visitor) -> None:
-    visitor.sipgate.fail_next("send", Fault(delay_s=8, deliver=True))
     sender = visitor.new_tab()
     sender.go("/")
     sender.write()
-    sender.button.click(no_wait_after=True)
-    sender.page.wait_for_timeout(300)
+    sender.send_slowly(30)
     visitor.go("/messages")
     visitor.page.locator("tbody a").first.click()
     visitor.see("on its way to sipgate")

@@ -4,19 +4,16 @@ from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor
 from tests.support.worker import send_to_many, work
-from webapp.simulator import Fault
 
 STAMP = "document.documentElement.dataset.stamp"
 
 
-def send_slowly(visitor: Visitor, delay_s: float) -> Visitor:
-    """A message that is under way for a while; returns an onlooker at its page."""
-    visitor.sipgate.fail_next("send", Fault(delay_s=delay_s, deliver=True))
+def send_and_look_on(visitor: Visitor) -> Visitor:
+    """A message that is under way for some seconds; returns an onlooker at its page."""
     visitor.go("/")
     visitor.write()
-    visitor.button.click(no_wait_after=True)
+    visitor.send_slowly(6)
     onlooker = visitor.new_tab()
-    onlooker.page.wait_for_timeout(300)
     onlooker.go("/messages")
     onlooker.main.get_by_role("link", name="+49 171 3920050").click()
     onlooker.see("on its way to sipgate")
@@ -24,7 +21,7 @@ def send_slowly(visitor: Visitor, delay_s: float) -> Visitor:
 
 
 def test_the_outcome_comes_without_reloading_and_the_focus_moves_to_the_page(anna: Visitor) -> None:
-    onlooker = send_slowly(anna, 3)
+    onlooker = send_and_look_on(anna)
     onlooker.page.evaluate(f"{STAMP} = 'kept'")
     again = onlooker.page.get_by_role("link", name="Refresh")
     again.focus()

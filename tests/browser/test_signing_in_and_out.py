@@ -1,5 +1,6 @@
 """Signing in through sipgate's page, being refused, and signing out for good."""
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.visitor import Visitor
@@ -42,6 +43,7 @@ def test_the_old_cookie_is_useless_after_signing_out(anna: Visitor) -> None:
     expect(anna.page.get_by_role("link", name="Sign in with sipgate")).to_be_visible()
 
 
+@pytest.mark.goes_back
 def test_going_back_after_signing_out_shows_nothing_private(anna: Visitor) -> None:
     anna.send(text="For your eyes only")
     anna.sign_out()

@@ -128,6 +128,7 @@ def test_a_held_enter_key_sends_once(writer: Visitor) -> None:
     assert writer.sent_texts() == ["Hello"]
 
 
+@pytest.mark.goes_back
 def test_going_back_and_sending_again_leads_to_the_same_message(writer: Visitor) -> None:
     writer.go("/")  # the first form brings a cookie, and Chrome keeps no such page
     writer.send()
@@ -140,6 +141,7 @@ def test_going_back_and_sending_again_leads_to_the_same_message(writer: Visitor)
     assert writer.sent_texts() == ["Hello"]
 
 
+@pytest.mark.goes_back
 def test_going_back_to_a_page_that_was_not_kept_offers_no_second_send(anna: Visitor) -> None:
     anna.send()
     anna.page.goto("about:blank")
@@ -161,12 +163,11 @@ def test_a_reloaded_result_sends_nothing(anna: Visitor) -> None:
 
 def test_the_page_of_a_message_under_way_turns_to_its_outcome_by_itself(anna: Visitor) -> None:
     anna.go("/")
-    anna.write("0171 3920013", "Slow")
-    anna.button.click(no_wait_after=True)
+    anna.write(text="Slow")
+    anna.send_slowly(6)
     onlooker = anna.new_tab()
-    onlooker.page.wait_for_timeout(500)
     onlooker.go("/messages")
-    onlooker.page.get_by_role("link", name="+49 171 3920013").click()
+    onlooker.page.get_by_role("link", name="+49 171 3920050").click()
     onlooker.see("on its way to sipgate")
     onlooker.see("Accepted by sipgate")
     anna.page.wait_for_url("**/messages/*")

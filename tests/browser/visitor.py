@@ -5,7 +5,8 @@ import re
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.pages import Browser
-from webapp.simulator import PhoneText, Simulator
+from tests.support.raw_servers import limit
+from webapp.simulator import Fault, PhoneText, Simulator
 
 RECIPIENT = "+491713920050"
 """A number that the simulator accepts."""
@@ -51,6 +52,14 @@ class Visitor:
         self.write(to, text, at=at)
         self.button.click()
         self.page.wait_for_url("**/messages/*")
+
+    def send_slowly(self, seconds: float) -> None:
+        """Send what is written; returns while it is on its way to sipgate, for that long."""
+        limit(self.quick.app, send_s=2 * seconds, read_s=20)
+        self.sipgate.fail_next("send", Fault(delay_s=seconds, deliver=True))
+        self.button.click(no_wait_after=True)
+        while not self.sipgate.world.calls["send"]:
+            self.page.wait_for_timeout(20)
 
     @property
     def to(self) -> Locator:

@@ -11,7 +11,6 @@ import re
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,9 +21,8 @@ from typing import Any
 
 import requests
 
-from tests.support import servers
+from tests.support import preloaded, servers
 
-PROJECT = Path(__file__).resolve().parent.parent.parent
 HOST = "127.0.0.1"
 START_LIMIT_S = 60
 END_LIMIT_S = 40
@@ -46,18 +44,12 @@ class Program:
         self._options = options
         self._values = values
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: preloaded.Started | None = None
 
     def start(self) -> None:
+        env = {**_surroundings(), **self._values}
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module, *self._options],
-                cwd=PROJECT,
-                env={**_surroundings(), **self._values},
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+            self._process = preloaded.start(self.module, self._options, env, output.fileno())
 
     @property
     def pid(self) -> int | None:

@@ -23,8 +23,8 @@ from webapp.database import beside_database
 from webapp.simulator import Simulator
 from webapp.telemetry import metrics
 
-# One real server with its worker is started, visited and ended for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("operations")]
+# One real server with its worker is started for all of them, in one process: see `TOGETHER`.
+pytestmark = pytest.mark.slow
 
 TOKEN = "a-word-that-only-the-operators-prometheus-knows"
 TEXT = "Geheimer Befund 4711"

@@ -22,8 +22,8 @@ from tests.support.real_servers import Client, free_port, running, running_serve
 from webapp.config import PROJECT
 from webapp.simulator import Simulator
 
-# One nginx and one server are started for all of them.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("nginx")]
+# One nginx and one server are started for all of them, in one worker: see `TOGETHER`.
+pytestmark = pytest.mark.slow
 
 WEB_THREADS = 2
 FORGED = {

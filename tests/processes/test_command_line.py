@@ -4,7 +4,6 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,10 +16,10 @@ import pytest
 from flask import Flask
 
 from tests.conftest import MakeApp, values_for
+from tests.support import preloaded
 from tests.support.pages import Browser
 from tests.support.rows import stored_rows
 from webapp.cli import sms_group
-from webapp.config import PROJECT
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import LOOPBACK, Simulator
 
@@ -41,15 +40,8 @@ def flask(app: Flask, sipgate: Simulator, tmp_path: Path) -> Run:
 
     def run(*arguments: str, **changed: str) -> "subprocess.CompletedProcess[str]":
         values = values_for(sipgate, tmp_path / "app.sqlite", **{**OWNER, **changed})
-        ended = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "webapp", *arguments],
-            cwd=PROJECT,
-            env={**os.environ, **values},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        command = ["--app", "webapp", *arguments]
+        ended = preloaded.run("flask", command, {**os.environ, **values})
         output = ended.stdout + ended.stderr
         assert "Traceback" not in output, output
         for secret in (TOKEN, sipgate.client.client_secret, values["SECRET_KEY"], "dG9rZW4t"):

@@ -17,7 +17,7 @@ import yaml
 from tests.conftest import MakeApp, values_for
 from tests.support import servers
 from tests.support.pages import Browser
-from tests.support.real_servers import free_port, running, running_server
+from tests.support.real_servers import free_port, running, wait_for
 from webapp.config import PROJECT, setting_names
 from webapp.database import db, installation, schema
 from webapp.simulator import Simulator
@@ -248,11 +248,15 @@ def test_the_commands_run_with_this_environment(
     values = {**env_file, **environment}
     assert json.loads(rest_of("CMD"))[:2] == ["python", "-m"]
     assert json.loads(rest_of("CMD"))[2] == "webapp.server"
-    worker = [sys.executable, *compose["services"]["worker"]["command"][1:]]
+    web, worker = (
+        [sys.executable, *command[1:]]
+        for command in (json.loads(rest_of("CMD")), compose["services"]["worker"]["command"])
+    )
     with (
-        running_server(values, tmp_path / "web.log"),
+        running(web, tmp_path / "web.log", values),
         running(worker, tmp_path / "worker.log", values),
     ):
+        wait_for(f"http://127.0.0.1:{port}/healthz", tmp_path / "web.log")
         [_name, check] = rest_of("HEALTHCHECK").split(" CMD ")
         assert looked_after(json.loads(check), values)
         theirs = compose["services"]["worker"]["healthcheck"]["test"][1:]

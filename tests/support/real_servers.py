@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -14,6 +13,7 @@ from urllib.parse import urljoin
 import requests
 from bs4 import BeautifulSoup
 
+from tests.support import preloaded
 from webapp.config import PROJECT
 
 START_LIMIT_S = 40
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextmanager
 def running(command: list[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[int]:
-    """Run a program of ours until the block ends; yields its process id. `log` gets its output."""
+    """Run a command until the block ends; yields its process id. `log` gets its output."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -39,8 +39,15 @@ def running(command: list[str], log: Path, env: Mapping[str, str] | None = None)
             stderr=output,
             start_new_session=True,
         )
-    try:
+    with _ended(process, log):
         yield process.pid
+
+
+@contextmanager
+def _ended(process: preloaded.Started, log: Path) -> Iterator[None]:
+    """End it with the block; before, it must not have ended by itself."""
+    try:
+        yield
         assert process.poll() is None, f"it ended by itself: {log.read_text()[-2000:]}"
     finally:
         process.terminate()
@@ -53,10 +60,13 @@ def running(command: list[str], log: Path, env: Mapping[str, str] | None = None)
 
 @contextmanager
 def running_server(values: Mapping[str, str], log: Path) -> Iterator[int]:
-    """Run `python -m webapp.server` with these settings; yields once it answers."""
-    with running([sys.executable, "-m", "webapp.server"], log, values) as pid:
+    """Run the server with these settings; yields its process id once it answers."""
+    with log.open("ab") as output:
+        env = {**os.environ, **values}
+        process = preloaded.start("webapp.server", [], env, output.fileno())
+    with _ended(process, log):
         wait_for(f"http://127.0.0.1:{values['PORT']}/healthz", log)
-        yield pid
+        yield process.pid
 
 
 def wait_for(url: str, log: Path, *, verify: str | bool = True) -> None:

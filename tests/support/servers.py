@@ -29,6 +29,8 @@ with warnings.catch_warnings():
 
 LOOPBACK = "127.0.0.1"
 START_LIMIT_S = 20
+# Once nobody holds the other end of its input, whoever started the server has ended.
+END_IF_WE_DO = 'read -r _; kill -QUIT "$(head -n 1 "$0/data/postmaster.pid")"; rm -rf "$0"'
 SYSTEM_USER = "pgserver"
 """PostgreSQL refuses to run as root; the package then makes a user of this name."""
 
@@ -44,6 +46,12 @@ class PostgreSQL:
         self.folder = Path(tempfile.mkdtemp(prefix="team-sms-pg-"))
         self._bin = pgserver.POSTGRES_VERSIONS[pgserver.TARGET_POSTGRES_VERSION]
         self._process: subprocess.Popen[bytes] | None = None
+        self._watch = subprocess.Popen(
+            ["sh", "-c", END_IF_WE_DO, self.folder],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         self._user = _unprivileged(self.folder)
         self._run("initdb", "--auth=trust", "--encoding=utf8", "--no-sync", "-U", "postgres")
         self.start()
@@ -88,6 +96,8 @@ class PostgreSQL:
         self._process.wait()
 
     def stop(self) -> None:
+        self._watch.kill()
+        self._watch.communicate()
         self._end(signal.SIGQUIT)
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -8,11 +8,8 @@ also checks that no log line holds what was typed, a token or a full number.
 import io
 import json
 import logging
-import os
 import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -31,8 +28,8 @@ from hypothesis import strategies as st
 
 from tests.conftest import MakeApp, copy_database, drop_database, make_empty_database, values_for
 from tests.support.pages import Browser, Page
+from tests.support.real_servers import running_server
 from webapp import create_app
-from webapp.config import PROJECT
 from webapp.database import db
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
@@ -1056,29 +1053,8 @@ def real_server(
         HOST="127.0.0.1",
         PORT=str(port),
     )
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "webapp.server"],
-            cwd=PROJECT,
-            env={**os.environ, **values},
-            stdout=log,
-            stderr=log,
-        )
-    server = RealServer(port)
-    try:
-        wait_until(server.is_up, process, folder / "log")
-        yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def wait_until(is_up: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    ends_at = time.monotonic() + 30
-    while not is_up():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < ends_at, "the server did not come up"
-        time.sleep(0.1)
+    with running_server(values, folder / "log"):
+        yield RealServer(port)
 
 
 def broken_requests(host: str) -> dict[str, bytes]:
