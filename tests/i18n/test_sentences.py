@@ -302,12 +302,12 @@ def test_the_command_line_speaks_english(app: Flask) -> None:
 def test_every_reason_has_a_sentence_of_its_own(app: Flask, language: str) -> None:
     """Without one, a message's page would say "Refused" and leave its reader with that."""
     with speaking(app, language):
-        told = [sentences.message_sentence(refused_because(reason)) for reason in Reason]
+        told = [sentences.message_sentence(ended_because_of(reason)) for reason in Reason]
     assert all(re.fullmatch(r"\S+ .+ .+\.", sentence) for sentence in told), told
     assert len(set(told)) == len(Reason)
 
 
-def refused_because(reason: Reason) -> Message:
+def ended_because_of(reason: Reason) -> Message:
     return Message(
         member_id=1,
         account_id="1234567",
@@ -315,7 +315,7 @@ def refused_because(reason: Reason) -> Message:
         recipient="+491713920050",
         text="Hello",
         segment_count=1,
-        outcome=Outcome.REFUSED,
+        outcome=Outcome.CANCELLED if reason == Reason.BLOCKED else Outcome.REFUSED,
         reason=reason,
         retry_at=now(),
     )
