@@ -159,17 +159,52 @@ def test_a_bomb_is_refused_at_once(name: str) -> None:
     make, codes = BOMBS[name]
     content = make()
     assert len(content) <= reading.MAX_BYTES
+    status, output, memory_kib, cpu_s = measured(content)
+    assert status == 0
+    assert json.loads(output)["refused"] in codes
+    assert memory_kib < MAX_MEMORY_KIB
+    assert cpu_s < MAX_S
+
+
+def measured(content: bytes) -> tuple[int, str, int, float]:
+    """Return the script's exit status, the beginning of its answer, its memory and CPU time."""
     options = json.dumps({"sheet": "", "encoding": "", "is_pasted": False}).encode()
-    measured = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-I", "-c", MEASURE, list_reader.__file__],
         input=options + b"\n" + content,
         capture_output=True,
         check=True,
     )
-    status, output, memory_kib, cpu_s = json.loads(measured.stdout)
+    status, output, memory_kib, cpu_s = json.loads(done.stdout)
+    return status, output, memory_kib, cpu_s
+
+
+def full_xlsx() -> bytes:
+    """20,000 rows of 6 columns."""
+    rows = (
+        made.row(
+            n,
+            made.text(f"A{n}", f"0171 392{n % 10_000:04}"),
+            *(made.text(f"{column}{n}", f"{column} Öhler {n}") for column in "BCD"),
+            *(made.number(f"{column}{n}", 46350 + n / 100) for column in "EF"),
+        )
+        for n in range(1, 20_001)
+    )
+    return made.xlsx("".join(rows))
+
+
+def full_csv() -> bytes:
+    rows = (f"0171 392{n % 10_000:04};Anne {n};Öhler;24.11.2026;14:30;12,50" for n in range(20_000))
+    return "\r\n".join(rows).encode("cp1252")
+
+
+@pytest.mark.parametrize("make", [full_xlsx, full_csv])
+def test_20_000_rows_take_two_seconds(make: Callable[[], bytes]) -> None:
+    content = make()
+    assert len(read(content).rows) == 20_000
+    status, _, memory_kib, cpu_s = measured(content)
     assert status == 0
-    assert json.loads(output)["refused"] in codes
-    assert memory_kib < MAX_MEMORY_KIB
+    assert memory_kib < 128 * 1024
     assert cpu_s < MAX_S
 
 

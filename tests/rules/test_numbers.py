@@ -14,6 +14,7 @@ from webapp.rules.numbers import (
     is_sendable,
     mask,
     number_kind,
+    parse_listed,
     parse_recipient,
     split_recipients,
 )
@@ -334,3 +335,48 @@ def test_kind_and_country_are_read_from_the_number(e164, kind, country):
 )
 def test_logs_show_the_last_three_digits(number, masked):
     assert mask(number) == masked
+
+
+# --- Numbers that have been through a spreadsheet -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("typed", "is_repaired"),
+    [
+        ("0171 3920000", False),
+        ("491713920000", False),
+        ("0049 171 3920000", False),
+        ('="01713920000"', False),
+        ("=+491713920000", False),
+        ("'01713920000", False),
+        ("'0171 3920000'", False),
+        ("1713920000", True),
+        ("17 13 92 00 00", True),
+        ("491713920000,0", True),
+        ("491713920000.00", True),
+        ("1713920000.0", True),
+    ],
+)
+def test_a_spreadsheets_damage_is_undone(typed: str, is_repaired: bool) -> None:
+    listed = parse_listed(typed, "DE")
+    assert (listed.number, listed.is_repaired) == (E164, is_repaired)
+
+
+@pytest.mark.parametrize("typed", ["4.91713920014E+11", "4,91713920014e11", '="4.91713920014E+11"'])
+def test_an_exponent_that_has_all_digits_is_undone(typed: str) -> None:
+    listed = parse_listed(typed, "DE")
+    assert (listed.number, listed.is_repaired) == ("+491713920014", True)
+
+
+@pytest.mark.parametrize("typed", ["4,91714E+11", "4.92E+11", "4E+11", "1,71392E+09"])
+def test_a_number_that_lost_digits_is_somebody_elses(typed: str) -> None:
+    with pytest.raises(RecipientRefused) as refused:
+        parse_listed(typed, "DE")
+    assert refused.value.problem is RecipientProblem.DIGITS_LOST
+    assert refused.value.typed == typed
+
+
+@pytest.mark.parametrize("typed", ["0", "", "12,50", "491713920000,5"])
+def test_other_numbers_in_cells_stay_refused(typed: str) -> None:
+    with pytest.raises(RecipientRefused):
+        parse_listed(typed, "DE")

@@ -12,7 +12,7 @@ from babel.dates import format_date
 MAX_CELL_CHARACTERS = 2_000
 
 DATE_FORMS = ("d.m.y", "weekday-d.m.", "weekday-d.-month", "d-mon-y")
-"""24.11.2026 · Di 24.11. · Dienstag, 24. November · 24 Nov 2026"""
+"""24.11.2026 · Di 24.11. · Dienstag, 24. November · 24. Nov. 2026"""
 
 _CENTS = Decimal("0.01")
 
@@ -117,24 +117,22 @@ def _number_text(number: Decimal, language: str) -> str:
     return written.replace(".", ",") if language == "de" else written
 
 
+_PATTERNS = {
+    ("weekday-d.m.", "de"): "EEEEEE dd.MM.",
+    ("weekday-d.m.", "en"): "EEE d MMM",
+    ("weekday-d.-month", "de"): "EEEE, d. MMMM",
+    ("weekday-d.-month", "en"): "EEEE, d MMMM",
+    ("d-mon-y", "de"): "d. MMM yyyy",
+    ("d-mon-y", "en"): "d MMM yyyy",
+}
+
+
 def _date_text(day: date, form: str, language: str) -> str:
-    match form, language:
-        case "weekday-d.m.", "de":
-            pattern = "EEE dd.MM."
-        case "weekday-d.m.", _:
-            pattern = "EEE d MMM"
-        case "weekday-d.-month", "de":
-            pattern = "EEEE, d. MMMM"
-        case "weekday-d.-month", _:
-            pattern = "EEEE, d MMMM"
-        case "d-mon-y", _:
-            pattern = "d MMM yyyy"
-        case _:
-            return f"{day:%d.%m.}{day.year:04}"
-    # "Di." is how Babel abbreviates in German; beside a date the point is one too many.
-    return format_date(day, pattern, locale=language).replace(
-        ". ", " ", 1 if "EEE " in pattern else 0
-    )
+    pattern = _PATTERNS.get((form, "de" if language == "de" else "en"))
+    if pattern is None:
+        return f"{day:%d.%m.}{day.year:04}"
+    # The shortest weekday, as in "Di 24.11.", has a point that belongs after a word only.
+    return format_date(day, pattern, locale=language).replace(". ", " ", pattern.count("EEEEEE"))
 
 
 def _time_text(moment: time) -> str:
