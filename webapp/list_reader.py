@@ -479,13 +479,13 @@ def best_separator(text: str) -> str:
 
 
 def evenness(lines: list[str], separator: str) -> float:
-    """The share of rows that have the commonest number of cells; 0 below a half."""
+    """The share of rows that have the commonest number of cells, or 0 if most have only one."""
     rows = csv.reader(lines, delimiter=separator)
     with suppress(csv.Error):
         counts = Counter(len(row) for row in rows if any(value.strip() for value in row))
-        share = max((rows for count, rows in counts.items() if count > 1), default=0)
-        if share >= counts.total() / 2:
-            return share / max(1, counts.total())
+        several = [rows for count, rows in counts.items() if count > 1]
+        if several and 2 * sum(several) >= counts.total():
+            return max(several) / counts.total()
     return 0.0
 
 

@@ -125,6 +125,7 @@ def test_every_separator_and_line_end(separator: str, line_end: str) -> None:
         ("Handy;Name\n0171 3920010;Öhler, Anne\n0171 3920011;Müßig, Jörg", ";"),
         ('Handy,Name\n0171 3920010,"a; b"\n0171 3920011,"c; d"', ","),
         ("Handy,Name\n0171 3920010,Anne\n0171 3920011,Ute; Eva", ","),
+        ("Handy;Name;Ort\n0171 3920010;Anne\n0171 3920011", ";"),
         ("0171 3920010, 0171 3920011\n0171 3920012\n0171 3920013", ""),
         ('"sep=|"\nHandy|Name;x\n0171 3920010|Anne;y', "|"),
         ("sep=\t\nHandy\tName\n0171 3920010\tAnne", "\t"),
