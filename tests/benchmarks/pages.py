@@ -3,25 +3,40 @@
 import statistics
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 
 from tests.benchmarks import client, people, rows
 from tests.benchmarks.serving import Place, cpu_s
 from tests.benchmarks.table import Table
 from webapp import create_app
+from webapp.rules.times import now
+
+
+def day(ago: int) -> str:
+    return (now() - timedelta(days=ago)).date().isoformat()
+
 
 FEW, MANY = 1_000, 1_000_000
 MOST_TO_BARE = 1.7
-RARE = "/messages?tab=attention"
-"""The link "messages need your attention": there are none."""
-LISTS = {
-    "own list": "/messages",
-    "own list, filtered by outcome": "/messages?outcome=refused",
-    "own list, filtered by outcomes there are none of": RARE,
-    "account's list (admin)": "/messages",
-    "account's list, filtered by outcome": "/messages?outcome=refused",
-    "account's list, filtered by outcomes there are none of": RARE,
+BY = {
+    "": "",
+    ", by outcome": "?outcome=refused",
+    ", by outcomes": "?outcome=refused&outcome=not_sent&outcome=cancelled",
+    ", by an outcome there is none of": "?outcome=cancelled",
+    ", needs attention (nothing does)": "?tab=attention",
+    ", planned": "?tab=planned",
+    ", by days": f"?from={day(70)}&to={day(5)}",
+    ", by extension": "?extension=s0",
+    ", by an extension there is none of": "?extension=s9",
+    ", by reason": "?reason=rejected",
+    ", by a reason there is none of": "?reason=balance",
 }
+LISTS = {
+    f"{whose}{by}": f"/messages{query}"
+    for whose in ("own list", "account's list (admin)")
+    for by, query in BY.items()
+} | {"account's list (admin), by member": "/messages?member={sub}"}
 SEARCHES = {
     "own list, search for a common word": "/messages?q=garden",
     "own list, search for a rare word (1 of 5,000)": f"/messages?q={rows.RARE}",
@@ -101,8 +116,10 @@ def _history(place: Place, table: Table, times: int, rounds: int, many: int) -> 
     for which, path in {**LISTS, **SEARCHES}.items():
         who = int("account" in which)
         ask = {
-            "few": client.Contestant(_asker(at[FEW], client.get(path, few[who].headers))),
-            "many": client.Contestant(_asker(at[many], client.get(path, lots[who].headers))),
+            name: client.Contestant(
+                _asker(at[count], client.get(path.format(sub=of[0].sub), of[who].headers))
+            )
+            for name, count, of in (("few", FEW, few), ("many", many, lots))
         }
         is_search = which in SEARCHES
         client.interleaved(ask, 1 if is_search else 10)

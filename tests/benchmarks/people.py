@@ -32,6 +32,7 @@ class Person:
     member_id: int
     cookie: str
     csrf_token: str
+    sub: str
 
     @property
     def headers(self) -> dict[str, str]:
@@ -68,13 +69,13 @@ def _sign_in(app: Flask, is_admin: bool) -> Person:
                 checked_at=now() + timedelta(hours=6),
             )
         )
-        member_id = member.id
+        member_id, sub = member.id, member.sub
     with app.test_request_context():
         session["sid"] = sid
         token = generate_csrf()
         serializer = SecureCookieSessionInterface().get_signing_serializer(app)
         assert serializer is not None
-        return Person(member_id, str(serializer.dumps(dict(session))), token)
+        return Person(member_id, str(serializer.dumps(dict(session))), token, sub)
 
 
 def numbers() -> Iterator[str]:

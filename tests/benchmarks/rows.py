@@ -1,13 +1,12 @@
-"""Messages in bulk: a history of any length by SQL, and queued batches by the app's models."""
+"""Messages in bulk: a history of any length, and queued batches."""
 
-import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from flask import Flask
 
 from tests.benchmarks import people
-from webapp.database import db, transaction
+from webapp.database import db, insert, transaction
 from webapp.database.models import Batch, Message, new_id
 from webapp.jobs import tasks
 from webapp.rules.outcomes import Outcome
@@ -15,46 +14,61 @@ from webapp.rules.times import now
 
 WORDS = ("appointment", "invoice", "delivery", "Monday", "garden", "window", "repair", "thanks")
 RARE = "Zeppelin"
-INSERT = """
-WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :count)
-INSERT INTO messages (id, member_id, account_id, extension_id, extension_alias, caller_id,
-    recipient, text, segment_count, time_zone, outcome, reason, settled_how, position, tries, looks,
-    created_at, settled_at)
-SELECT lower(hex(randomblob(16))),
-    CASE WHEN i % 2 = 0 THEN :own ELSE :first_other + (i / 2) % 9 END,
-    :account, 's0', 'Benchmark', '+4915799912345',
-    '+4917' || (10000000 + (i * 7919) % 80000000),
-    'Hello, this is message ' || i || ' about your ' ||
-        CASE WHEN i % 4999 = 17 THEN :rare ELSE json_extract(:words, '$[' || (i % 8) || ']') END ||
-        '. Call us if the time does not suit you, we will find another one.',
-    1, '',
-    CASE WHEN i / 2 % 10 = 3 THEN 'refused' WHEN i / 2 % 50 = 7 THEN 'not_sent'
-         ELSE 'accepted' END,
-    CASE WHEN i / 2 % 10 = 3 THEN 'rejected' WHEN i / 2 % 50 = 7 THEN 'unreachable' ELSE '' END,
-    '', 0, 1, 0,
-    strftime('%Y-%m-%d %H:%M:%S.000000', :newest - CAST(i AS REAL) * :year_s / :count, 'unixepoch'),
-    strftime('%Y-%m-%d %H:%M:%S.000000', :newest - CAST(i AS REAL) * :year_s / :count, 'unixepoch')
-FROM n
-"""
+BATCH = 20
+"""Messages of a batch. Of 100 messages, so many are one batch by `own`."""
+YEAR = timedelta(days=365)
+PLANNED = 120
+"""The newest so many are planned, however long the history is."""
+CHUNK = 20_000
 
 
 def fill_history(app: Flask, count: int, own: people.Person, others: list[people.Person]) -> None:
-    """`count` messages of one account, evenly over the last year, on SQLite; every second one is
-    by `own`, the rest by nine others."""
-    with app.app_context(), transaction() as rows:
-        rows.execute(
-            sa.text(INSERT),
-            {
-                "count": count,
-                "own": own.member_id,
-                "first_other": others[0].member_id,
-                "account": people.ACCOUNT,
-                "rare": RARE,
-                "words": json.dumps(WORDS),
-                "newest": int(now().timestamp()) - 3600,
-                "year_s": 365 * 86_400,
-            },
-        )
+    """`count` messages of one account, evenly over the last year; every second one is by `own`,
+    the rest by nine others."""
+    begin = now() - timedelta(hours=1)
+    writers = [own.member_id, *(one.member_id for one in others)]
+    with app.app_context():
+        for start in range(0, count, CHUNK):
+            chosen = range(start, min(count, start + CHUNK))
+            made = [_past(i, begin, YEAR / count, writers) for i in chosen]
+            batches = {one.batch_id: one for one in made if one.batch_id}
+            with transaction() as session:
+                for id_, one in batches.items():
+                    of = {"member_id": one.member_id, "account_id": one.account_id}
+                    insert(session, Batch(id=id_, **of))
+                insert(session, *made)
+
+
+def _past(i: int, begin: datetime, step: timedelta, writers: list[int]) -> Message:
+    """The message number `i`, counted from the newest."""
+    block, place = divmod(i, 100)
+    is_planned = i < PLANNED
+    in_batch = i % 2 == 0 and place < 2 * BATCH and not is_planned
+    at = begin - (100 * block if in_batch else i) * step
+    outcome, reason = Outcome.HELD if is_planned else Outcome.ACCEPTED, ""
+    if not is_planned and i // 2 % 10 == 3:
+        outcome, reason = Outcome.REFUSED, "rejected"
+    return Message(
+        member_id=writers[0 if i % 2 == 0 else 1 + i // 2 % 9],
+        account_id=people.ACCOUNT,
+        extension_id="s0",
+        extension_alias="Benchmark",
+        caller_id="+4915799912345",
+        recipient=f"+4917{10_000_000 + i * 7919 % 80_000_000}",
+        text=f"Hello, this is message {block if in_batch else i} about your "
+        f"{RARE if i % 4999 == 17 else WORDS[i % 8]}. Call us if the time does not suit you, we "
+        "will find another one.",
+        segment_count=1,
+        outcome=outcome,
+        reason=reason,
+        batch_id=f"{block:032x}" if in_batch else None,
+        position=place // 2,
+        tries=1,
+        send_at=begin + timedelta(hours=i + 2) if is_planned else None,
+        created_at=at,
+        settled_at=None if is_planned else at,
+        done_at=at,
+    )
 
 
 def queue_batches(app: Flask, person: people.Person, count: int, size: int) -> list[str]:
@@ -94,6 +108,8 @@ def _queued(batch: Batch, place: int, recipient: str, at: object) -> dict[str, o
         "outcome": Outcome.QUEUED,
         "due_at": at,
         "expected_at": at,
+        "shown_at": batch.created_at,
+        "entry_id": batch.id,
     }
 
 

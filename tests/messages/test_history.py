@@ -355,6 +355,15 @@ def test_outcomes_are_read_from_their_index_however_many_others_there_are(
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize("path", ["/messages", "/messages?outcome=cancelled"])
+def test_a_page_reads_its_own_messages_by_their_ids(app: Flask, anna: Browser, path: str) -> None:
+    anna.send()
+    searches = searched(app, "messages.id IN", lambda: anna.get(path))
+    assert searches
+    assert all("(id=?)" in search for search in searches), searches
+
+
+@pytest.mark.sqlite
 def test_a_claim_reads_its_own_batch_however_much_is_queued_besides(
     app: Flask, anna: Browser
 ) -> None:

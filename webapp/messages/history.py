@@ -224,7 +224,9 @@ def _fits(which: MessageFilter, member: Member) -> list[sa.ColumnElement[bool]]:
 def _entries(keys: list[Key], which: MessageFilter, member: Member) -> list[Entry]:
     """What stands in the list under these keys, in their order."""
     ids = [entry_id for _, entry_id in keys]
-    single = sa.select(Message).where(Message.id.in_(ids), Message.batch_id.is_(None))
+    # By the id alone: with a condition on the batch, SQLite would read all that have none. A batch
+    # has no message's id.
+    single = sa.select(Message).where(Message.id.in_(ids))
     found = {one.id: Entry(one) for one in db.session.scalars(single)}
     found |= _batches([id_ for id_ in ids if id_ not in found], which, member)
     return [found[id_] for id_ in ids if id_ in found]
