@@ -232,6 +232,18 @@ def test_b04_a_megabyte_of_recipients_is_a_page_that_names_the_limit(
     assert len(sipgate.world.arrivals) == arrived
 
 
+def test_b04_behind_a_proxy_a_form_too_large_is_taken_in_before_the_page_answers(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    """A server that leaves it unread resets the connection, and nginx may say 502 instead."""
+    browser = Browser(make_app(TRUSTED_PROXY_HOPS="1"), sipgate)
+    form = io.BytesIO(b"message=" + b"x" * 300_000)
+    size = len(form.getvalue())
+    page = browser.post("/messages", None, status=401, input_stream=form, content_length=size)
+    assert "Team SMS" in str(page.soup.title)
+    assert form.tell() == size
+
+
 INJECTIONS = [
     '+49171392005"}',
     "+491713920050\r\nX-Evil: 1",

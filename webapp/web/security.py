@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import re
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ from webapp.config import Settings, is_loopback
 from webapp.rules.keys import Purpose, accepted
 
 MAX_FORM_BYTES = 256 * 1024
+MAX_BYTES_BEHIND_PROXY = 1024 * 1024
+"""What the proxy's own limit lets through (docs/behind-a-proxy.md)."""
 POLLED = ("attention.count", "messages.show", "batches.show")
 """Endpoints that open pages ask again and again."""
 PROBES = ("operator.healthz", "operator.readyz", "operator.metrics_page")
@@ -73,6 +76,7 @@ def setup_security(app: Flask) -> None:
     if settings.trusted_proxy_hops:
         hops = settings.trusted_proxy_hops
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
+        app.after_request(_take_in)
     app.before_request(_refuse_chunks)
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
@@ -123,6 +127,17 @@ def _refuse_chunks() -> None:
     """Refuse chunked bodies: a broken one fails while it is read. Browsers send a length."""
     if "Transfer-Encoding" in request.headers:
         abort(411)
+
+
+def _take_in(response: Response) -> Response:
+    """Take in what a proxy has begun to pass on, although it is too large to be read.
+
+    Else the connection is closed over it, and the proxy may show "502 Bad Gateway", not our page.
+    """
+    if MAX_FORM_BYTES < (request.content_length or 0) <= MAX_BYTES_BEHIND_PROXY:
+        with suppress(OSError):
+            request.environ["wsgi.input"].read(request.content_length)
+    return response
 
 
 def _one_loopback_name() -> ResponseReturnValue | None:
