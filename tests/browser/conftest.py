@@ -150,8 +150,9 @@ def whole_browser(
 
 
 @pytest.fixture
-def this_browser(request: pytest.FixtureRequest) -> Browser:
+def this_browser(request: pytest.FixtureRequest, browser_name: str) -> Browser:
     """The test's browser: the whole one if it goes back to pages, else the one that is cheaper."""
+    assert browser_name == "chromium"
     goes_back = request.node.get_closest_marker("goes_back")
     found: Browser = request.getfixturevalue("whole_browser" if goes_back else "browser")
     return found
