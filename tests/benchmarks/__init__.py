@@ -7,5 +7,6 @@ and keeps the last ones. Not collected by pytest: a figure is no test.
 
 Modules: `upstream` (the stand-in), `bare` (what we compare with), `serving` (processes, memory,
 processor time), `people` (members, their cookies and forms), `rows` (messages in bulk), `client`
-(requests, timed), `table` (the output), and one module for each part.
+(requests, timed), `table` (the output), `peer` and
+`celery_task` (Celery, which the worker is compared with), and one module for each part.
 """

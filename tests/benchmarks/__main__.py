@@ -29,6 +29,7 @@ def main() -> int:
             at,
             [300] if quick else [int(size) for size in options.sizes.split(",")],
             CONCURRENCY,
+            rounds,
             databases=options.databases.split(","),
         ),
         "start": lambda at: start.measure(at, 2 if quick else 5),

@@ -334,6 +334,20 @@ def test_f52_a_lost_answer_to_the_commit_of_a_claim_sends_it_once(
 
 
 @pytest.mark.parametrize("refuse_for_s", [0, 1.5])
+def test_f52_a_lost_answer_to_the_commit_of_a_result_and_a_claim_sends_both_once(
+    cut_off: Browser, proxy: CuttingProxy, sipgate: Simulator, refuse_for_s: float
+) -> None:
+    page = send_to_many(cut_off, 3)
+    with cut_off.app.app_context(), transaction() as rows:
+        rows.execute(sa.update(Batch).values(is_open=True))
+    proxy.lose_answer_to("settled_at=", refuse_for_s=refuse_for_s)
+    work(cut_off.app)
+    assert proxy.cuts == 1
+    assert counts(cut_off, page) == {"accepted": 3}
+    assert set(arrived(sipgate).values()) == {1}
+
+
+@pytest.mark.parametrize("refuse_for_s", [0, 1.5])
 def test_f52_a_lost_answer_to_the_commit_of_a_result_is_written_again(
     cut_off: Browser, proxy: CuttingProxy, sipgate: Simulator, refuse_for_s: float
 ) -> None:

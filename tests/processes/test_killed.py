@@ -87,8 +87,12 @@ AT = {
     "written": (Counter(accepted=2, unknown=1), 3),
     "answered": (Counter(accepted=2, unknown=1), 3),
     "after the result's commit": (Counter(accepted=3), 3),
+    # The second one's outcome, and the claim of the third.
+    "between a result and the next claim": (Counter(accepted=2, unknown=1), 3),
+    "before the commit of both": (Counter(accepted=2, unknown=1), 3),
+    "after the commit of both": (Counter(accepted=2, unknown=1), 2),
 }
-"""What becomes of three messages when the first one's worker dies there, and how many arrive."""
+"""What becomes of three messages when their worker dies there, and how many arrive."""
 
 
 @pytest.mark.slow  # starts a process

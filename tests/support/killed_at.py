@@ -22,7 +22,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import urllib3.connection
-from sqlalchemy.orm import Session
+from sqlalchemy.engine.default import DefaultDialect
 
 from webapp.messages import sending
 
@@ -42,6 +42,12 @@ def is_claim(statement: str, values: str) -> bool:
 def is_result(statement: str, values: str) -> bool:
     """A message is settled as accepted."""
     return statement.startswith("UPDATE messages SET outcome") and "'accepted'" in values
+
+
+def is_joint_claim(statement: str, values: str) -> bool:
+    """The claim in a transaction that has settled another message before."""
+    _marks.has_result |= is_result(statement, values)
+    return _marks.has_result and is_claim(statement, values)
 
 
 def die(*_: Any) -> None:
@@ -78,15 +84,18 @@ def before_commit_of(is_it: IsStatement) -> None:
 def after_commit_of(is_it: IsStatement) -> None:
     _mark(is_it)
 
-    @sa.event.listens_for(Session, "after_commit")
-    def at_commit(session: Session) -> None:
+    commit = DefaultDialect.do_commit
+
+    def commit_and_die(dialect: DefaultDialect, connection: Any) -> None:
+        commit(dialect, connection)
         if not _marks.hit:
             return
-        if _ending == signal.SIGSTOP and session.get_bind().dialect.name == "sqlite":
+        if _ending == signal.SIGSTOP and dialect.name == "sqlite":
             _marks.is_committed = True
         else:
             die()
 
+    DefaultDialect.do_commit = commit_and_die  # type: ignore[method-assign]
     flock = fcntl.flock
 
     def flock_and_die(file: int, operation: int) -> None:
@@ -100,14 +109,24 @@ def after_commit_of(is_it: IsStatement) -> None:
 
 class _Marks(threading.local):
     hit = False
+    has_result = False
     is_committed = False
 
 
 _marks = _Marks()
 
 
-def _mark(is_it: IsStatement) -> None:
-    """Remember, per thread, that the statement in question was run."""
+@sa.event.listens_for(sa.Engine, "begin")
+def at_begin(_connection: sa.Connection) -> None:
+    _marks.has_result = False
+
+
+def before(is_it: IsStatement) -> None:
+    _mark(is_it, die)
+
+
+def _mark(is_it: IsStatement, do: Callable[[], None] = lambda: None) -> None:
+    """Remember, per thread, that the statement in question was run; `do` something before it."""
 
     @sa.event.listens_for(sa.Engine, "before_cursor_execute")
     def see(
@@ -115,6 +134,7 @@ def _mark(is_it: IsStatement) -> None:
     ) -> None:
         if is_it(statement, str(values)):
             _marks.hit = True
+            do()
 
 
 def before_writing_to(path: str) -> None:
@@ -175,6 +195,9 @@ POINTS: dict[str, Callable[[], None]] = {
     "written": lambda: around_answer_of(SEND, before=True),
     "answered": lambda: around_answer_of(SEND, before=False),
     "after the result's commit": lambda: after_commit_of(is_result),
+    "between a result and the next claim": lambda: before(is_joint_claim),
+    "before the commit of both": lambda: before_commit_of(is_joint_claim),
+    "after the commit of both": lambda: after_commit_of(is_joint_claim),
     "refresh answered": lambda: around_answer_of(TOKEN, before=False),
 }
 

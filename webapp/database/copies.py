@@ -81,7 +81,9 @@ def changes(connection: sa.Connection) -> int:
 
 def count_on(connection: sa.Connection) -> str | None:
     """Count a write in the transaction that makes it; returns the mark to `repeat` after commit."""
-    return connection.exec_driver_sql(_COUNT_ON).scalar()
+    driver: Any = connection.connection.driver_connection
+    found = driver.execute(_COUNT_ON).fetchone()
+    return str(found[0]) if found else None
 
 
 def repeat(mark: str, database: str) -> None:

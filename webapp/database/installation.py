@@ -25,7 +25,14 @@ from webapp.database import copies
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Installation
 from webapp.database.schema import SchemaError
-from webapp.database.session import COUNTS_WRITES, DATABASE_ERRORS, db, transaction, upsert
+from webapp.database.session import (
+    COUNTS_WRITES,
+    DATABASE_ERRORS,
+    db,
+    table,
+    transaction,
+    upsert,
+)
 from webapp.rules.times import now
 
 log = logging.getLogger(__name__)
@@ -33,9 +40,12 @@ log = logging.getLogger(__name__)
 START_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 # For every page and message, so built once.
-HOLD_REASON = sa.select(Installation.hold_reason).where(Installation.id == 1)
+_row = table(Installation).c
+HOLD_REASON = sa.select(_row.hold_reason).where(_row.id == 1)
 _NUMBER_KEY = sa.select(Installation.number_key).where(Installation.id == 1)
 _HOLD_REASON_TO_STAY = HOLD_REASON.with_for_update(read=True)
+HOLD_TO_STAY = _HOLD_REASON_TO_STAY.subquery()
+"""`is_on_hold`, for a query that reads something else as well; there may be no row."""
 
 
 class Hold(StrEnum):
@@ -95,7 +105,7 @@ def hold_state() -> Hold:
     return Hold(db.session.scalar(HOLD_REASON) or "")
 
 
-def is_on_hold(session: Session) -> bool:
+def is_on_hold(session: Session | sa.Connection) -> bool:
     """For a transaction that is about to claim a message: `hold` waits until it ends."""
     return bool(session.scalar(_HOLD_REASON_TO_STAY))
 

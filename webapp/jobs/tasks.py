@@ -131,17 +131,20 @@ def send_batch(batch_id: str) -> None:
     """Send messages of a batch one after the other, for `TURN_S`."""
     with queue.app.app_context():
         turn_ends_at = time.monotonic() + TURN_S
-        while not is_stopping():
-            claim = claims.claim_next(batch_id)
-            if claim is None:
-                return
+        claim = None if is_stopping() else claims.claim_next(batch_id)
+        while claim is not None:
+            is_last = is_stopping() or time.monotonic() > turn_ends_at
             with about(claim.message.id):
-                opened = sending.deliver_claimed(claim)
-            if opened:
+                done = sending.deliver_claimed(claim, and_claim_next=not is_last)
+            if done.opened:
                 _enqueue_batch(batch_id, _concurrency() - batches.MAX_UNKNOWNS_IN_A_ROW)
+            claim = done.next
+            if done.has_asked or is_stopping():
+                continue
             if time.monotonic() > turn_ends_at:
                 _enqueue(send_batch, batch_id)
                 return
+            claim = claims.claim_next(batch_id)
 
 
 @queue.task()

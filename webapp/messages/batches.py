@@ -6,17 +6,18 @@ Locks are taken in one order, so that nobody waits in a circle: the member, batc
 """
 
 from collections import Counter
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.orm import Session
 
-from webapp.database import db, rows_changed, transaction
+from webapp.database import db, rows_changed, table, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Batch, Member, Message
 from webapp.messages import transitions
 from webapp.messages.timing import tolerance
-from webapp.messages.transitions import CAN_PAUSE
+from webapp.messages.transitions import CAN_PAUSE, Claimed
 from webapp.rules.outcomes import Actor, Outcome, Reason, Wish
 from webapp.rules.times import now
 from webapp.signin import Result
@@ -36,7 +37,7 @@ def stop(batch: Batch, by: Member) -> None:
         record(session, AuditEvent.STOPPED, by, batch_id=batch.id)
 
 
-def after_attempt(session: Session, message: Message, result: Result) -> bool:
+def after_attempt(session: Session, message: Claimed, result: Result) -> bool:
     """Count the result, and stop the rest of the batch if it says so.
 
     Returns whether it was the batch's first clear answer.
@@ -73,7 +74,7 @@ def pause(session: Session, whose: sa.ColumnElement[bool], reason: Reason) -> in
     return rows_changed(session, transitions.pause(reason).where(whose))
 
 
-def may_go_on(session: Session, batch: Batch) -> bool:
+def may_go_on(connection: sa.Connection, batch_id: str, batch: sa.Row[Any]) -> bool:
     """Whether another message of a locked batch may be claimed.
 
     Until the first clear answer, at most three are under way or unknown at once: a sipgate that
@@ -83,15 +84,43 @@ def may_go_on(session: Session, batch: Batch) -> bool:
         return False
     if batch.is_open:
         return True
-    under_way = session.scalar(
-        sa.select(sa.func.count())
-        .select_from(Message)
-        .where(Message.batch_id == batch.id, Message.outcome == Outcome.SENDING)
+    under_way = connection.scalar(_UNDER_WAY, {"batch": batch_id})
+    return (under_way or 0) + int(batch.unknowns_in_a_row) < MAX_UNKNOWNS_IN_A_ROW
+
+
+def is_untroubled(batch: sa.Row[Any]) -> bool:
+    """Whether a clear answer changes nothing of it: `after_attempt` would do nothing."""
+    return bool(batch.is_open) and batch.unknowns_in_a_row == 0
+
+
+def changes_no_batch(result: Result) -> bool:
+    """Whether it is a clear answer that stops no batch."""
+    is_answer = result.outcome in (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.REFUSED)
+    return is_answer and result.reason not in (*STOPS_BATCH, Reason.RATE_LIMITED)
+
+
+# Built once, because making them anew took longer than running them (measured).
+_UNDER_WAY = (
+    sa.select(sa.func.count())
+    .select_from(table(Message))
+    .where(
+        table(Message).c.batch_id == sa.bindparam("batch"),
+        table(Message).c.outcome == Outcome.SENDING,
     )
-    return (under_way or 0) + batch.unknowns_in_a_row < MAX_UNKNOWNS_IN_A_ROW
+)
+_LOCK = (
+    sa.select(table(Batch).c.id).where(table(Batch).c.id == sa.bindparam("batch")).with_for_update()
+)
+_LOCKED = sa.select(Batch).where(Batch.id == sa.bindparam("batch")).with_for_update()
+_AS_IT_IS = {"populate_existing": True}
 
 
 # --- Locks ----------------------------------------------------------------------------------------
+
+
+def lock(connection: sa.Connection, batch_id: str) -> None:
+    """Nobody else may change the batch until this transaction ends."""
+    connection.execute(_LOCK, {"batch": batch_id})
 
 
 def locked(session: Session, batch_id: str) -> Batch | None:
@@ -99,12 +128,7 @@ def locked(session: Session, batch_id: str) -> Batch | None:
     return session.scalar(_LOCKED, {"batch": batch_id}, execution_options=_AS_IT_IS)
 
 
-# Built once, because making it anew took longer than running it (measured).
-_LOCKED = sa.select(Batch).where(Batch.id == sa.bindparam("batch")).with_for_update()
-_AS_IT_IS = {"populate_existing": True}
-
-
-def lock_batch_of(message: Message, session: Session) -> None:
+def lock_batch_of(message: Claimed, session: Session) -> None:
     if message.batch_id:
         locked(session, message.batch_id)
 

@@ -5,18 +5,22 @@ the installation is on hold.
 """
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
-from webapp.database import commit_or_find, db, end_read, installation, table
-from webapp.database.models import Batch, Message, Slowdown
+from webapp.database import DATABASE_ERRORS, connected, db, installation, look_again, table
+from webapp.database.models import Batch, Message, Slowdown, TokenSet
 from webapp.messages import batches, transitions
 from webapp.messages.timing import tolerance
+from webapp.messages.transitions import COLUMNS, Claimed, ClaimedMessage
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now, steady_s
+from webapp.signin import tokens
+from webapp.signin.tokens import TokenSetCredentials
 
 MAX_SLOWDOWN = timedelta(minutes=15)
 """No account is slowed down for longer. A longer slowdown was written by a clock that was ahead."""
@@ -26,61 +30,113 @@ MAX_SLOWDOWN = timedelta(minutes=15)
 class Claim:
     """A message that is ours alone to send."""
 
-    message: Message
+    message: Claimed
     at: float
     """Since when, by `times.steady_s`. No request begins on an old claim."""
+    credentials: TokenSetCredentials | None = None
+    """What was read with it, to send it with at once."""
+    batch_is_open: bool = False
+    """Whether its batch had a clear answer before."""
+
+
+class Attempt:
+    """An id for a claim, and its age: both from before the transaction that makes it."""
+
+    def __init__(self) -> None:
+        self.id = secrets.token_hex(16)
+        self.at = steady_s()
 
 
 def claim(message_id: str) -> Claim | None:
     """Claim a waiting message. Returns None if it is not due or somebody else has it."""
-    attempt = secrets.token_hex(16)
-    at = steady_s()
 
-    def take(session: Session) -> Message | None:
-        if installation.is_on_hold(session):
+    def take(connection: sa.Connection, attempt: Attempt) -> Claim | None:
+        if installation.is_on_hold(connection):
             return None
-        return _take(session, _CLAIM, attempt, message=message_id)
+        message = _take(connection, _CLAIM, attempt, message=message_id)
+        return Claim(message, attempt.at) if message else None
 
-    taken = commit_or_find(take, lambda: _claimed_as(attempt))
-    return Claim(taken, at) if taken else None
+    return _commit_or_find(take)
 
 
 def claim_next(batch_id: str) -> Claim | None:
     """Claim the batch's next message. Returns None if nothing is due or the batch may not go on."""
-    attempt = secrets.token_hex(16)
-    claimed_at = steady_s()
 
-    def take(session: Session) -> Message | None:
-        batch = batches.locked(session, batch_id)
-        if batch is None or installation.is_on_hold(session):
+    def take(connection: sa.Connection, attempt: Attempt) -> Claim | None:
+        batches.lock(connection, batch_id)
+        batch = look_at(connection, batch_id)
+        if batch is None or not batches.may_go_on(connection, batch_id, batch):
             return None
-        if not batches.may_go_on(session, batch):
-            return None
-        moves = batch.active_at > now() - tolerance()
-        taken = _take(session, _CLAIM_NEXT, attempt, batch=batch_id, moves=moves)
-        if taken is not None:
-            session.execute(_MOVED, {"batch": batch_id, "at": now()})
-        return taken
+        claim = take_next(connection, batch_id, batch, attempt)
+        if claim is not None:
+            connection.execute(_MOVED, {"batch": batch_id, "at": now()})
+        return claim
 
-    found = commit_or_find(take, lambda: _claimed_as(attempt))
-    return Claim(found, claimed_at) if found else None
+    return _commit_or_find(take)
 
 
-def _take(session: Session, claim: sa.Update, attempt: str, **chosen: object) -> Message | None:
+def look_at(connection: sa.Connection, batch_id: str) -> sa.Row[Any] | None:
+    """Of the batch what decides whether it may go on, and with it the hold, which stays as it is
+    until the transaction ends, and the sign-in to send with."""
+    return connection.execute(_LOOK, {"batch": batch_id}).one_or_none()
+
+
+def take_next(
+    connection: sa.Connection, batch_id: str, batch: sa.Row[Any], attempt: Attempt
+) -> Claim | None:
+    """Claim the next message of a batch that may go on; none on hold."""
+    if batch.hold_reason:
+        return None
+    moves = batch.active_at > now() - tolerance()
+    message = _take(connection, _CLAIM_NEXT, attempt, batch=batch_id, moves=moves)
+    if message is None:
+        return None
+    return Claim(message, attempt.at, tokens.read_with_claim(batch), batch.is_open)
+
+
+def _commit_or_find(take: Callable[[sa.Connection, Attempt], Claim | None]) -> Claim | None:
+    attempt = Attempt()
+    try:
+        with connected() as connection:
+            return take(connection, attempt)
+    except DATABASE_ERRORS:
+        return find(attempt)
+
+
+def find(attempt: Attempt) -> Claim | None:
+    """After a failed transaction: what it claimed all the same, if anything."""
+    message = look_again(lambda: _claimed_as(attempt.id))
+    return Claim(message, attempt.at) if message else None
+
+
+def _take(
+    connection: sa.Connection, claim: sa.Update, attempt: Attempt, **chosen: object
+) -> ClaimedMessage | None:
     """Claim what the statement chooses, if it is due and its account is not slowed down."""
     at = now()
-    params = {"claimed_as": attempt, "at": at, "limit": at - tolerance(), **chosen}
+    params = {"claimed_as": attempt.id, "at": at, "limit": at - tolerance(), **chosen}
     params["slow_until"] = at + MAX_SLOWDOWN
-    taken = session.scalar(claim, params)
-    return (
-        session.scalar(_TAKEN, {"message": taken}, execution_options=_AS_IT_IS) if taken else None
-    )
+    taken = connection.execute(claim, params).one_or_none()
+    return ClaimedMessage(*taken) if taken else None
 
 
 # Built once, because making these statements anew took longer than running them; and from the
 # tables' own columns, because SQLAlchemy takes three times as long with its models (both measured).
-_AS_IT_IS = {"populate_existing": True}
-_TAKEN = sa.select(Message).where(Message.id == sa.bindparam("message"))
+_batches = table(Batch).c
+_around = (
+    table(Batch)
+    .outerjoin(installation.HOLD_TO_STAY, sa.true())
+    .outerjoin(table(TokenSet), tokens.is_newest_of(_batches.member_id))
+)
+_LOOK = (
+    sa.select(
+        *(_batches.stop_reason, _batches.is_open, _batches.unknowns_in_a_row, _batches.active_at),
+        installation.HOLD_TO_STAY.c.hold_reason,
+        *tokens.READ_WITH_CLAIM,
+    )
+    .select_from(_around)
+    .where(_batches.id == sa.bindparam("batch"))
+)
 _MOVED = (
     sa.update(table(Batch))
     .where(table(Batch).c.id == sa.bindparam("batch"))
@@ -115,7 +171,7 @@ def _claim_of(chosen: sa.Select[str]) -> sa.Update:
             ),
             tries=_messages.tries + 1,
         )
-        .returning(_messages.id)
+        .returning(*COLUMNS)
     )
 
 
@@ -141,10 +197,10 @@ _CLAIM_NEXT = _claim_of(
 )
 
 
-def _claimed_as(attempt: str) -> Message | None:
-    found = db.session.scalar(
-        sa.select(Message).where(Message.attempt == attempt, Message.outcome == Outcome.SENDING),
-        execution_options=_AS_IT_IS,
+def _claimed_as(attempt: str) -> ClaimedMessage | None:
+    query = sa.select(*COLUMNS).where(
+        _messages.attempt == attempt, _messages.outcome == Outcome.SENDING
     )
-    end_read()
-    return found
+    with db.engine.connect() as connection:
+        found = connection.execute(query).one_or_none()
+    return ClaimedMessage(*found) if found else None

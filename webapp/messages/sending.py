@@ -15,10 +15,11 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import DATABASE_ERRORS, detached, rollback, transaction, upsert
+from webapp.database import DATABASE_ERRORS, connected, detached, rollback, transaction, upsert
 from webapp.database.models import Message, Slowdown
-from webapp.messages import batches, transitions
+from webapp.messages import batches, claims, transitions
 from webapp.messages.claims import Claim
+from webapp.messages.transitions import Claimed
 from webapp.rules.numbers import mask
 from webapp.rules.outcomes import BY_WISH, Outcome, Reason
 from webapp.rules.times import now
@@ -42,7 +43,9 @@ InTransaction = Callable[[Session], object]
 
 def deliver(claim: Claim, credentials: Credentials) -> None:
     """Hand a message that was claimed for now to sipgate, and record the outcome."""
-    message = detached(claim.message)
+    message = claim.message
+    if isinstance(message, Message):
+        detached(message)
     result = attempt(claim, credentials, BEGIN_WITHIN_S)
     log_result(message, result, record_result(message, result))
 
@@ -58,7 +61,7 @@ def attempt(claim: Claim, credentials: Credentials, within_s: float) -> Result:
         )
 
 
-def log_result(message: Message, result: Result, became: Outcome | None) -> None:
+def log_result(message: Claimed, result: Result, became: Outcome | None) -> None:
     """Log the outcome, and alarm the admins if the set-up is to blame.
 
     Call it after the outcome is committed: a failure here must not change it.
@@ -70,7 +73,7 @@ def log_result(message: Message, result: Result, became: Outcome | None) -> None
 
 
 def record_result(
-    message: Message,
+    message: Claimed,
     result: Result,
     *,
     before: InTransaction | None = None,
@@ -81,22 +84,30 @@ def record_result(
     That may be what was wished meanwhile. If the database stays away, the row stays `sending` and
     later becomes `unknown`; None is returned.
     """
-    values = {
-        "reason": result.reason or "",
-        "detail": result.detail or None,
-        "retry_at": result.retry_at,
-        "settled_at": now(),
-        "look_at": now() + FIRST_LOOK if result.outcome == Outcome.UNKNOWN else None,
-    }
-    change = _Change(result.outcome, values, result.took_nothing, before, after)
+    change = _Change(result.outcome, _settled(result), result.took_nothing, before, after)
     became = _update_claimed(message, change)
-    if became in (None, result.outcome):
-        metrics.count_message(result.outcome)
+    _count(result, became)
     return became
 
 
+def _settled(result: Result) -> dict[str, object]:
+    at = now()
+    return {
+        "reason": result.reason or "",
+        "detail": result.detail or None,
+        "retry_at": result.retry_at,
+        "settled_at": at,
+        "look_at": at + FIRST_LOOK if result.outcome == Outcome.UNKNOWN else None,
+    }
+
+
+def _count(result: Result, became: Outcome | None) -> None:
+    if became in (None, result.outcome):
+        metrics.count_message(result.outcome)
+
+
 def put_back(
-    message: Message,
+    message: Claimed,
     outcome: Outcome,
     *,
     before: InTransaction | None = None,
@@ -121,7 +132,7 @@ class _Change:
     after: InTransaction | None
 
 
-def _update_claimed(message: Message, change: _Change) -> Outcome | None:
+def _update_claimed(message: Claimed, change: _Change) -> Outcome | None:
     """Make the change, and try again for a while if the database is away. Returns None if it stays
     away or the claim is no longer ours."""
     for wait_s in (*SAVE_AGAIN_AFTER_S, None):
@@ -136,7 +147,7 @@ def _update_claimed(message: Message, change: _Change) -> Outcome | None:
     return None
 
 
-def _update_once(session: Session, message: Message, change: _Change) -> Outcome | None:
+def _update_once(session: Session, message: Claimed, change: _Change) -> Outcome | None:
     if change.before:
         change.before(session)
     became = transitions.update_claimed(
@@ -178,21 +189,83 @@ FIRST_RETRY_S = 5
 MAX_RETRY_S = 120
 
 
-def deliver_claimed(claim: Claim) -> bool:
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the worker does next."""
+
+    opened: bool = False
+    """It was its batch's first clear answer: more of the batch may go at the same time."""
+    has_asked: bool = False
+    """The batch's next message was asked for as well: it is `next`, or there is none."""
+    next: Claim | None = None
+
+
+def deliver_claimed(claim: Claim, *, and_claim_next: bool = False) -> Delivered:
     """Hand over a message that the worker has claimed, and record the outcome.
 
     If nothing was sent for sure, it waits again for a while; if its member's last sign-in has
-    ended, it is paused. What was wished meanwhile comes before either. Returns whether this was its
-    batch's first clear answer: then more of the batch may go at the same time.
+    ended, it is paused. What was wished meanwhile comes before either. With `and_claim_next`, the
+    transaction that records a clear answer claims the next message of its batch, too.
     """
+    message = claim.message
+    result = _try_each_sign_in(claim)
+    if not (and_claim_next and claim.batch_is_open and batches.changes_no_batch(result)):
+        return Delivered(_record_alone(message, result))
+    next_one = claims.Attempt()
+    try:
+        done = _record_and_claim_next(message, result, next_one)
+    except Exception:  # whatever it was, the outcome must not be lost with the next claim
+        log.exception("message %s: the next one is claimed apart", message.id)
+        opened = _record_alone(message, result)
+        following = claims.find(next_one)
+        return Delivered(opened, following is not None, following)
+    if done is None:
+        return Delivered(_record_alone(message, result))
+    became, following = done
+    _count(result, became)
+    log_result(message, result, became)
+    return Delivered(has_asked=True, next=following)
+
+
+def _record_and_claim_next(
+    message: Claimed, result: Result, next_one: claims.Attempt
+) -> tuple[Outcome, Claim | None] | None:
+    """Record a clear answer and claim the next message of the batch, in one transaction.
+
+    Returns the outcome and the claim, if there was anything to claim. Nothing is done and None
+    returned where the answer changes the batch, or the claim is no longer ours.
+
+    It does not lock the batch, so lanes do not wait for each other's commits: whatever stops the
+    batch changes its waiting messages too, and the two meet at the message.
+    """
+    batch_id = str(message.batch_id)
+    with connected() as connection:
+        batch = claims.look_at(connection, batch_id)
+        if batch is None or not batches.is_untroubled(batch):
+            return None
+        became = transitions.update_claimed(
+            connection,
+            message,
+            result.outcome,
+            _settled(result),
+            follows_wish=result.took_nothing,
+        )
+        if became is None:
+            return None
+        following = None
+        if not batch.stop_reason:
+            following = claims.take_next(connection, batch_id, batch, next_one)
+        return became, following
+
+
+def _record_alone(message: Claimed, result: Result) -> bool:
+    """Returns whether it was its batch's first clear answer."""
     opened = False
-    message = detached(claim.message)
 
     def tell_batch(session: Session) -> None:
         nonlocal opened
         opened = batches.after_attempt(session, message, result)
 
-    result = _try_each_sign_in(claim)
     if result.reason == Reason.SIGN_IN_ENDED:
         became = _pause_all_of(message)
     elif result.reason == Reason.RATE_LIMITED:
@@ -212,7 +285,9 @@ def _try_each_sign_in(claim: Claim) -> Result:
     tried: list[int] = []
     while result.reason == Reason.SIGN_IN_ENDED:
         try:
-            credentials = tokens.newest_for(claim.message.member_id, tried=tried)
+            credentials = None if tried else claim.credentials
+            if credentials is None:
+                credentials = tokens.newest_for(claim.message.member_id, tried=tried)
         except DATABASE_ERRORS:
             rollback()
             return Result(Outcome.NOT_SENT, Reason.DATABASE_AWAY)
@@ -224,28 +299,28 @@ def _try_each_sign_in(claim: Claim) -> Result:
     return result
 
 
-def _is_planned(message: Message) -> bool:
+def _is_planned(message: Claimed) -> bool:
     """Whether it still goes at its planned time, not at once after a pause."""
     return message.send_at is not None and message.send_at == message.expected_at
 
 
-def _may_retry(message: Message) -> bool:
+def _may_retry(message: Claimed) -> bool:
     return _is_planned(message) or (message.first_tried_at or now()) > now() - RETRY_FOR
 
 
-def _backoff(message: Message) -> timedelta:
+def _backoff(message: Claimed) -> timedelta:
     return timedelta(seconds=min(FIRST_RETRY_S * 2 ** max(0, message.tries - 1), MAX_RETRY_S))
 
 
 def _put_back(
-    message: Message, due_at: datetime, after: InTransaction | None = None
+    message: Claimed, due_at: datetime, after: InTransaction | None = None
 ) -> Outcome | None:
     outcome = Outcome.HELD if _is_planned(message) else Outcome.QUEUED
     lock_batch = partial(batches.lock_batch_of, message)
     return put_back(message, outcome, before=lock_batch, after=after, due_at=due_at)
 
 
-def _wait_until(message: Message, result: Result) -> Outcome | None:
+def _wait_until(message: Claimed, result: Result) -> Outcome | None:
     """After a 429, this message and everything else of its account waits."""
     until = result.retry_at or now()
 
@@ -255,7 +330,7 @@ def _wait_until(message: Message, result: Result) -> Outcome | None:
     return _put_back(message, until, slow_down)
 
 
-def _pause_all_of(message: Message) -> Outcome | None:
+def _pause_all_of(message: Claimed) -> Outcome | None:
     """A sign-in has ended: pause this message and the rest of its batch, or if no other sign-in is
     left, everything that waits for its member."""
 

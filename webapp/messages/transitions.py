@@ -6,6 +6,8 @@ wish and the result of the attempt never pass each other.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -51,6 +53,28 @@ CAN_CLAIM = sa.or_(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ClaimedMessage:
+    """What the worker reads of a message that it claims, by the names of its columns."""
+
+    id: str
+    member_id: int
+    account_id: str
+    batch_id: str | None
+    extension_id: str
+    recipient: str
+    text: str
+    send_at: datetime | None
+    attempt: str | None
+    expected_at: datetime | None
+    first_tried_at: datetime | None
+    tries: int
+
+
+Claimed = Message | ClaimedMessage
+COLUMNS = tuple(_messages[field.name] for field in fields(ClaimedMessage))
+
+
 def claim() -> sa.Update:
     """The change of a waiting message to `sending`."""
     change = sa.update(table(Message)).where(CAN_CLAIM)
@@ -58,8 +82,8 @@ def claim() -> sa.Update:
 
 
 def update_claimed(
-    session: Session,
-    message: Message,
+    session: Session | sa.Connection,
+    message: Claimed,
     new: Outcome,
     values: Mapping[str, object],
     *,

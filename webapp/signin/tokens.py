@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import db, end_read, installation, rows_changed, transaction
+from webapp.database import db, end_read, installation, rows_changed, table, transaction
 from webapp.database.models import Message, TokenSet
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
@@ -42,9 +42,11 @@ class TokenSetCredentials:
     """The credentials of one sign-in, refreshed when needed."""
 
     token_set_id: int
+    known: Authorization | None = None
+    """What was read together with a claim, for the call that follows at once."""
 
     def current(self) -> Authorization:
-        return Authorization.bearer(_access_token(self.token_set_id))
+        return self.known or Authorization.bearer(_access_token(self.token_set_id))
 
     def renewed(self, refused: Authorization) -> Authorization:
         return Authorization.bearer(_access_token(self.token_set_id, refused=refused))
@@ -76,6 +78,25 @@ def newest_for(
     query = _NEWEST.where(TokenSet.id.not_in(tried)) if tried else _NEWEST
     found = (session or db.session).scalar(query, {"of": member_id})
     return TokenSetCredentials(found) if found else None
+
+
+READ_WITH_CLAIM = tuple(table(TokenSet).c[name] for name in ("id", "access_token", "expires_at"))
+
+
+def is_newest_of(member_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether a token set is a member's newest active one, for a query of `READ_WITH_CLAIM`."""
+    other = table(TokenSet).alias()
+    newest = sa.select(sa.func.max(other.c.id)).where(
+        other.c.member_id == member_id, other.c.ended_at.is_(None)
+    )
+    return table(TokenSet).c.id == newest.scalar_subquery()
+
+
+def read_with_claim(found: Any) -> TokenSetCredentials | None:
+    """The credentials, if the token needs no refresh. Not to be asked for on hold."""
+    if found.access_token is None or found.expires_at <= now() + REFRESH_MARGIN:
+        return None
+    return TokenSetCredentials(found.id, Authorization.bearer(found.access_token))
 
 
 def last_end(member_id: int) -> datetime | None:
