@@ -33,6 +33,9 @@ function show(count) {
 	// Written only when it changes: a screen reader reads it out.
 	if (text.textContent !== sentence) text.textContent = sentence;
 	keepInPlace(() => (place.querySelector("p").hidden = count === 0));
+	const badge = document.querySelector("[data-attention-count]"); // in a phone's tabs
+	badge.hidden = count === 0;
+	badge.textContent = shown;
 }
 
 /** Nothing moves under a pointer that is about to click; further down, browsers see to it. */
@@ -41,7 +44,11 @@ function keepInPlace(change) {
 	const before = main.getBoundingClientRect().top;
 	const isAtTop = scrollY === 0;
 	change();
-	if (isAtTop) scrollBy(0, main.getBoundingClientRect().top - before);
+	const moved = main.getBoundingClientRect().top - before;
+	if (!isAtTop || moved <= 0) return;
+	// A short page has to be long enough to be scrolled by that much.
+	document.body.style.minBlockSize = `calc(100dvh + ${moved}px)`;
+	scrollBy(0, moved);
 }
 
 document.addEventListener("visibilitychange", askLater);

@@ -206,7 +206,7 @@ def test_the_default_changes_by_a_click_on_the_question_only(
     page = anna.get("/senders?sms_id=s0")
     question = anna.press(page, "/senders/s0/0/default", status=409)
     assert "no matter who sends them" in question.text
-    assert "planned messages" in question.text
+    assert "messages that are already planned" in question.text
     assert "not be able to reply" in question.text
     anna.press(page, "/senders/s0/0/default", status=409, confirm="default-0-not-7")
     assert sipgate.world.calls["default_caller_id"] == 0
@@ -319,7 +319,7 @@ def test_without_a_clear_answer_nobody_is_told_yes_or_no(anna: Browser, sipgate:
         calls = sipgate.world.calls["add_caller_id"]
         sipgate.fail_next("add_caller_id", fault)
         page = landed(anna, add(anna))
-        assert "We cannot tell whether sipgate has accepted the number" in page.text
+        assert "We cannot tell whether sipgate accepted the number" in page.text
         assert page.h1 == "Own sender numbers"  # which does not list it
         assert sipgate.world.calls["add_caller_id"] == calls + 1
     assert NEW not in sipgate.phones
@@ -505,7 +505,7 @@ def test_a_change_that_is_refused_is_told(
 @pytest.mark.parametrize("action", ["default", "remove"])
 @pytest.mark.parametrize(
     ("fault", "words"),
-    [(LOST, "Done: people see|is removed"), (NEVER_ARRIVED, "We cannot tell")],
+    [(LOST, "Done. Recipients see|is removed"), (NEVER_ARRIVED, "We cannot tell")],
     ids=["worked all the same", "not done"],
 )
 def test_a_change_without_an_answer_is_looked_up(
@@ -524,7 +524,10 @@ def test_a_wrong_code_comes_back_to_its_field(anna: Browser, sipgate: Simulator)
     page = added(anna)
     for typed in ("WRONG1", "", "x" * 33):
         page = anna.press(page, page.path, code=typed, status=422)
-        assert re.search("Check the code|Enter the code from the SMS", page.error_at("code"))
+        assert re.search(
+            "did not accept this code|Enter the code from the SMS|not the code from",
+            page.error_at("code"),
+        )
     assert not senders_of(sipgate)[1].verified
     code = code_on_the_phone(sipgate)
     spaced = f" {code[:3]} {code[3:].lower()} "

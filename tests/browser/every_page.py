@@ -203,7 +203,7 @@ def list_of_messages(visitor: Visitor) -> None:
 
 def opened_menu(visitor: Visitor) -> None:
     visitor.go("/messages")
-    visitor.page.locator("[popovertarget=menu]").click()
+    visitor.page.locator(".menu-name").click()
 
 
 def question_before_signing_out(visitor: Visitor) -> None:

@@ -72,7 +72,7 @@ def test_signing_in_sending_and_signing_out_need_no_mouse(
     press(visitor, "Enter")
     visitor.see("Accepted by sipgate")
     assert visitor.sent_texts() == ["By keyboard"]
-    tab_to(visitor, visitor.page.locator("[popovertarget=menu]"))
+    tab_to(visitor, visitor.page.locator(".menu-name"))
     press(visitor, "Enter")
     tab_to(visitor, visitor.page.get_by_role("button", name="Sign out"))
     press(visitor, "Enter")
@@ -157,7 +157,7 @@ def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:
 
 def test_escape_closes_the_menu_and_returns_to_its_button(anna: Visitor) -> None:
     anna.go("/")
-    summary = anna.page.locator("[popovertarget=menu]")
+    summary = anna.page.locator(".menu-name")
     summary.focus()
     press(anna, "Enter", "Tab", "Escape")
     expect(summary).to_be_focused()

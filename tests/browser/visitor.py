@@ -103,6 +103,6 @@ class Visitor:
         expect(self.main).to_contain_text(text)
 
     def sign_out(self) -> None:
-        self.page.locator("[popovertarget=menu]").click()
+        self.page.locator(".menu-name").click()
         self.page.get_by_role("button", name="Sign out").click()
         self.see("You are signed out")

@@ -146,7 +146,7 @@ def test_of_two_who_change_it_at_once_the_second_sees_the_first(
     mine, theirs = anna.get(f"{path}/edit"), ben.get(f"{path}/edit")
     ben.post(f"{path}/edit", {**theirs.fields(), "text": "From Ben"}, status=303)
     clash = anna.post(f"{path}/edit", {**mine.fields(), "text": "From Anna"}, status=409)
-    assert "Ben Wagner changed this message template meanwhile" in clash.text
+    assert "Ben Wagner has changed this template in the meantime" in clash.text
     assert "From Ben" in clash.text
     assert clash.fields(None)["text"] == "From Anna"
     anna.post(f"{path}/edit", {**clash.fields(), "text": "From both"}, status=303)

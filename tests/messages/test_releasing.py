@@ -324,7 +324,7 @@ def test_f81_the_questions_of_many_are_counted(make_app: MakeApp, sipgate: Simul
         "4 of them may arrive at night.",
         "1 of them repeats a text to the same number.",
         "1 of them goes to a number that is not a mobile number.",
-        "4 of them go out with another sender",
+        "4 of them now have a different sender",
     ):
         assert sentence in question.text
 

@@ -33,6 +33,8 @@ PUBLIC = {
     "operator.metrics_page",  # with METRICS_TOKEN only
     "help.help_page",
     "help.about",
+    "install.manifest",
+    "install.favicon",
     "help.language",  # only the cookie of the browser that asks
 }
 """What a stranger may open. A new entry is a decision, not an accident."""

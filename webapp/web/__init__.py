@@ -12,6 +12,7 @@ from webapp.web import (
     forms,
     help,
     history,
+    install,
     message_templates,
     messages,
     operator,
@@ -34,6 +35,7 @@ def setup_pages(app: Flask) -> None:
         message_templates,
         senders,
         help,
+        install,
         operator,
     ):
         app.register_blueprint(module.blueprint)

@@ -20,9 +20,12 @@ MAX_BYTES_BEHIND_PROXY = 1024 * 1024
 """What the proxy's own limit lets through (docs/behind-a-proxy.md)."""
 POLLED = ("attention.count", "messages.show", "batches.show")
 """Endpoints that open pages ask again and again."""
+INSTALLED = ("install.manifest", "install.favicon")
+"""Files for everybody that keep their address, whatever is in them."""
 PROBES = ("operator.healthz", "operator.readyz", "operator.metrics_page")
 """Endpoints for programs, which keep no cookie and need not follow a redirect."""
 YEAR_S = 365 * 24 * 3600
+DAY_S = 24 * 3600
 VERSION_FOLDER = re.compile(r"^[0-9a-f]{12}/")
 COMPRESSED = ("text/html", "application/json")
 LEAST_COMPRESSED_BYTES = 1000
@@ -35,6 +38,7 @@ POLICY = "; ".join(
         "script-src 'self'",
         "img-src 'self'",
         "connect-src 'self'",
+        "manifest-src 'self'",
         "form-action 'self' {login}",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -171,6 +175,8 @@ def _harden(response: Response) -> Response:
     if request.endpoint == "static" and response.status_code in (200, 206, 304):
         kept = f"public, max-age={YEAR_S}, immutable"
         headers["Cache-Control"] = kept if _may_be_kept() else "no-cache"
+    elif request.endpoint in INSTALLED and response.status_code in (200, 304):
+        headers["Cache-Control"] = f"public, max-age={DAY_S}"
     else:
         headers["Cache-Control"] = "no-store"
     return response
