@@ -35,7 +35,7 @@ function show(count) {
 	keepInPlace(() => (place.querySelector("p").hidden = count === 0));
 	const badge = document.querySelector("[data-attention-count]"); // in a phone's tabs
 	badge.hidden = count === 0;
-	badge.textContent = shown;
+	badge.textContent = count ? shown : "";
 }
 
 /** Nothing moves under a pointer that is about to click; further down, browsers see to it. */
