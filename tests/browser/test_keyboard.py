@@ -141,7 +141,7 @@ def test_planning_changing_and_withdrawing_need_no_mouse(
     press(visitor, "Enter")
     expect(visitor.page.locator(".bubble")).to_have_text("Before and after")
     push_button(visitor, "Cancel sending")
-    visitor.see("Mark as not sent")
+    visitor.see("It was not sent")
     assert visitor.outcome == "cancelled"
     assert visitor.sent_texts() == []
 
