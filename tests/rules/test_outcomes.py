@@ -80,8 +80,10 @@ def test_a_change_that_is_not_in_the_table_raises(old: Outcome, new: Outcome) ->
 
 
 @pytest.mark.parametrize("outcome", Outcome)
-def test_a_new_message_waits_or_is_being_sent(outcome: Outcome) -> None:
-    if outcome in (*WAITING, Outcome.SENDING):
+def test_a_new_message_waits_or_is_being_sent_or_was_stopped_while_it_was_made(
+    outcome: Outcome,
+) -> None:
+    if outcome in (*WAITING, Outcome.SENDING, Outcome.PAUSED, Outcome.CANCELLED):
         assert first_outcome(outcome) == outcome
     else:
         assert outcome not in FIRST_OUTCOMES

@@ -50,6 +50,21 @@ def is_joint_claim(statement: str, values: str) -> bool:
     return _marks.has_result and is_claim(statement, values)
 
 
+def is_piece(statement: str, _values: str) -> bool:
+    """Messages are made from a list."""
+    return statement.startswith("INSERT INTO messages") and "ON CONFLICT" in statement
+
+
+def is_last_piece(statement: str, _values: str) -> bool:
+    """The list is deleted, because all its messages are there."""
+    return statement.startswith("UPDATE lists SET") and "deleted_at" in statement
+
+
+def is_list_taken(statement: str, _values: str) -> bool:
+    """A list becomes a batch."""
+    return statement.startswith("INSERT INTO batches")
+
+
 def die(*_: Any) -> None:
     if _ending == signal.SIGKILL:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -198,6 +213,12 @@ POINTS: dict[str, Callable[[], None]] = {
     "between a result and the next claim": lambda: before(is_joint_claim),
     "before the commit of both": lambda: before_commit_of(is_joint_claim),
     "after the commit of both": lambda: after_commit_of(is_joint_claim),
+    "before a piece's commit": lambda: before_commit_of(is_piece),
+    "after a piece's commit": lambda: after_commit_of(is_piece),
+    "before the last piece's commit": lambda: before_commit_of(is_last_piece),
+    "after the last piece's commit": lambda: after_commit_of(is_last_piece),
+    "before the list's commit": lambda: before_commit_of(is_list_taken),
+    "after the list's commit": lambda: after_commit_of(is_list_taken),
     "refresh answered": lambda: around_answer_of(TOKEN, before=False),
 }
 

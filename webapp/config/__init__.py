@@ -35,7 +35,7 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 GONE = ("REDIS_URL",)
 """Settings of earlier versions: if one is still set, the operator is told."""
-RATE_LIMITS = "login 30/minute per address, send 120/minute per member"
+RATE_LIMITS = "login 30/minute per address, send 120/minute per member, list 10/minute per member"
 SIPGATE_LOGIN = "https://login.sipgate.com/auth/realms"
 SIPGATE_API = "https://api.sipgate.com/v2"
 
@@ -148,9 +148,15 @@ class Settings:
         "500",
         heading="Limits",
     )
+    batch_confirm: int = setting(
+        "Who sends a list to more people than this must type how many there are.",
+        number(1, 1_000_000),
+        "100",
+    )
     rate_limits: Mapping[str, str] = setting(
         "How often an address may sign in and a member may send: messages, tests to oneself, "
-        "codes for own numbers and filled-in templates are counted together. Contacts are read "
+        "codes for own numbers and filled-in templates are counted together. `list`: how often a "
+        "member may upload a list of people. Contacts are read "
         "again at a member's wish at most 6 times a minute. A kind that is left out has its "
         "default. Empty: no limits.",
         values.rate_limits(RATE_LIMITS),

@@ -158,7 +158,7 @@ def secret_keys(text: str) -> tuple[str, ...]:
 
 
 _RATE_LIMIT = re.compile(
-    r"(login|send) (\d{1,6}/(?:second|minute|hour|day)) per (address|member)", re.ASCII
+    r"(login|send|list) (\d{1,6}/(?:second|minute|hour|day)) per (address|member)", re.ASCII
 )
 
 

@@ -20,6 +20,7 @@ from webapp.database.session import (
     detached,
     end_read,
     insert,
+    insert_missing,
     look_again,
     may_have_committed,
     rollback,
@@ -28,12 +29,14 @@ from webapp.database.session import (
     transaction,
     upsert,
 )
-from webapp.database.types import Encrypted, UTCDateTime
+from webapp.database.types import Encrypted, EncryptedBytes, EncryptedJson, UTCDateTime
 
 __all__ = [
     "COUNTS_WRITES",
     "DATABASE_ERRORS",
     "Encrypted",
+    "EncryptedBytes",
+    "EncryptedJson",
     "UTCDateTime",
     "alembic",
     "beside_database",
@@ -45,6 +48,7 @@ __all__ = [
     "detached",
     "end_read",
     "insert",
+    "insert_missing",
     "is_on_sqlite",
     "is_reachable",
     "look_again",

@@ -8,7 +8,7 @@ resend a form by themselves (measured: three arrivals from one click).
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -111,9 +111,9 @@ def read_submission(signed: str) -> SubmissionId | None:
     return SubmissionId(id_, member_id, previous, senders, made_at)
 
 
-def content_hash(fields: Mapping[str, str]) -> str:
+def content_hash(fields: Mapping[str, str], names: Sequence[str] = CONTENT_FIELDS) -> str:
     """A keyed hash of what was typed: equal if the form is resent, meaningless to a reader."""
-    content = [fields.get(name, "").replace("\r\n", "\n").strip() for name in CONTENT_FIELDS]
+    content = [fields.get(name, "").replace("\r\n", "\n").strip() for name in names]
     key = b"submission" + settings.secret_key[-1].encode()
     return hmac.new(key, json.dumps(content).encode(), hashlib.sha256).hexdigest()
 

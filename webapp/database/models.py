@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, mapped_column, relationship
 
-from webapp.database import Encrypted, UTCDateTime
+from webapp.database import Encrypted, EncryptedBytes, EncryptedJson, UTCDateTime
 from webapp.database.engine import alembic
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
@@ -207,10 +207,59 @@ class Submission(Base, kw_only=True):
     reason: Mapped[str | None] = mapped_column(sa.String(32), default=None)
 
 
+class UploadedList(Base, kw_only=True):
+    """A list of people that a member uploaded, until it is sent or 24 hours pass. Only its member
+    sees it. Once it is deleted, the row stays for a while without anything of what it held.
+    """
+
+    __tablename__ = "lists"
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
+    source: Mapped[str] = mapped_column(sa.String(8))
+    """`file` or `cells`."""
+    template_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    name: Mapped[str | None] = mapped_column(Encrypted, default=None)
+    original: Mapped[bytes | None] = mapped_column(EncryptedBytes, default=None, deferred=True)
+    """What was uploaded, so that it can be read again differently; until page 2 is saved."""
+    content: Mapped[Any] = mapped_column(EncryptedJson, default=None, nullable=True, deferred=True)
+    """Columns and rows as read."""
+    look: Mapped[Any] = mapped_column(EncryptedJson, default=None, nullable=True, deferred=True)
+    """How it was read: format, character set, sheet, what is asked about."""
+    mapping: Mapped[Any] = mapped_column(EncryptedJson, default=None, nullable=True, deferred=True)
+    """What the member chose on page 2; None until then."""
+    result: Mapped[Any] = mapped_column(EncryptedJson, default=None, nullable=True, deferred=True)
+    """What the check found for each row; None until it was checked."""
+    plan: Mapped[Any] = mapped_column(EncryptedJson, default=None, nullable=True, deferred=True)
+    """What its batch sends to whom, from the moment it was taken."""
+    choices: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    """Which rows are left out, on page 3; None: as preset."""
+    version: Mapped[int] = mapped_column(default=1)
+    batch_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    """The batch it became."""
+    created_at: Mapped[datetime] = mapped_column(default_factory=now)
+    touched_at: Mapped[datetime] = mapped_column(default_factory=now, index=True)
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+IS_FILLING = sa.text("filled_at IS NULL AND list_id IS NOT NULL")
+"""Which batches' messages are still being made from a list. An index repeats this text exactly."""
+IS_FILLED = sa.text("(filled_at IS NOT NULL OR list_id IS NULL)")
+
+
 class Batch(Base, kw_only=True):
     """One submission to many recipients. Its messages carry the outcomes."""
 
     __tablename__ = "batches"
+    __table_args__ = (
+        sa.Index(
+            "ix_batches_filling",
+            "member_id",
+            sqlite_where=IS_FILLING,
+            postgresql_where=IS_FILLING,
+        ),
+    )
 
     id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
     member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
@@ -222,7 +271,28 @@ class Batch(Base, kw_only=True):
     unknowns_in_a_row: Mapped[int] = mapped_column(default=0)
     is_open: Mapped[bool] = mapped_column(default=False)
     """Whether a first clear answer came; until then at most three messages are sent at once."""
+    total: Mapped[int] = mapped_column(default=0, server_default="0")
+    """How many messages it has, or will have once it is filled."""
+    filled_at: Mapped[datetime | None] = mapped_column(default_factory=now)
+    """When all its messages were there. A batch from a list waits for that."""
+    wish: Mapped[str] = mapped_column(sa.String(8), default="", server_default=sa.text("''"))
+    """`cancel`: it was withdrawn while its messages were made; the rest is made as cancelled."""
+    list_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    """The list it was made from."""
+    name: Mapped[str | None] = mapped_column(Encrypted, default=None)
+    """The list's name, which may name people; erased after 30 days."""
+    template_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    left_out: Mapped[Any] = mapped_column(EncryptedJson, default=None, nullable=True, deferred=True)
+    """Rows that were not sent: the row's number, the phone number as typed, and why; erased after 7
+    days."""
+    left_out_counts: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    """How many rows were left out, by reason."""
     member: Mapped[Member] = relationship(init=False)
+
+    @property
+    def is_filling(self) -> bool:
+        """Whether its messages are still being made from a list."""
+        return self.filled_at is None and self.list_id is not None
 
 
 NEEDS_ATTENTION = sa.text(
@@ -233,6 +303,10 @@ NEEDS_ATTENTION = sa.text(
 """Which messages need somebody: those that did not go, unless the page said so at the click. The
 indexes repeat this text exactly: a database uses them only if it recognises the condition."""
 HAS_REASON = sa.text("reason <> ''")
+
+
+WAITS = sa.text("outcome IN ('held', 'queued')")
+"""Which messages wait for the worker. An index repeats this text exactly."""
 
 
 class Message(Base, kw_only=True):
@@ -269,6 +343,13 @@ class Message(Base, kw_only=True):
         sa.Index(None, "outcome", "due_at"),
         sa.Index(None, "outcome", "look_at"),
         sa.Index(None, "batch_id", "outcome", "position"),
+        sa.Index("uq_messages_batch_id_position", "batch_id", "position", unique=True),
+        sa.Index(
+            "ix_messages_waiting",
+            *("batch_id", "position"),
+            sqlite_where=WAITS,
+            postgresql_where=WAITS,
+        ),
         *(
             sa.Index(
                 f"ix_messages_attention_{whose}",
@@ -328,6 +409,8 @@ class Message(Base, kw_only=True):
     previous_id: Mapped[str | None] = mapped_column(
         sa.ForeignKey("messages.id"), index=True, default=None
     )
+    template_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
+    """The message template that it was written from."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     shown_at: Mapped[datetime] = mapped_column(init=False)
     """Where it stands in the list: a message for now when it was taken, a planned one at its time,

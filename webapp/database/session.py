@@ -6,7 +6,7 @@ A write on SQLite begins with BEGIN IMMEDIATE: by default it loses updates silen
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -182,6 +182,15 @@ def insert(session: Session, *new: Any) -> None:
     message needs three.
     """
     statement, names = _insertion(table(type(new[0])))
+    session.execute(statement, [{name: getattr(row, name) for name in names} for row in new])
+
+
+def insert_missing(session: Session, new: Sequence[Any], key: Sequence[str]) -> None:
+    """`insert` without the rows whose `key`, unique in its table, is there already."""
+    into = table(type(new[0]))
+    _, names = _insertion(into)
+    kind = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    statement = kind.insert(into).on_conflict_do_nothing(index_elements=list(key))
     session.execute(statement, [{name: getattr(row, name) for name in names} for row in new])
 
 

@@ -1,6 +1,8 @@
-"""Column types: aware datetimes in UTC, and text encrypted at rest."""
+"""Column types: aware datetimes in UTC, and text, bytes and JSON encrypted at rest."""
 
 import base64
+import json
+import zlib
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -52,6 +54,46 @@ class Encrypted(sa.TypeDecorator[str]):
             return _fernet(settings.secret_key).decrypt(value).decode()
         except InvalidToken:
             return None
+
+
+class EncryptedBytes(sa.TypeDecorator[bytes]):
+    """Bytes, compressed and encrypted like `Encrypted`."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: bytes | None, dialect: Any) -> bytes | None:
+        return None if value is None else _sealed(value)
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> bytes | None:
+        return None if value is None else _opened(value)
+
+
+class EncryptedJson(sa.TypeDecorator[Any]):
+    """What JSON can hold, compressed and encrypted like `Encrypted`."""
+
+    impl = sa.LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> bytes | None:
+        if value is None:
+            return None
+        return _sealed(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> Any:
+        opened = None if value is None else _opened(value)
+        return None if opened is None else json.loads(opened)
+
+
+def _sealed(value: bytes) -> bytes:
+    return _fernet(settings.secret_key).encrypt(zlib.compress(value))
+
+
+def _opened(value: bytes) -> bytes | None:
+    try:
+        return zlib.decompress(_fernet(settings.secret_key).decrypt(value))
+    except InvalidToken:
+        return None
 
 
 @lru_cache

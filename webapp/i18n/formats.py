@@ -10,7 +10,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from babel.dates import format_date, format_datetime, format_timedelta, get_timezone_name
-from babel.numbers import format_currency
+from babel.numbers import format_currency, format_decimal
 from flask import Flask, current_app, g, has_request_context, request, session
 from flask.json.provider import DefaultJSONProvider
 from flask_babel import Babel, get_locale, get_translations, gettext
@@ -36,7 +36,8 @@ def setup_i18n(app: Flask) -> None:
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
     # Pages are UTF-8, so letters in the JSON for scripts need no escapes of six characters.
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
-    for template_filter in (when, clock, distance, phone, sender, money, device, capped):
+    filters = (when, clock, distance, phone, sender, money, device, capped, decimal)
+    for template_filter in filters:
         app.add_template_filter(template_filter)
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
         gettext=lambda text: _translations().ugettext(text),
@@ -157,6 +158,12 @@ def sender(caller_id: str) -> str:
 def money(amount: Decimal, currency: str = "EUR") -> str:
     """`€0.14`, `0,14 €`."""
     text: str = format_currency(amount, currency, locale=get_locale())
+    return text
+
+
+def decimal(number: int) -> str:
+    """`2,500`, `2.500`."""
+    text: str = format_decimal(number, locale=get_locale())
     return text
 
 

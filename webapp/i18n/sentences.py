@@ -442,6 +442,8 @@ def scope_words(scope: str) -> str:
 
 def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
     """How far a batch is, in one sentence."""
+    if batch.is_filling:
+        return _filling_sentence(batch)
     if batch.stop_reason:
         return str(BATCH_STOPS.get(Reason(batch.stop_reason), BATCH_STOPS[Reason.STOPPED]))
     if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
@@ -456,6 +458,17 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
             "sipgate's event list before you send them again."
         )
     return gettext("Finished. The list shows the status of each message.")
+
+
+def _filling_sentence(batch: Batch) -> str:
+    if batch.wish:
+        return gettext("The list was cancelled while its messages were prepared. Nothing is sent.")
+    if batch.stop_reason:
+        return gettext(
+            "Sending is paused. The messages are still being prepared; none is sent until you "
+            "resume."
+        )
+    return gettext("The messages are being prepared. Sending begins when all are there.")
 
 
 def too_late(message: Message) -> str:

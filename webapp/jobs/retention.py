@@ -4,7 +4,7 @@ import logging
 from datetime import timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, undefer
 
 from webapp.config import settings
 from webapp.database import limits, rows_changed, transaction
@@ -12,6 +12,7 @@ from webapp.database.audit import AuditEvent, record
 from webapp.database.idempotency import USED_ID_KEPT_FOR
 from webapp.database.models import (
     GUESSES,
+    IS_FILLED,
     Batch,
     BlockedNumber,
     BrowserSession,
@@ -27,6 +28,7 @@ from webapp.database.models import (
     TokenSet,
 )
 from webapp.messages import batches, message_templates
+from webapp.messages.lists import uploads
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin import tokens
@@ -40,6 +42,8 @@ DRAFT_LIFETIME = timedelta(days=7)
 ENDED_TOKEN_SET_LIFETIME = timedelta(days=7)
 GUESSES_LIFETIME = timedelta(days=365)
 CONTACTS_LIFETIME = timedelta(days=30)
+LEFT_OUT_LIFETIME = timedelta(days=7)
+LIST_NAME_LIFETIME = timedelta(days=30)
 
 
 def end_left_sign_ins() -> None:
@@ -75,6 +79,7 @@ def prune() -> int:
         _delete_ended_token_sets(session)
         _delete_left_contacts(session)
         message_templates.erase_deleted(session)
+        _erase_of_lists(session)
     log.info("%d messages were erased after %d days", count, settings.retention_days)
     return count
 
@@ -85,6 +90,9 @@ def forget_number(number: str) -> int:
     If the number wants no more texts, that stays in force, but nobody can read the number.
     """
     with transaction() as session:
+        # First, so that no list that is being sent makes another message to it.
+        uploads.forget_number(session, number)
+        _forget_left_out(session, number)
         batches.withdraw_all(session, Message.recipient == number)
         count = _erase(
             session, sa.and_(Message.recipient == number, Message.outcome != Outcome.SENDING)
@@ -105,7 +113,7 @@ def _erase(session: Session, which: sa.ColumnElement[bool]) -> int:
         session, sa.update(Message).where(Message.previous_id.in_(ids)).values(previous_id=None)
     )
     count = rows_changed(session, sa.delete(Message).where(which))
-    empty = sa.select(Batch.id).where(~sa.exists().where(Message.batch_id == Batch.id))
+    empty = sa.select(Batch.id).where(~sa.exists().where(Message.batch_id == Batch.id), IS_FILLED)
     _empty_submissions(session, Submission.batch_id.in_(empty))
     rows_changed(session, sa.delete(Batch).where(Batch.id.in_(empty)))
     return count
@@ -124,6 +132,26 @@ def _delete_used_forms(session: Session) -> None:
     asked_for_a_code = sa.and_(Submission.outcome.is_not(None), Submission.created_at < old)
     gone = sa.or_(Submission.erased_at < old, asked_for_a_code)
     session.execute(sa.delete(Submission).where(gone))
+
+
+def _erase_of_lists(session: Session) -> None:
+    """Erase what batches still know of their lists."""
+    old_rows = Batch.created_at < now() - LEFT_OUT_LIFETIME
+    had_rows = sa.update(Batch).where(old_rows, Batch.left_out.is_not(None))
+    rows_changed(session, had_rows.values(left_out=None))
+    old_name = Batch.created_at < now() - LIST_NAME_LIFETIME
+    had_name = sa.update(Batch).where(old_name, Batch.name.is_not(None))
+    rows_changed(session, had_name.values(name=None))
+
+
+def _forget_left_out(session: Session, number: str) -> None:
+    """Drop a number from the rows that batches left out."""
+    found = sa.select(Batch).where(Batch.left_out.is_not(None)).options(undefer(Batch.left_out))
+    for batch in session.scalars(found.order_by(Batch.id).with_for_update()):
+        rows = batch.left_out or []
+        stay = [row for row in rows if not uploads.is_number(row[1], number)]
+        if len(stay) < len(rows):
+            batch.left_out = stay
 
 
 def _delete_ended_token_sets(session: Session) -> None:

@@ -23,6 +23,7 @@ from webapp.database.models import Member, Message
 from webapp.jobs import retention
 from webapp.jobs.storage import storage_for
 from webapp.messages import batches, claims, reconcile, sending, sweep
+from webapp.messages.lists import fill, uploads
 from webapp.rules.keys import Purpose, accepted
 from webapp.rules.times import now
 from webapp.signin import SignInEnded, tokens
@@ -70,6 +71,11 @@ def start_batch(batch_id: str) -> None:
     Tasks that find none cost time, too: 32 for each of 200 batches held up the next one (measured).
     """
     _enqueue_batch(batch_id, min(batches.MAX_UNKNOWNS_IN_A_ROW, _concurrency()))
+
+
+def start_fill(batch_id: str) -> None:
+    """Make the messages of a list's batch, and then send them."""
+    _enqueue(fill_batch, batch_id)
 
 
 def continue_batch(batch_id: str) -> None:
@@ -148,6 +154,15 @@ def send_batch(batch_id: str) -> None:
 
 
 @queue.task()
+def fill_batch(batch_id: str) -> None:
+    """Make a batch's messages from its list. Stopped in between, it goes on at the next sweep."""
+    with queue.app.app_context():
+        if fill.fill(batch_id, is_stopping=is_stopping):
+            end_read()
+            start_batch(batch_id)
+
+
+@queue.task()
 def check_history(message_id: str) -> None:
     """Look for an unknown message in sipgate's history, if that is due."""
     with queue.app.app_context(), about(message_id):
@@ -184,6 +199,8 @@ def every_minute() -> None:
             enqueue_message(message_id)
         for batch_id in due.batch_ids:
             continue_batch(batch_id)
+        for batch_id in due.fill_ids:
+            start_fill(batch_id)
         for message_id in due.look_ids:
             _enqueue(check_history, message_id)
         for member_id in reading_member_ids:
@@ -191,6 +208,7 @@ def every_minute() -> None:
         tokens.keep_alive()
         retention.end_left_sign_ins()
         retention.forget_counts()
+        uploads.delete_untouched()
 
 
 @queue.periodic_task(crontab(minute="17", hour="3"))

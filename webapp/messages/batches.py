@@ -1,20 +1,25 @@
 """Batches: stop, resume, cancel, release; and what stops a batch by itself.
 
-The messages carry the outcomes; a batch only says whether the worker may go on with it.
+The messages carry the outcomes; a batch only says whether the worker may go on with it. What is
+asked of a batch whose messages are still being made from a list (`lists/fill.py`) is written on the
+batch, too: the messages that follow obey it.
 
-Locks are taken in one order, so that nobody waits in a circle: the member, batches by id, messages.
+Locks are taken in one order, so that nobody waits in a circle: the member, lists, batches by id,
+messages.
 """
 
 from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 from sqlalchemy.orm import Session
 
-from webapp.database import db, rows_changed, table, transaction
+from webapp.database import db, end_read, rows_changed, table, transaction
 from webapp.database.audit import AuditEvent, record
-from webapp.database.models import Batch, Member, Message
+from webapp.database.models import IS_FILLING, Batch, Member, Message
 from webapp.messages import transitions
 from webapp.messages.timing import tolerance
 from webapp.messages.transitions import CAN_PAUSE, Claimed
@@ -33,7 +38,7 @@ STOPS_BATCH = (Reason.BALANCE, Reason.NOT_ALLOWED, Reason.SIGN_IN_ENDED)
 
 def stop(batch: Batch, by: Member) -> None:
     with transaction() as session:
-        pause(session, Message.batch_id == batch.id, Reason.STOPPED)
+        pause_batch(session, batch.id, Reason.STOPPED)
         record(session, AuditEvent.STOPPED, by, batch_id=batch.id)
 
 
@@ -56,22 +61,39 @@ def after_attempt(session: Session, message: Claimed, result: Result) -> bool:
         batch.is_open = True
     session.flush()
     if batch.unknowns_in_a_row >= MAX_UNKNOWNS_IN_A_ROW:
-        pause(session, Message.batch_id == batch.id, Reason.UNKNOWNS)
+        pause_batch(session, batch.id, Reason.UNKNOWNS)
     elif result.reason in STOPS_BATCH:
-        pause(session, Message.batch_id == batch.id, result.reason)
+        pause_batch(session, batch.id, result.reason)
     return is_first
 
 
-def pause(session: Session, whose: sa.ColumnElement[bool], reason: Reason) -> int:
-    """Pause the waiting messages among `whose`, and stop their batches; returns how many messages.
+def pause_batch(session: Session, batch_id: str, reason: Reason) -> int:
+    """Pause the waiting messages of a batch, and stop it; returns how many messages.
 
     Those that are being sent get the wish to pause: they must not wait again by themselves.
     """
-    lock_batches(session, whose, CAN_PAUSE)
-    theirs = sa.select(Message.batch_id).where(whose, CAN_PAUSE, Message.batch_id.is_not(None))
-    running = sa.update(Batch).where(Batch.id.in_(theirs), Batch.stop_reason == "")
+    return _pause(session, Message.batch_id == batch_id, Batch.id == batch_id, reason)
+
+
+def pause_all_of(session: Session, member_id: int, reason: Reason) -> int:
+    """The same with everything that waits for a member."""
+    return _pause(session, Message.member_id == member_id, Batch.member_id == member_id, reason)
+
+
+def _pause(
+    session: Session,
+    messages: sa.ColumnElement[bool],
+    its_batches: sa.ColumnElement[bool],
+    reason: Reason,
+) -> int:
+    # The messages of a batch that is being filled are paused as they are made.
+    is_filling = sa.and_(its_batches, IS_FILLING)
+    lock_batches(session, messages, CAN_PAUSE, others=is_filling)
+    theirs = sa.select(Message.batch_id).where(messages, CAN_PAUSE, Message.batch_id.is_not(None))
+    waits = sa.or_(Batch.id.in_(theirs), is_filling)
+    running = sa.update(Batch).where(waits, Batch.stop_reason == "")
     rows_changed(session, running.values(stop_reason=reason))
-    return rows_changed(session, transitions.pause(reason).where(whose))
+    return rows_changed(session, transitions.pause(reason).where(messages))
 
 
 def may_go_on(connection: sa.Connection, batch_id: str, batch: sa.Row[Any]) -> bool:
@@ -80,7 +102,7 @@ def may_go_on(connection: sa.Connection, batch_id: str, batch: sa.Row[Any]) -> b
     Until the first clear answer, at most three are under way or unknown at once: a sipgate that
     hangs from the start costs three unknowns, not a hundred.
     """
-    if batch.stop_reason:
+    if batch.stop_reason or batch.is_filling:
         return False
     if batch.is_open:
         return True
@@ -137,14 +159,18 @@ def lock_all_of(member_id: int, session: Session) -> None:
     """To be called before all waiting messages of a member are paused."""
     mine = sa.select(Member.id).where(Member.id == member_id)
     session.execute(mine.with_for_update(key_share=True))
-    lock_batches(session, Message.member_id == member_id, CAN_PAUSE)
+    is_filling = sa.and_(Batch.member_id == member_id, IS_FILLING)
+    lock_batches(session, Message.member_id == member_id, CAN_PAUSE, others=is_filling)
 
 
-def lock_batches(session: Session, *which: sa.ColumnElement[bool]) -> None:
-    """To be called before many messages are changed: their batches, in the common order."""
-    theirs = sa.select(Message.batch_id).where(*which, Message.batch_id.is_not(None))
-    query = sa.select(Batch.id).where(Batch.id.in_(theirs)).order_by(Batch.id)
-    session.execute(query.with_for_update()).all()
+def lock_batches(
+    session: Session, *which: sa.ColumnElement[bool], others: sa.ColumnElement[bool] | None = None
+) -> None:
+    """To be called before many messages are changed: their batches, and `others`, in the common
+    order."""
+    theirs = Batch.id.in_(sa.select(Message.batch_id).where(*which, Message.batch_id.is_not(None)))
+    query = sa.select(Batch.id).where(theirs if others is None else sa.or_(theirs, others))
+    session.execute(query.order_by(Batch.id).with_for_update()).all()
 
 
 # --- What a person does with the rest of a batch --------------------------------------------------
@@ -160,8 +186,14 @@ def resume(batch: Batch, by: Member) -> None:
 
 def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
     """Withdraw every message that has not left; returns how many are now `cancelled`, and how many
-    are still `sending` and have the wish."""
+    are still `sending` and have the wish.
+
+    Those that are not made yet, of a list, will be made as `cancelled`.
+    """
     with transaction() as session:
+        locked(session, batch.id)
+        filling = sa.update(Batch).where(Batch.id == batch.id, IS_FILLING)
+        rows_changed(session, filling.values(wish=Wish.CANCEL))
         counts = withdraw_all(session, Message.batch_id == batch.id)
         record(session, AuditEvent.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
     return counts
@@ -251,6 +283,14 @@ def failed(batch: Batch) -> list[Message]:
     return [one for one in found if one.text == found[0].text]
 
 
+def to_be_made(whose: sa.ColumnElement[bool]) -> sa.Select[int]:
+    """How many messages will still be made for batches that are being filled."""
+    made = sa.select(sa.func.count()).select_from(Message).where(Message.batch_id == Batch.id)
+    left = sa.func.sum(Batch.total - made.correlate(Batch).scalar_subquery())
+    is_on = (Batch.stop_reason == "", Batch.wish == "")
+    return sa.select(sa.func.coalesce(left, 0)).where(whose, IS_FILLING, *is_on)
+
+
 def outcome_counts(batch_id: str) -> dict[Outcome, int]:
     query = (
         sa.select(Message.outcome, sa.func.count())
@@ -274,3 +314,47 @@ def wish_counts(batch_id: str) -> Counter[Wish]:
         .group_by(Message.wish)
     )
     return Counter({Wish(wish): count for wish, count in db.session.execute(query)})
+
+
+def first(batch_id: str) -> Message | None:
+    """Its first message; None while none is made."""
+    query = sa.select(Message).where(Message.batch_id == batch_id).order_by(Message.position)
+    return db.session.scalar(query.limit(1))
+
+
+PACE_OVER = timedelta(minutes=1)
+
+
+def time_left(batch: Batch, waiting: int) -> timedelta | None:
+    """How long the rest takes at the pace of the last minute; None if nothing went then."""
+    since = max(batch.created_at, now() - PACE_OVER)
+    went = db.session.scalar(
+        sa.select(sa.func.count())
+        .select_from(Message)
+        .where(Message.batch_id == batch.id, Message.settled_at > since)
+    )
+    return (now() - since) * waiting / went if went else None
+
+
+def next_time(batch_id: str) -> datetime | None:
+    """The planned time of the next message that waits; None if none is planned."""
+    query = sa.select(sa.func.min(Message.send_at))
+    waits = (Message.batch_id == batch_id, Message.outcome == Outcome.HELD)
+    return db.session.scalar(query.where(*waits))
+
+
+CHUNK = 500
+
+
+def iter_chunks(batch_id: str) -> Iterator[list[Message]]:
+    """All messages of a batch in the list's order. No transaction is open between two chunks."""
+    last = -1
+    while True:
+        query = sa.select(Message).where(Message.batch_id == batch_id, Message.position > last)
+        found = list(db.session.scalars(query.order_by(Message.position).limit(CHUNK)))
+        yield found
+        end_read()
+        if len(found) < CHUNK:
+            return
+        last = found[-1].position
+        db.session.expunge_all()

@@ -26,6 +26,8 @@ from webapp.rules.times import now
 
 LEAST_DIGITS = 3
 EXPORT_CHUNK = 500
+LOOKED_UP_AT_ONCE = 5000
+"""A statement takes no more values than this on any database."""
 
 
 class How(StrEnum):
@@ -67,10 +69,15 @@ def require_none(session: Session, account_id: str, numbers: Collection[str]) ->
 
     To be called first in the transaction that makes or readdresses messages.
     """
-    locks.share(session, _list_of(account_id))
+    keep(session, account_id)
     found = among(session, account_id, numbers)
     if found:
         raise NumbersBlocked(found.values(), found)
+
+
+def keep(session: Session, account_id: str) -> None:
+    """No number is noted before this transaction ends. To be called first in it."""
+    locks.share(session, _list_of(account_id))
 
 
 def among(session: Session, account_id: str, numbers: Collection[str]) -> dict[str, BlockedNumber]:
@@ -79,10 +86,15 @@ def among(session: Session, account_id: str, numbers: Collection[str]) -> dict[s
     if not key:  # nothing was ever noted
         return {}
     numbers_of = {_hash(key, number): number for number in numbers}
-    query = sa.select(BlockedNumber).where(
-        BlockedNumber.account_id == account_id, BlockedNumber.number_hash.in_(numbers_of)
-    )
-    return {numbers_of[row.number_hash]: row for row in session.scalars(query)}
+    found: dict[str, BlockedNumber] = {}
+    hashes = list(numbers_of)
+    for start in range(0, len(hashes), LOOKED_UP_AT_ONCE):
+        some = hashes[start : start + LOOKED_UP_AT_ONCE]
+        query = sa.select(BlockedNumber).where(
+            BlockedNumber.account_id == account_id, BlockedNumber.number_hash.in_(some)
+        )
+        found |= {numbers_of[row.number_hash]: row for row in session.scalars(query)}
+    return found
 
 
 def noted(member: Member, number: str) -> BlockedNumber | None:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
-from webapp.database.models import Member, Message
+from webapp.database.models import Batch, Member, Message
 from webapp.messages import batches, blocked, transitions
 from webapp.messages.submit import NewMessage
 from webapp.messages.timing import TOKEN_SET_RESERVE, handover_lead
@@ -37,14 +37,17 @@ def handover_at(message: Message) -> datetime | None:
 
 
 def waiting_count(member_id: int) -> int:
+    """How many messages wait, those that are still to be made from a list among them."""
     return db.session.scalar(WAITING_COUNT, {"member": member_id}) or 0
 
 
 # Built once, because it runs for every page (see `claims.py`).
-WAITING_COUNT = (
+WAITING_COUNT = sa.select(
     sa.select(sa.func.count())
     .select_from(Message)
     .where(Message.member_id == sa.bindparam("member"), Message.outcome.in_(WAITING))
+    .scalar_subquery()
+    + batches.to_be_made(Batch.member_id == sa.bindparam("member")).scalar_subquery()
 )
 
 
@@ -52,7 +55,7 @@ def pause_waiting_of(member_id: int, reason: Reason) -> int:
     """Pause the member's waiting messages, and stop their batches; returns how many messages."""
     with transaction() as session:
         batches.lock_all_of(member_id, session)
-        return batches.pause(session, Message.member_id == member_id, reason)
+        return batches.pause_all_of(session, member_id, reason)
 
 
 def hand_over_now(member_id: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.database import DATABASE_ERRORS, connected, db, installation, look_again, table
-from webapp.database.models import Batch, Message, Slowdown, TokenSet
+from webapp.database.models import IS_FILLING, WAITS, Batch, Message, Slowdown, TokenSet
 from webapp.messages import batches, transitions
 from webapp.messages.timing import tolerance
 from webapp.messages.transitions import COLUMNS, Claimed, ClaimedMessage
@@ -131,6 +131,7 @@ _around = (
 _LOOK = (
     sa.select(
         *(_batches.stop_reason, _batches.is_open, _batches.unknowns_in_a_row, _batches.active_at),
+        sa.and_(IS_FILLING).label("is_filling"),
         installation.HOLD_TO_STAY.c.hold_reason,
         *tokens.READ_WITH_CLAIM,
     )
@@ -191,7 +192,7 @@ _CLAIM = _claim_of(
 )
 _CLAIM_NEXT = _claim_of(
     sa.select(_messages.id)
-    .where(_messages.batch_id == sa.bindparam("batch"), _in_time())
+    .where(_messages.batch_id == sa.bindparam("batch"), WAITS, _in_time())
     .order_by(_messages.position)
     .limit(1)
 )

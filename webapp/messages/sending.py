@@ -336,9 +336,9 @@ def _pause_all_of(message: Claimed) -> Outcome | None:
 
     def pause_rest(session: Session) -> None:
         if tokens.newest_for(message.member_id, session) is None:
-            batches.pause(session, Message.member_id == message.member_id, Reason.SIGN_IN_ENDED)
+            batches.pause_all_of(session, message.member_id, Reason.SIGN_IN_ENDED)
         elif message.batch_id:
-            batches.pause(session, Message.batch_id == message.batch_id, Reason.SIGN_IN_ENDED)
+            batches.pause_batch(session, message.batch_id, Reason.SIGN_IN_ENDED)
 
     lock_all = partial(batches.lock_all_of, message.member_id)
     ended = {"reason": Reason.SIGN_IN_ENDED}

@@ -102,9 +102,11 @@ def _take(
     credentials: Credentials,
 ) -> Submitted:
     at = steady_s()
-    batch = None if len(new) == 1 else Batch(member_id=member.id, account_id=member.account_id)
+    batch = None
+    if len(new) > 1:
+        batch = Batch(member_id=member.id, account_id=member.account_id, total=len(new))
     taken_at = now()
-    messages = [_message(one, member, batch, place, taken_at) for place, one in enumerate(new)]
+    messages = [new_message(one, member, batch, place, taken_at) for place, one in enumerate(new)]
     messages[0].previous_id = submission.previous or None
     used = Submission(
         id=submission.id,
@@ -124,7 +126,7 @@ def _take(
 def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Credentials) -> str:
     """Send a message without a form, at once; returns its id."""
     at = steady_s()
-    message = _message(new, member, None, 0, now(), at_once=True)
+    message = new_message(new, member, None, 0, now(), at_once=True)
     _insert(member, None, [message], None)
     sending.deliver(Claim(message, at), credentials)
     return message.id
@@ -180,7 +182,7 @@ _LAST_EXTENSION = (
 _DRAFT_GONE = sa.delete(table(Draft)).where(table(Draft).c.submission == sa.bindparam("form"))
 
 
-def _message(
+def new_message(
     new: NewMessage,
     member: Member,
     batch: Batch | None,
@@ -189,6 +191,7 @@ def _message(
     *,
     at_once: bool = False,
 ) -> Message:
+    """The row of a new message, at its place in a batch: it waits, or is claimed by its insert."""
     for_later = new.is_for_later and not at_once
     waits = for_later or batch is not None
     outcome = (Outcome.HELD if new.send_at else Outcome.QUEUED) if waits else Outcome.SENDING

@@ -7,7 +7,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from webapp.database import db, rows_changed, transaction
-from webapp.database.models import Batch, Message, Slowdown, TokenSet
+from webapp.database.models import IS_FILLED, IS_FILLING, Batch, Message, Slowdown, TokenSet
 from webapp.messages import batches, transitions
 from webapp.messages.claims import MAX_SLOWDOWN
 from webapp.messages.timing import TOKEN_SET_RESERVE, handover_lead, tolerance
@@ -30,6 +30,8 @@ class FoundWork:
 
     message_ids: list[str]
     batch_ids: list[str]
+    fill_ids: list[str]
+    """Batches whose messages are to be made."""
     look_ids: list[str]
 
 
@@ -44,6 +46,7 @@ def sweep() -> FoundWork:
     at = now()
     due = (Message.outcome.in_(WAITING), Message.due_at <= at)
     is_held = Message.outcome == Outcome.HELD
+    is_idle = ~Batch.active_at.between(at - IDLE_BATCH, at + IDLE_BATCH)
     # A message that waits in a stopped batch was released without the others.
     alone = sa.or_(Message.batch_id.is_(None), Batch.stop_reason != "")
     singles = sa.select(Message.id).outerjoin(Batch, Batch.id == Message.batch_id)
@@ -51,14 +54,16 @@ def sweep() -> FoundWork:
     batches = (
         sa.select(Message.batch_id)
         .join(Batch, Batch.id == Message.batch_id)
-        .where(*due, Batch.stop_reason == "")
-        .where(sa.or_(~Batch.active_at.between(at - IDLE_BATCH, at + IDLE_BATCH), is_held))
+        .where(*due, Batch.stop_reason == "", IS_FILLED)
+        .where(sa.or_(is_idle, is_held))
         .distinct()
     )
+    fills = sa.select(Batch.id).where(IS_FILLING, is_idle).order_by(Batch.created_at)
     looks = sa.select(Message.id).where(Message.outcome == Outcome.UNKNOWN, Message.look_at <= at)
     return FoundWork(
         list(db.session.scalars(singles.order_by(Message.due_at).limit(SWEEP_LIMIT))),
         [id_ for id_ in db.session.scalars(batches.limit(SWEEP_LIMIT)) if id_],
+        list(db.session.scalars(fills.limit(SWEEP_LIMIT))),
         list(db.session.scalars(looks.limit(SWEEP_LIMIT))),
     )
 
@@ -87,13 +92,17 @@ def mark_missed() -> None:
 def _pause_without_sign_in() -> None:
     """Pause the messages of members whose sign-ins have all ended."""
     living = sa.select(TokenSet.member_id).where(TokenSet.ended_at.is_(None))
-    waiting = (Message.member_id.not_in(living), Message.outcome.in_(WAITING))
-    lost = sa.select(Message.member_id).where(*waiting).distinct()
-    for member_id in db.session.scalars(lost).all():
+    waiting = sa.select(Message.member_id).where(
+        Message.member_id.not_in(living), Message.outcome.in_(WAITING)
+    )
+    filling = sa.select(Batch.member_id).where(
+        Batch.member_id.not_in(living), IS_FILLING, Batch.stop_reason == ""
+    )
+    for member_id in db.session.scalars(waiting.union(filling)).all():
         with transaction() as session:
             batches.lock_all_of(member_id, session)
             if tokens.newest_for(member_id, session) is None:
-                batches.pause(session, Message.member_id == member_id, Reason.SIGN_IN_ENDED)
+                batches.pause_all_of(session, member_id, Reason.SIGN_IN_ENDED)
 
 
 def _undo_far_delays() -> None:

@@ -32,9 +32,11 @@ class Actor(enum.StrEnum):
     PERSON = "person"  # a click, or the command line
 
 
-FIRST_OUTCOMES = frozenset({Outcome.HELD, Outcome.QUEUED, Outcome.SENDING})
-"""A new message waits, or is inserted as `sending`: for a message for now, the insert is its
-claim."""
+FIRST_OUTCOMES = frozenset(
+    {Outcome.HELD, Outcome.QUEUED, Outcome.SENDING, Outcome.PAUSED, Outcome.CANCELLED}
+)
+"""A new message waits, or is inserted as `sending`: for a message for now, the insert is its claim.
+Those of a list that was stopped or withdrawn while they were made begin as paused or cancelled."""
 
 MAY_BECOME: Mapping[Outcome, Mapping[Actor, Set[Outcome]]] = {
     Outcome.HELD: {

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import db, end_read, installation, rows_changed, table, transaction
-from webapp.database.models import Message, TokenSet
+from webapp.database.models import IS_FILLING, Batch, Message, TokenSet
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin.calls import Credentials, SignInEnded
@@ -157,7 +157,10 @@ def finished_logouts() -> list[int]:
         return []
     busy = sa.select(Message.member_id).where(Message.outcome.in_((*WAITING, Outcome.SENDING)))
     query = sa.select(TokenSet.id).where(
-        TokenSet.leaving_at.is_not(None), _is_active(), TokenSet.member_id.not_in(busy)
+        TokenSet.leaving_at.is_not(None),
+        _is_active(),
+        TokenSet.member_id.not_in(busy),
+        TokenSet.member_id.not_in(_filling()),
     )
     return list(db.session.scalars(query))
 
@@ -170,7 +173,8 @@ def keep_alive() -> None:
     if installation.hold_state():
         return
     waiting = sa.select(Message.member_id).where(Message.outcome.in_(WAITING)).distinct()
-    depended_on = sa.select(TokenSet).where(_is_active(), TokenSet.member_id.in_(waiting))
+    needed = sa.or_(TokenSet.member_id.in_(waiting), TokenSet.member_id.in_(_filling()))
+    depended_on = sa.select(TokenSet).where(_is_active(), needed)
     found = list(db.session.scalars(depended_on))
     for tokens in found:
         end = tokens.refresh_expires_at
@@ -180,6 +184,11 @@ def keep_alive() -> None:
                 _access_token(tokens.id, refused=Authorization.bearer(tokens.access_token))
             except (SignInEnded, LoginUnavailable):
                 log.warning("token set %d could not be kept alive", tokens.id)
+
+
+def _filling() -> sa.Select[int]:
+    """The members for whom messages are being made from a list."""
+    return sa.select(Batch.member_id).where(IS_FILLING)
 
 
 def _is_active() -> sa.ColumnElement[bool]:

@@ -21,11 +21,13 @@ from werkzeug.exceptions import HTTPException, SecurityError
 from webapp.database import DATABASE_ERRORS, idempotency, may_have_committed, rollback
 from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, SubmissionId
 from webapp.messages import drafts, submit
+from webapp.messages.lists.reading import ListRefused
 from webapp.messages.submit import Submitted
 from webapp.signin import SignInEnded
 from webapp.telemetry import logs
-from webapp.web import compose, guard
+from webapp.web import compose, guard, lists
 from webapp.web.forms import spent_note
+from webapp.web.security import TAKES_A_LIST
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,9 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     status = error.code or 500
     if status == 403 or (status == 404 and request.url_rule is not None):
         logs.refusal(status)
+    member = guard.current_member() if status == 413 else None
+    if status == 413 and member and request.endpoint == TAKES_A_LIST:
+        return lists.refused_page(member, ListRefused("too_large"))
     if status >= 500:
         rollback()  # the page reads, too, which PostgreSQL refuses after an error
     title, sentences = _explanation(status)

@@ -21,6 +21,11 @@ def counts_as_send(view: View) -> View:
     return _counts(view, lambda: _require_room("send", guard.rate_key()))
 
 
+def counts_as_list(view: View) -> View:
+    """Marks the view that takes lists: the limit `list`."""
+    return _counts(view, lambda: _require_room("list", guard.rate_key()))
+
+
 def counts_as_reading(per_member: str) -> Callable[[View], View]:
     """Marks a view that reads contacts again; without limits, there is none here."""
 

@@ -382,6 +382,13 @@ def _clocks(country: str | None, moment: datetime) -> list[datetime]:
     return [moment.astimezone(ZoneInfo(zone)) for zone in known]
 
 
+def may_be_night(country: str, moment: datetime) -> bool:
+    """Whether it is, or may be, night at a place in this country, by QUIET_HOURS."""
+    hours = settings.quiet_hours
+    clocks = _clocks(country, moment) if hours else []
+    return any(times.is_within(at.time(), hours) for at in clocks if hours)
+
+
 def _landline(form: Sendable) -> Iterator[Question]:
     kinds = {number: number_kind(number) for number in form.numbers}
     landlines = [number for number, kind in kinds.items() if kind == NumberKind.LANDLINE]

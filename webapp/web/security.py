@@ -16,7 +16,10 @@ from webapp.config import Settings, is_loopback
 from webapp.rules.keys import Purpose, accepted
 
 MAX_FORM_BYTES = 256 * 1024
-MAX_BYTES_BEHIND_PROXY = 1024 * 1024
+MAX_LIST_BYTES = int(5.25 * 2**20)
+"""A list of 5 MB, and the form around it."""
+TAKES_A_LIST = "lists.upload"
+MAX_BYTES_BEHIND_PROXY = 6 * 1024 * 1024
 """What the proxy's own limit lets through (docs/behind-a-proxy.md)."""
 POLLED = ("attention.count", "messages.show", "batches.show")
 """Endpoints that open pages ask again and again."""
@@ -82,11 +85,18 @@ def setup_security(app: Flask) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops)  # type: ignore[method-assign]
         app.after_request(_take_in)
     app.before_request(_refuse_chunks)
+    app.before_request(_make_room_for_a_list)
     app.before_request(_one_loopback_name)
     app.after_request(_harden)
     app.after_request(_compress)
     app.add_template_global(static_url)
     app.view_functions["static"] = _static_file
+
+
+def _make_room_for_a_list() -> None:
+    """Before anything reads the form: a list is larger than any other form."""
+    if request.endpoint == TAKES_A_LIST:
+        request.max_content_length = request.max_form_memory_size = MAX_LIST_BYTES
 
 
 def static_url(name: str) -> str:
