@@ -253,7 +253,7 @@ def _record_and_claim_next(
         if became is None:
             return None
         following = None
-        if not batch.stop_reason:
+        if not batch.stop_reason and not batch.is_filling:
             following = claims.take_next(connection, batch_id, batch, next_one)
         return became, following
 
