@@ -30,7 +30,7 @@ def upload(
     content: str | bytes,
     name: str = "liste.csv",
     *,
-    status: int = 303,
+    status: int | None = 303,
     headers: dict[str, str] | None = None,
 ) -> Page:
     fields = browser.get("/batches/new").fields("/batches/new")

@@ -26,7 +26,7 @@ from webapp.messages.lists.already import Earlier
 from webapp.messages.lists.check import CHOICES, PRESET, Checked, CheckedRow, Division
 from webapp.messages.lists.fill import ListTaken, Order
 from webapp.messages.lists.mapping import Mapped
-from webapp.messages.lists.reading import Column, Question, Row
+from webapp.messages.lists.reading import Column, Question
 from webapp.messages.lists.uploads import ListChanged
 from webapp.messages.submit import NewMessage
 from webapp.rules.numbers import RecipientRefused, parse_recipient
@@ -281,12 +281,8 @@ def _form(member: Member) -> ComposeForm:
     return compose_form(known, own_number=member.own_number)
 
 
-def _row_of(looked: Looked, number: int | None) -> Row | None:
-    return next((row for row in uploads.rows_of(looked.kept) if row.number == number), None)
-
-
 def _text_of_row(looked: Looked, number: int | None) -> str | None:
-    row = _row_of(looked, number)
+    row = uploads.row_of(looked.kept, number) if number is not None else None
     if row is None:
         return None
     cells = dict(zip((c.letter for c in looked.columns), row.cells, strict=True))

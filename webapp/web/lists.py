@@ -288,8 +288,8 @@ def columns_page(
     uploads.touch(kept)
     found = uploads.columns_of(kept)
     known = cache.extensions(member, guard.credentials())
-    rows = uploads.rows_of(kept)
-    shown = [[cell_text(cell) for cell in row.cells] for row in rows[:SHOWN_ROWS]]
+    rows = uploads.rows_of(kept, SHOWN_ROWS)
+    shown = [[cell_text(cell) for cell in row.cells] for row in rows]
     html = render_template(
         "lists_columns.html",
         kept=kept,
@@ -297,7 +297,7 @@ def columns_page(
         page=page,
         note=note,
         columns=found,
-        row_count=len(rows),
+        row_count=uploads.row_count(kept),
         shown=list(zip((row.number for row in rows), shown, strict=False)),
         notices=[words.notice(one) for one in uploads.notices_of(kept)],
         questions={one.field: one for one in uploads.questions_of(kept)},
@@ -317,7 +317,7 @@ def columns_page(
 
 def _sample(kept: UploadedList, page: Page2) -> str:
     """The text of the first row, as far as it can be made."""
-    found, rows = uploads.columns_of(kept), uploads.rows_of(kept)
+    found, rows = uploads.columns_of(kept), uploads.rows_of(kept, 1)
     if not rows or not page.text:
         return page.text
     cells = dict(zip((column.letter for column in found), rows[0].cells, strict=True))

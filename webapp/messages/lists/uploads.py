@@ -70,17 +70,33 @@ def columns_of(kept: UploadedList) -> list[Column]:
     return [Column(*column) for column in (kept.content or {}).get("columns", ())]
 
 
-def rows_of(kept: UploadedList) -> list[Row]:
-    return [
-        Row(
-            number,
-            tuple(decode_cell(cell) for cell in cells),
-            is_hidden=bool(is_hidden),
-            is_ragged=bool(is_ragged),
-            cut=frozenset(cut),
-        )
-        for number, cells, is_hidden, is_ragged, cut in (kept.content or {}).get("rows", ())
-    ]
+def row_count(kept: UploadedList) -> int:
+    return len(_rows(kept))
+
+
+def rows_of(kept: UploadedList, limit: int | None = None) -> list[Row]:
+    """The rows, or the first ones."""
+    return [_read_row(row) for row in _rows(kept)[:limit]]
+
+
+def row_of(kept: UploadedList, number: int) -> Row | None:
+    """The row with this number of its own."""
+    return next((_read_row(row) for row in _rows(kept) if row[0] == number), None)
+
+
+def _rows(kept: UploadedList) -> list[Any]:
+    return list((kept.content or {}).get("rows", ()))
+
+
+def _read_row(row: Sequence[Any]) -> Row:
+    number, cells, is_hidden, is_ragged, cut = row
+    return Row(
+        number,
+        tuple(decode_cell(cell) for cell in cells),
+        is_hidden=bool(is_hidden),
+        is_ragged=bool(is_ragged),
+        cut=frozenset(cut),
+    )
 
 
 def mapped_of(kept: UploadedList) -> Mapped | None:
