@@ -335,10 +335,7 @@ def check_page(
         cost=settings.segment_price and settings.segment_price * division.segments,
         left_today=room_left(db.session, member),
         open_questions=[(one.field, words.question(one)) for one in looked.asked],
-        choices=_choices(looked),
-        already_note=_already_note(looked.earlier),
-        waiting_batches=sorted(set(filter(None, looked.earlier.waiting.values()))),
-        dear_note=_dear_note(looked),
+        **_left_out(looked),
         **_problems(looked),
         **_phone(looked),
     )
@@ -350,6 +347,15 @@ def _send_label(looked: Looked, form: ComposeForm) -> str:
     if form.moment if hasattr(form, "moment") else form.send_at.data:
         return str(ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count))
     return str(ngettext("Send %(num)s message", "Send %(num)s messages", count))
+
+
+def _left_out(looked: Looked) -> dict[str, Any]:
+    return {
+        "choices": _choices(looked),
+        "already_note": _already_note(looked.earlier),
+        "waiting_batches": sorted(set(filter(None, looked.earlier.waiting.values()))),
+        "dear_note": _dear_note(looked),
+    }
 
 
 def _choices(looked: Looked) -> list[dict[str, Any]]:
