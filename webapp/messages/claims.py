@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.database import DATABASE_ERRORS, connected, db, installation, look_again, table
-from webapp.database.models import IS_FILLING, WAITS, Batch, Message, Slowdown, TokenSet
+from webapp.database.models import WAITS, Batch, Message, Slowdown, TokenSet
 from webapp.messages import batches, transitions
 from webapp.messages.timing import tolerance
 from webapp.messages.transitions import COLUMNS, Claimed, ClaimedMessage
@@ -131,7 +131,7 @@ _around = (
 _LOOK = (
     sa.select(
         *(_batches.stop_reason, _batches.is_open, _batches.unknowns_in_a_row, _batches.active_at),
-        sa.and_(IS_FILLING).label("is_filling"),
+        sa.and_(_batches.filled_at.is_(None), _batches.list_id.is_not(None)).label("is_filling"),
         installation.HOLD_TO_STAY.c.hold_reason,
         *tokens.READ_WITH_CLAIM,
     )
