@@ -273,14 +273,26 @@ def failed(batch: Batch) -> list[Message]:
 
     Only those with the text of the first such one: a form has one text.
     """
+    query = sa.select(Message).where(*_failed(batch.id)).order_by(Message.position)
+    found = list(db.session.scalars(query))
+    return [one for one in found if one.text == found[0].text]
+
+
+def failed_to(session: Session, batch_id: str, member_id: int) -> dict[str, str]:
+    """The ids of a member's such messages, by recipient. They cannot be erased before this
+    transaction ends."""
+    query = sa.select(Message.recipient, Message.id).where(*_failed(batch_id))
+    locked = query.where(Message.member_id == member_id).with_for_update(read=True, key_share=True)
+    return {recipient: id_ for recipient, id_ in session.execute(locked)}
+
+
+def _failed(batch_id: str) -> tuple[sa.ColumnElement[bool], ...]:
     again = orm.aliased(Message)
-    query = sa.select(Message).where(
-        Message.batch_id == batch.id,
+    return (
+        Message.batch_id == batch_id,
         Message.outcome.in_((Outcome.REFUSED, Outcome.NOT_SENT)),
         ~sa.exists().where(again.previous_id == Message.id),
     )
-    found = list(db.session.scalars(query.order_by(Message.position)))
-    return [one for one in found if one.text == found[0].text]
 
 
 def to_be_made(whose: sa.ColumnElement[bool]) -> sa.Select[int]:

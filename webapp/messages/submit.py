@@ -25,7 +25,7 @@ from webapp.database.idempotency import (
     take_once,
 )
 from webapp.database.models import Batch, Draft, Member, Message, Submission
-from webapp.messages import attention, blocked, sending
+from webapp.messages import attention, batches, blocked, sending
 from webapp.messages.claims import Claim
 from webapp.messages.timing import handover_lead
 from webapp.rules.outcomes import Outcome, first_outcome
@@ -144,16 +144,16 @@ def _insert(
         chosen = {"of": member.id, "extension": messages[0].extension_id}
         rows_changed(session, _LAST_EXTENSION, chosen)
         require_room(session, member, len(messages))
-        if messages[0].previous_id and not _is_there(session, messages[0].previous_id):
-            messages[0].previous_id = None  # erased since the form was opened
+        _link(session, messages)
         if batch:
             insert(session, batch)
         insert(session, *messages)
         if used:
             insert(session, used)
             rows_changed(session, _DRAFT_GONE, {"form": used.id})
-        if messages[0].previous_id:
-            attention.sent_again(session, messages[0].previous_id, member)
+        for one in messages:
+            if one.previous_id:
+                attention.sent_again(session, one.previous_id, member)
         done = AuditEvent.SENT if messages[0].send_at is None else AuditEvent.PLANNED
         record(session, done, member, message=messages[0], batch_id=batch.id if batch else None)
         return True
@@ -165,6 +165,17 @@ def _insert(
 
 def _is_kept(message: Message) -> bool:
     return db.session.scalar(sa.select(Message.id).where(Message.id == message.id)) is not None
+
+
+def _link(session: Session, messages: list[Message]) -> None:
+    """Link the first message to the one that the form named; or, if it named a batch, each message
+    to that of the batch which failed to reach the same number. What was erased since the form was
+    opened is left out."""
+    named = messages[0].previous_id
+    if named and not _is_there(session, named):
+        failed = batches.failed_to(session, named, messages[0].member_id)
+        for one in messages:
+            one.previous_id = failed.get(one.recipient)
 
 
 def _is_there(session: Session, id_: str) -> bool:
