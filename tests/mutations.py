@@ -257,6 +257,44 @@ MUTATIONS = (
         ),
         ("web/test_access.py::test_nobody_sees_the_message_of_another[karl]",),
     ),
+    Mutation(
+        "a spreadsheet's reach is measured before it is read",
+        (
+            (
+                "list_reader.py",
+                "        if self.last_row * self.last_column > MAX_CELLS:",
+                "        if False:",
+            ),
+        ),
+        ("lists/test_bombs.py::test_a_bomb_is_refused_at_once[far cell]",),
+    ),
+    Mutation(
+        "a row that is hidden in the spreadsheet is marked",
+        (
+            (
+                "list_reader.py",
+                "            self.sheet.hidden_rows.append((self.row, self.row))",
+                "            pass",
+            ),
+        ),
+        ("lists/test_trap_files.py",),
+    ),
+    Mutation(
+        "two stray quotation marks swallow nobody",
+        (("list_reader.py", "    refuse_swallowed(rows, separator)\n", ""),),
+        ("lists/test_kinds.py::test_a_stray_quotation_mark_swallows_nobody",),
+    ),
+    Mutation(
+        "a number that lost digits is not repaired",
+        (
+            (
+                "rules/numbers.py",
+                "        if len(others) == exponent >= _E164_MIN_DIGITS - 1:",
+                "        if exponent >= _E164_MIN_DIGITS - 1:",
+            ),
+        ),
+        ("rules/test_numbers.py::test_a_number_that_lost_digits_is_somebody_elses",),
+    ),
 )
 
 
