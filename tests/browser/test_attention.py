@@ -19,6 +19,7 @@ HIDE = """(isHidden) => {
   document.dispatchEvent(new Event("visibilitychange"));
 }"""
 FROM_TOP = "document.querySelector('[data-send]').getBoundingClientRect().top"
+MAIN_FROM_TOP = "document.querySelector('main').getBoundingClientRect().top"
 
 
 OWN_BROWSER = {"offline": False}
@@ -136,6 +137,17 @@ def test_what_one_is_about_to_click_stays_where_it_is(anna: Visitor) -> None:
         a_minute_later(anna.page)
         expect(anna.page.locator("header .strip.tone-unknown")).to_be_hidden()
     expect(anna.message).to_have_value("Half a text")
+
+
+def test_a_page_too_short_to_be_scrolled_does_not_jump_either(anna: Visitor) -> None:
+    anna.page.set_viewport_size({"width": 1280, "height": 1400})
+    anna.go("/sessions")
+    assert anna.page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+    before = anna.page.evaluate(MAIN_FROM_TOP)
+    lose_a_message(anna)
+    a_minute_later(anna.page)
+    expect(anna.page.locator("header .strip.tone-unknown")).to_be_visible()
+    assert anna.page.evaluate(MAIN_FROM_TOP) == pytest.approx(before, abs=1)
 
 
 def test_a_page_whose_sign_in_has_ended_keeps_what_was_typed_and_stops_asking(

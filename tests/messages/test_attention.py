@@ -59,6 +59,9 @@ def attention(browser: Browser) -> int:
     strip = page.soup.select_one("header .strip.tone-unknown:not([hidden])")
     chips = [one.get_text(" ", strip=True) for one in page.soup.select(".chips a")]
     chip = next((one for one in chips if one.startswith("Needs attention")), "")
+    tab = page.soup.select_one(".tabs .count")
+    assert tab is not None
+    assert (tab.get_text(), tab.has_attr("hidden")) == (str(found or ""), found == 0)
     assert page.soup.title is not None
     if found == 0:
         assert (strip, chip) == (None, "")
