@@ -246,6 +246,77 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        "an outcome is not lost with the next claim",
+        (
+            (
+                "messages/sending.py",
+                "        opened = _record_alone(message, result)\n"
+                "        following = claims.find(next_one)\n"
+                "        return Delivered(opened, following is not None, following)\n",
+                "        return Delivered()\n",
+            ),
+        ),
+        (
+            "messages/test_next_claim.py"
+            "::test_an_outcome_is_not_lost_with_the_next_claim[sqlite-False-fail]",
+        ),
+    ),
+    Mutation(
+        "the next one's claim may have been committed although its write failed",
+        (
+            (
+                "messages/sending.py",
+                "        following = claims.find(next_one)\n",
+                "        following = None\n",
+            ),
+        ),
+        (
+            "database/test_two_databases.py"
+            "::test_f52_a_lost_answer_to_the_commit_of_a_result_and_a_claim_sends_both_once[0]",
+        ),
+    ),
+    Mutation(
+        "nothing is claimed on hold, after an outcome",
+        (("messages/claims.py", "    if batch.hold_reason:\n", "    if False:\n"),),
+        (
+            "messages/test_next_claim.py"
+            "::test_on_hold_since_the_request_the_outcome_is_written_and_nothing_claimed[sqlite]",
+        ),
+    ),
+    Mutation(
+        "an answer that changes the batch claims no other",
+        (
+            (
+                "messages/batches.py",
+                "result.reason not in (*STOPS_BATCH, Reason.RATE_LIMITED)",
+                "result.reason != Reason.RATE_LIMITED",
+            ),
+        ),
+        (
+            "messages/test_next_claim.py"
+            "::test_an_answer_that_stops_the_batch_claims_no_other[sqlite-402]",
+        ),
+    ),
+    Mutation(
+        "a limit counts in one statement",
+        (
+            (
+                "database/limits.py",
+                'counts["count"] < sa.bindparam("limit", type_=sa.Integer)',
+                "sa.true()",
+            ),
+        ),
+        ("database/test_limits.py::test_of_many_at_once_no_more_are_let_in",),
+    ),
+    Mutation(
+        "processes write in turn",
+        (("database/turns.py", "    files.next.take(ends_at)\n", ""),),
+        (
+            "processes/test_several.py"
+            "::test_processes_that_write_without_a_pause_all_get_their_turn",
+        ),
+    ),
+    Mutation(
         "what is somebody else's is not there",
         (
             (

@@ -9,9 +9,10 @@ from pathlib import Path
 from tests.benchmarks import client, people, rows
 from tests.benchmarks.serving import Place, Use, serving_pid, use_of
 from tests.benchmarks.table import Table
-from tests.chaos.processes import PROJECT, Program
+from tests.chaos.processes import Program
 from tests.support import servers
 from webapp import create_app
+from webapp.config import PROJECT
 from webapp.database.installation import register_location
 from webapp.database.schema import upgrade_schema
 
