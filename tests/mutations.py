@@ -309,14 +309,6 @@ MUTATIONS = (
         ("database/test_limits.py::test_of_many_at_once_no_more_are_let_in",),
     ),
     Mutation(
-        "processes write in turn",
-        (("database/turns.py", "    files.next.take(ends_at)\n", ""),),
-        (
-            "processes/test_several.py"
-            "::test_processes_that_write_without_a_pause_all_get_their_turn",
-        ),
-    ),
-    Mutation(
         "what is somebody else's is not there",
         (
             (
