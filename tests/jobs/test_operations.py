@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,9 +16,16 @@ import pytest
 from flask import Flask
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import MakeApp, make_empty_database, values_for
+from tests.conftest import ON_POSTGRESQL, MakeApp, make_empty_database, values_for
 from tests.support.pages import Browser
-from tests.support.real_servers import Client, free_port, running, running_server, wait_for
+from tests.support.real_servers import (
+    Client,
+    free_port,
+    running,
+    running_server,
+    running_worker,
+    wait_for,
+)
 from webapp.config import PROJECT, Settings
 from webapp.database import beside_database
 from webapp.simulator import Simulator
@@ -70,7 +78,10 @@ def seen(simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Seen
     left_behind = counted / f"counter_{metrics._host()}-999999999.db"
     left_behind.write_bytes(b"of a process that ended")
     try:
-        with running_server(values, folder / "log"):
+        with ExitStack() as stack:
+            stack.enter_context(running_server(values, folder / "log"))
+            if ON_POSTGRESQL:
+                stack.enter_context(running_worker(values, folder / "log"))
             return visit(simulator, Client(url), folder, values)
     finally:
         simulator.world.client = registered

@@ -69,6 +69,16 @@ def running_server(values: Mapping[str, str], log: Path) -> Iterator[int]:
         yield process.pid
 
 
+@contextmanager
+def running_worker(values: Mapping[str, str], log: Path) -> Iterator[None]:
+    """Run a worker of its own, as there is with PostgreSQL."""
+    with log.open("ab") as output:
+        env = {**os.environ, **values}
+        process = preloaded.start("webapp.worker", [], env, output.fileno())
+    with _ended(process, log):
+        yield
+
+
 def wait_for(url: str, log: Path, *, verify: str | bool = True) -> None:
     ends_at = time.monotonic() + START_LIMIT_S
     while True:
