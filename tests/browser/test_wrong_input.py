@@ -53,7 +53,7 @@ def test_a_corrected_form_is_sent(anna: Visitor) -> None:
 def test_an_empty_form_says_what_is_missing(anna: Visitor) -> None:
     anna.go("/")
     anna.button.click()
-    anna.see("There are 2 things to change")
+    anna.see("There are 2 things to correct")
     anna.see("Enter a mobile number")
     anna.see("Enter a text")
 
