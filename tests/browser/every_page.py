@@ -41,7 +41,7 @@ def form_with_errors(visitor: Visitor) -> None:
     visitor.go("/")
     visitor.write("0171 hello", "\u200b", at=PASSED)
     visitor.button.click()
-    visitor.see("There are 3 things to change")
+    visitor.see("There are 3 things to correct")
 
 
 def question_before_sending(visitor: Visitor) -> None:
@@ -283,7 +283,7 @@ def list_of_templates(visitor: Visitor) -> None:
 def template_to_fill_in(visitor: Visitor) -> None:
     visitor.go(kept_template(visitor))
     visitor.page.get_by_role("button", name="Insert into a new message").click()
-    visitor.see("There are 2 things to change")
+    visitor.see("There are 2 things to correct")
 
 
 def template_to_change(visitor: Visitor) -> None:
@@ -293,7 +293,7 @@ def template_to_change(visitor: Visitor) -> None:
 def template_with_errors(visitor: Visitor) -> None:
     visitor.go("/message-templates/new")
     visitor.page.get_by_role("button", name="Save template").click()
-    visitor.see("There are 2 things to change")
+    visitor.see("There are 2 things to correct")
 
 
 def form_after_a_test(visitor: Visitor) -> None:
