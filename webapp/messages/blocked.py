@@ -19,7 +19,7 @@ from webapp.database import db, end_read, insert, installation, locks, rows_chan
 from webapp.database.audit import AuditEvent, record
 from webapp.database.idempotency import NotTaken
 from webapp.database.models import BlockedNumber, Member, Message
-from webapp.messages import batches
+from webapp.messages import batches, visibility
 from webapp.rules.numbers import digits_of
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
@@ -134,7 +134,9 @@ def note(numbers: Collection[str], how: How, by: Member) -> Noted:
 
 def may_lift(row: BlockedNumber, member: Member) -> bool:
     """Who noted it, or an administrator of the account."""
-    return row.account_id == member.account_id and (row.noted_by_id == member.id or member.is_admin)
+    return row.account_id == member.account_id and (
+        row.noted_by_id == member.id or visibility.manages_account(member)
+    )
 
 
 def find(id_: str, member: Member) -> BlockedNumber | None:

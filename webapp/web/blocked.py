@@ -19,7 +19,7 @@ from flask_babel import gettext as _
 from webapp.account import contacts
 from webapp.database.models import BlockedNumber, Member
 from webapp.i18n import sentences
-from webapp.messages import blocked
+from webapp.messages import blocked, visibility
 from webapp.messages.blocked import How
 from webapp.rules.times import now
 from webapp.web import guard
@@ -63,7 +63,7 @@ def lift(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.get("/blocked.csv")
 def export(member: Member) -> ResponseReturnValue:
     """All entries as a spreadsheet, for administrators."""
-    if not member.is_admin:
+    if not visibility.manages_account(member):
         abort(404)
     response = Response(stream_with_context(_csv_lines(member)), mimetype="text/csv")
     name = f"do-not-write-to-{now():%Y-%m-%d}.csv"
@@ -84,6 +84,7 @@ def _list_page(member: Member, form: BlockForm, status: int = 200) -> ResponseRe
         rows=found[:PAGE_SIZE],
         hows=sentences.HOW_BLOCKED,
         typed=words,
+        can_export=visibility.manages_account(member),
         may_lift=lambda row: blocked.may_lift(row, member),
         older_url=url_for("blocked.index", q=words or None, before=older) if older else None,
     )
