@@ -3,20 +3,52 @@
 
 import { showText } from "./counter.js";
 import { keepDraft, restoreDraft } from "./draft.js";
-import { form } from "./form.js";
+import { fields, find, form, words, write } from "./form.js";
 import { showSender } from "./phone.js";
+import { showRecipients } from "./recipients.js";
+import { showFills } from "./templates.js";
+import { makeToolbar } from "./toolbar.js";
 import { showTime, startInOwnZone } from "./when.js";
 
+const BUSY_MS = 25_000; // as in app.js
+
 function show() {
+	showRecipients();
+	showFills();
 	showSender();
 	showText();
 	showTime();
 }
 
+/** The button that was pressed says so at once, and gets its words back if the page stays. */
+function showSending({ submitter }) {
+	if (!submitter || submitter.dataset.label) return;
+	submitter.dataset.label = submitter.textContent;
+	submitter.textContent = words.sending;
+	write("spoken", words.sending);
+	setTimeout(showReady, BUSY_MS);
+}
+
+function showReady() {
+	for (const button of form.querySelectorAll("[data-label]")) {
+		button.textContent = button.dataset.label;
+		delete button.dataset.label;
+	}
+}
+
 startInOwnZone();
 restoreDraft();
+for (const bar of form.querySelectorAll("[role=toolbar]")) makeToolbar(bar);
 form.addEventListener("input", () => {
+	find("send").classList.add("changed");
 	show();
 	keepDraft();
 });
+form.addEventListener("keydown", (event) => {
+	if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.repeat) return;
+	event.preventDefault();
+	form.requestSubmit(find("send"));
+});
+form.addEventListener("submit", showSending);
+addEventListener("pageshow", showReady);
 show();

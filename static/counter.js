@@ -26,7 +26,7 @@ function countLine({ parts, left }, isTooLong) {
 	if (parts.length === 0) return words.empty;
 	const facts = [say(words.segment, parts.length), say(words.left, left)];
 	if (price) facts.push(cost(parts.length));
-	return facts.join(", ");
+	return facts.join(" · ");
 }
 
 function cost(segmentCount) {

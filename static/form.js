@@ -3,7 +3,7 @@
 
 export const form = document.querySelector("[data-compose]");
 export const fields = form.elements;
-export const { table, words, price, lang } = JSON.parse(form.dataset.compose);
+export const { table, words, price, lang, firstNamePlaceholders } = JSON.parse(form.dataset.compose);
 
 /** Whether this is a new page, not the answer to a form that came back. */
 export const isFresh = "fresh" in form.dataset;

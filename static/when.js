@@ -7,7 +7,8 @@ import { DAY_MS, HOUR_MS, MINUTE_MS, comesTwice, daysBetween, instantOf, isMissi
 
 const DAY_AND_TIME = { weekday: "short", hour: "2-digit", minute: "2-digit" };
 const DATE = { day: "numeric", month: "short" };
-const [inAnHour, tomorrow] = [...find("quick").children].slice(1);
+const [inAnHour, tomorrow, other] = [...find("quick").children].slice(1);
+const changeZone = find("change-zone");
 
 /** The browser's zone, until one is chosen. */
 export function startInOwnZone() {
@@ -23,6 +24,7 @@ export function showTime() {
 	const wall = fields.send_at.value.slice(0, 16);
 	const plan = wall ? planned(wall, now) : { kind: "now", text: "", when: format(now, DAY_AND_TIME) };
 	write("when", plan.text);
+	showZone(wall);
 	showArrival(plan.when);
 	showQuickChoices(wall, now);
 	const count = recipientCount();
@@ -73,9 +75,41 @@ function showQuickChoices(wall, now) {
 	const zone = fields.time_zone.value;
 	inAnHour.value = wallClock(now + HOUR_MS, zone);
 	tomorrow.value = nextDayAt(wallClock(now, zone), "08:00");
-	for (const choice of find("quick").children) choice.ariaPressed = choice.value === wall;
+	const choices = [...find("quick").children].slice(0, -1);
+	// Without its own button, a time is seen where it is set.
+	if (choices.every((choice) => choice.value !== wall)) reveal("date", true);
+	for (const choice of choices) choice.ariaPressed = choice.value === wall && !isShown("date");
+	other.ariaExpanded = isShown("date");
+}
+
+/** `Berlin time · change`, for a time that has a zone. */
+function showZone(wall) {
+	const city = fields.time_zone.value.split("/").pop().replaceAll("_", " ");
+	changeZone.textContent = say(words.zone, 1, city);
+	changeZone.hidden = isShown("zone") || (!wall && !isShown("date"));
+}
+
+/** Tucked away, a field can still be filled in by the browser, but no key leads to it. */
+function reveal(name, shows) {
+	find(name).classList.toggle("tucked", !shows);
+	find(name).ariaHidden = shows ? null : "true";
+	find(name).lastElementChild.tabIndex = shows ? 0 : -1;
+}
+
+function isShown(name) {
+	return !find(name).classList.contains("tucked");
 }
 
 find("quick").addEventListener("click", ({ target }) => {
-	if (target.matches("button")) fill(fields.send_at, target.value);
+	if (!target.matches("button")) return;
+	const isOther = target === other;
+	reveal("date", isOther);
+	fill(fields.send_at, isOther ? fields.send_at.value || tomorrow.value : target.value);
+	if (isOther) fields.send_at.focus();
 });
+changeZone.addEventListener("click", () => {
+	reveal("zone", true);
+	showTime();
+	fields.time_zone.focus();
+});
+for (const name of ["date", "zone"]) reveal(name, isShown(name));

@@ -60,7 +60,7 @@ def form_used_before(visitor: Visitor) -> None:
     used.evaluate("(field, value) => field.value = value", fields["submission_id"])
     visitor.write(text="Something else")
     visitor.button.click()
-    visitor.see("already used for another message")
+    visitor.see("Another message was already sent from this page")
 
 
 def form_on_hold(visitor: Visitor) -> None:
@@ -260,10 +260,14 @@ def simulator(value: str) -> Arrive:
 # --- Contacts, message templates, senders --------------------------------------------------------
 
 
-def kept_template(visitor: Visitor, text: str = "Hello ((first name)), until ((time)).") -> str:
-    """The path of a new message template's own page."""
+def kept_template(
+    visitor: Visitor,
+    text: str = "Hello ((first name)), until ((time)).",
+    name: str = "Reminder",
+) -> str:
+    """The path at which a new message template is used."""
     fields = visitor.quick.get("/message-templates/new").fields()
-    visitor.quick.post("/message-templates/new", {**fields, "name": "Reminder", "text": text})
+    visitor.quick.post("/message-templates/new", {**fields, "name": name, "text": text})
     page = visitor.quick.get("/message-templates")
     return next(str(a["href"]) for a in page.soup.select("main a") if "Use" in a.get_text())
 
@@ -282,8 +286,24 @@ def list_of_templates(visitor: Visitor) -> None:
 
 def template_to_fill_in(visitor: Visitor) -> None:
     visitor.go(kept_template(visitor))
-    visitor.page.get_by_role("button", name="Insert into a new message").click()
-    visitor.see("There are 2 things to correct")
+    visitor.page.get_by_label("time", exact=True).fill("ten")
+    visitor.see("Fill in")
+
+
+def several_recipients(visitor: Visitor) -> None:
+    visitor.go("/contacts")
+    visitor.go("/")
+    visitor.to.fill("Emil Fischer\n0171 12\n0171 3920050\n0171 3920050")
+    visitor.message.fill("„Hello“")
+    visitor.button.click()
+    visitor.see("There is one thing to correct")
+
+
+def suggested_contacts(visitor: Visitor) -> None:
+    visitor.go("/contacts")
+    visitor.go("/")
+    visitor.to.press_sequentially("fi")
+    visitor.suggestions.first.wait_for()
 
 
 def template_to_change(visitor: Visitor) -> None:
@@ -423,6 +443,8 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "no message templates": ("anna", path("/message-templates")),
     "message templates": ("anna", list_of_templates),
     "message template to fill in": ("anna", template_to_fill_in),
+    "several recipients": ("anna", several_recipients),
+    "suggested contacts": ("anna", suggested_contacts),
     "message template to change": ("anna", template_to_change),
     "message template with errors": ("anna", template_with_errors),
     "further permissions": ("anna", further_permissions),

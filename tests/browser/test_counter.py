@@ -70,7 +70,7 @@ def expected(text: str) -> list[object]:
     parts = "1 part" if found.segment_count == 1 else f"{found.segment_count} parts"
     characters = "1 character" if left == 1 else f"{left} characters"
     dear = f"{' '.join(found.forcing[:4])} makes this text more expensive:" if found.forcing else ""
-    return [f"{parts}, {characters} left", found.segment_count - 1, dear]
+    return [f"{parts} · {characters} left", found.segment_count - 1, dear]
 
 
 def test_the_live_counter_agrees_with_the_server(anna: Visitor) -> None:
@@ -91,7 +91,7 @@ def test_the_counter_without_script_says_the_same_after_the_form_comes_back(
     writer.go("/")
     writer.write("nobody", "😀" * 36)
     writer.button.click()
-    writer.see("2 parts, 61 characters left")
+    writer.see("2 parts · 61 characters left")
 
 
 @pytest.mark.parametrize(

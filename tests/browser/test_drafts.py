@@ -22,7 +22,7 @@ def becomes(visitor: Visitor, person: str) -> None:
 
 
 def restored(page: Page) -> bool:
-    return page.get_by_text("Draft restored; it has not been sent.").is_visible()
+    return page.get_by_text("Draft restored").is_visible()
 
 
 def test_a_draft_is_still_there_after_reloading_and_after_another_page(anna: Visitor) -> None:
@@ -34,6 +34,18 @@ def test_a_draft_is_still_there_after_reloading_and_after_another_page(anna: Vis
     expect(anna.to).to_have_value("0171 39")
     expect(anna.message).to_have_value("Half a text")
     assert restored(anna.page)
+
+
+def test_a_restored_draft_can_be_discarded(anna: Visitor) -> None:
+    begin(anna)
+    anna.page.reload()
+    anna.page.get_by_role("button", name="Discard").click()
+    expect(anna.to).to_have_value("")
+    expect(anna.message).to_have_value("")
+    assert not restored(anna.page)
+    anna.page.reload()
+    expect(anna.button).to_have_text("Send now")
+    expect(anna.message).to_have_value("")
 
 
 def test_an_empty_form_says_nothing_of_a_draft(anna: Visitor) -> None:

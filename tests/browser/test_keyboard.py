@@ -7,9 +7,11 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Locator, expect
 
+from tests.browser.every_page import kept_template
 from tests.browser.visitor import RECIPIENT, Visitor
 
 MOST_STOPS = 40
+MOST_STOPS_TO_SEND = 12
 WITH_AND_WITHOUT = pytest.mark.parametrize(
     "with_script", [True, False], ids=["JavaScript", "no JavaScript"]
 )
@@ -64,7 +66,7 @@ def test_signing_in_sending_and_signing_out_need_no_mouse(
     tab_to(visitor, visitor.page.get_by_role("button", name="Allow"))
     press(visitor, "Enter")
     visitor.page.wait_for_url(f"{visitor.url}/**")
-    tab_to(visitor, visitor.to)
+    expect(visitor.to).to_be_focused()
     visitor.page.keyboard.type(RECIPIENT)
     tab_to(visitor, visitor.message)
     visitor.page.keyboard.type("By keyboard")
@@ -118,11 +120,15 @@ def test_planning_changing_and_withdrawing_need_no_mouse(
 ) -> None:
     visitor = signed_in(java_script_enabled=with_script)
     visitor.go("/")
-    tab_to(visitor, visitor.to)
     visitor.page.keyboard.type(RECIPIENT)
     tab_to(visitor, visitor.message)
     visitor.page.keyboard.type("Before")
-    tab_to(visitor, visitor.send_at)
+    if with_script:
+        tab_to(visitor, visitor.page.get_by_role("button", name="Now", exact=True))
+        press(visitor, "ArrowLeft", "Enter")  # the last one: Other…
+        expect(visitor.send_at).to_be_focused()
+    else:
+        tab_to(visitor, visitor.send_at)
     moment = datetime.now(UTC) + timedelta(days=3)
     # Date fields are American here: Playwright starts Chromium so.
     visitor.page.keyboard.type(f"{moment:%m%d%Y}")
@@ -131,7 +137,7 @@ def test_planning_changing_and_withdrawing_need_no_mouse(
     expect(visitor.send_at).to_have_value(f"{moment:%Y-%m-%dT08:15}")
     tab_to(visitor, visitor.button)
     press(visitor, "Enter")
-    visitor.see("Can be changed until")
+    visitor.see("You can change it until")
     assert visitor.outcome == "held"
     open_link(visitor, "Change")
     tab_to(visitor, visitor.message)
@@ -153,6 +159,32 @@ def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:
     expect(anna.page.get_by_role("link", name="Skip the navigation")).to_be_in_viewport()
     press(anna, "Enter")
     expect(anna.main).to_be_focused()
+
+
+def test_twelve_stops_lead_from_the_top_of_the_page_to_send(anna: Visitor) -> None:
+    visitor = anna
+    for name in ("Reminder", "Closed", "Ready"):
+        kept_template(visitor, name=name)
+    visitor.go("/")
+    skip = visitor.page.get_by_role("link", name="Skip the navigation")
+    skip.focus()
+    press(visitor, "Enter")
+    stops = 1
+    while not visitor.button.evaluate("element => element === document.activeElement"):
+        press(visitor, "Tab")
+        stops += 1
+        assert stops <= MOST_STOPS_TO_SEND
+    assert stops > 3
+
+
+@pytest.mark.parametrize("keys", ["Control+Enter", "Meta+Enter"])
+def test_ctrl_enter_sends_once_from_any_field(anna: Visitor, keys: str) -> None:
+    anna.go("/")
+    anna.page.keyboard.type("0171 3920050")
+    anna.message.fill("By Ctrl+Enter")
+    press(anna, keys, keys)
+    anna.see("Accepted by sipgate")
+    assert anna.sent_texts() == ["By Ctrl+Enter"]
 
 
 def test_escape_closes_the_menu_and_returns_to_its_button(anna: Visitor) -> None:

@@ -20,9 +20,10 @@ from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
 
 MOST_BYTES_AT_FIRST = 70 * 1024
-MOST_SCRIPT_BYTES = 20 * 1024
-"""To be read, not golfed: all modules together."""
-MOST_STYLE_BYTES = 30 * 1024
+MOST_SCRIPT_BYTES = 34 * 1024
+"""To be read, not golfed: all modules together. A third is the field of recipients, with its
+suggestions, and the templates that are filled in place."""
+MOST_STYLE_BYTES = 34 * 1024
 STATIC = PROJECT / "static"
 ENTRIES = ["app.js", "attention.js", "compose.js"]
 """The scripts that the form's page itself names."""

@@ -13,6 +13,7 @@ def fill_in_wrongly(visitor: Visitor) -> None:
     visitor.go("/")
     visitor.page.get_by_label("From", exact=True).select_option("s1")
     visitor.write("0171 hello", "A long text\nnot to be lost", at=NEXT_WEEK)
+    visitor.show_zone()
     visitor.page.get_by_label("Time zone", exact=True).select_option("UTC")
     visitor.button.click()
     expect(visitor.page.get_by_text("There is one thing to correct")).to_be_visible()

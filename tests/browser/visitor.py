@@ -44,7 +44,25 @@ class Visitor:
         self.to.fill(to)
         self.message.fill(text)
         if at:
+            self.show_time()
             self.send_at.fill(at)
+
+    def show_time(self) -> None:
+        """Day and time, which JavaScript shows on demand only."""
+        other = self.page.get_by_role("button", name="Other…")
+        if other.is_visible() and other.get_attribute("aria-expanded") == "false":
+            other.click()
+
+    def show_zone(self) -> None:
+        self.show_time()
+        change = self.page.get_by_role("button", name=re.compile("time · change$"))
+        if change.is_visible():
+            change.click()
+
+    @property
+    def tokens(self) -> Locator:
+        """The recipients that the field's own line does not show."""
+        return self.page.get_by_role("toolbar", name="Recipients").get_by_role("button")
 
     def send(self, to: str = RECIPIENT, text: str = "Hello", *, at: str = "") -> None:
         """Write a new message, send it, and wait for the page that tells its outcome."""
@@ -77,6 +95,10 @@ class Visitor:
     def button(self) -> Locator:
         """The form's primary action: its first submit control in source order."""
         return self.page.locator("main form button[type=submit]").first
+
+    @property
+    def suggestions(self) -> Locator:
+        return self.page.get_by_role("listbox", name="Contacts").get_by_role("option")
 
     @property
     def main(self) -> Locator:

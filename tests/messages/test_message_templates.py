@@ -8,6 +8,7 @@ import time_machine
 from flask import Flask
 
 from tests.support.pages import Browser, Page
+from tests.web.test_questions import answer
 from webapp.rules.text import fill_placeholders, placeholders
 from webapp.simulator.server import Simulator
 
@@ -43,35 +44,91 @@ def message_of(page: Page) -> str:
     return page.fields("/messages")["message"]
 
 
-def test_a_template_is_filled_in_and_opens_the_form(anna: Browser, sipgate: Simulator) -> None:
-    page = anna.get(make(anna))
-    assert page.h1 == "Reminder"
-    labels = [label.get_text() for label in page.soup.select("main form label")]
-    assert labels == ["first name", "time"]
-    values = {**page.fields(), "value0": " Emil ", "value1": "9:30"}
-    form = anna.follow(anna.post(page.path, values, status=303))
+def use(browser: Browser, path: str) -> Page:
+    """The form for a message with the template's text."""
+    return browser.follow(browser.get(path, status=302))
+
+
+def insert(browser: Browser, page: Page, name: str, **typed: str) -> Page:
+    """Choose a template on the form's page, as without JavaScript."""
+    options = {
+        option.get_text(): str(option["value"]) for option in page.soup.select("noscript option")
+    }
+    data = {**page.fields("/messages"), "template": options[name], **typed}
+    return browser.post("/message-templates/insert", data, status=200)
+
+
+def fills_of(page: Page) -> dict[str, str]:
+    """The fields for placeholders: their names, and what is in them."""
+    fields = page.fields("/messages")
+    return {key[5:]: value for key, value in fields.items() if key.startswith("fill-")}
+
+
+def test_a_template_is_filled_in_seen_and_sent(anna: Browser, sipgate: Simulator) -> None:
+    page = use(anna, make(anna))
+    assert message_of(page) == REMINDER
+    assert fills_of(page) == {"first name": "", "time": ""}
+    typed = {"recipient": "+491713920050", "fill-first name": " Emil ", "fill-time": "9:30"}
+    question = anna.post("/messages", {**page.fields("/messages"), **typed}, status=409)
     text = "Hello Emil, your appointment is at 9:30. Bye, Emil"
-    assert message_of(form) == text
-    data = {**form.fields("/messages"), "recipient": "+491713920050"}
-    anna.post("/messages", data, status=303)
+    assert f"The finished text: “{text}”" in question.text
+    assert (message_of(question), fills_of(question)) == (text, {})
+    assert sipgate.world.arrivals == []
+    answer(anna, question)
     assert [one.text for one in sipgate.world.arrivals] == [text]
 
 
-def test_b09_a_missing_value_is_asked_for_and_nothing_is_lost(anna: Browser) -> None:
-    page = anna.get(make(anna))
-    again = anna.post(page.path, {**page.fields(), "value0": "Emil", "value1": " "}, status=422)
-    assert "Fill this in." in again.text
-    assert again.error_at("value1")
-    assert again.fields()["value0"] == "Emil"
+def test_b09_a_missing_value_is_asked_about_and_nothing_is_lost(anna: Browser) -> None:
+    page = use(anna, make(anna))
+    typed = {"recipient": "+491713920050", "fill-first name": "Emil"}
+    question = anna.post("/messages", {**page.fields("/messages"), **typed}, status=409)
+    assert "((time))" in question.text
+    assert message_of(question).startswith("Hello Emil, your appointment is at ((time)).")
+    assert fills_of(question) == {"time": ""}
 
 
 @pytest.mark.parametrize(
     "value", ["((time))", "{first name.__class__}", "%s", "{{7*7}}", "<b>", "\\1", "$1"]
 )
 def test_b09_a_value_is_never_looked_into(anna: Browser, value: str) -> None:
-    page = anna.get(make(anna, text="Hello ((first name)): ((time)) {name.__class__} %s"))
-    form = anna.follow(anna.post(page.path, {**page.fields(), "value0": value, "value1": "9"}))
-    assert message_of(form) == f"Hello {value}: 9 {{name.__class__}} %s"
+    page = use(anna, make(anna, text="Hello ((first name)): ((time)) {name.__class__} %s"))
+    typed = {"fill-first name": value, "fill-time": "9", "recipient": "nobody"}
+    again = anna.post("/messages", {**page.fields("/messages"), **typed}, status=422)
+    assert message_of(again) == f"Hello {value}: 9 {{name.__class__}} %s"
+
+
+def test_what_was_typed_stays_when_a_template_is_inserted(anna: Browser) -> None:
+    make(anna)
+    typed = {"recipient": "0171 39", "message": "Good morning!", "send_at": "2027-01-01T08:00"}
+    page = insert(anna, anna.get("/"), "Reminder", sms_id="s1", **typed)
+    kept = page.fields("/messages")
+    assert kept["message"] == f"Good morning!\n{REMINDER}"
+    assert {name: kept[name] for name in ("recipient", "send_at", "sms_id")} == {
+        "recipient": "0171 39",
+        "send_at": "2027-01-01T08:00",
+        "sms_id": "s1",
+    }
+    filled = {"fill-first name": "Emil", "fill-time": "9"}
+    twice = insert(anna, page, "Reminder", **filled)
+    assert message_of(twice).startswith("Good morning!\nHello Emil, your appointment is at 9.")
+    assert message_of(twice).endswith(f"\n{REMINDER}")
+
+
+def test_an_untouched_template_gives_way_to_the_next_one(anna: Browser) -> None:
+    make(anna)
+    make(anna, name="Closed", text="We are closed today.")
+    page = insert(anna, insert(anna, anna.get("/"), "Closed"), "Reminder")
+    assert message_of(page) == REMINDER
+
+
+def test_a_template_deleted_meanwhile_costs_nothing_that_was_typed(anna: Browser) -> None:
+    path = make(anna)
+    form = anna.get("/")
+    anna.press(anna.get(f"{path}/edit"), f"{path}/delete")
+    data = {**form.fields("/messages"), "message": "Mine"}
+    page = anna.post("/message-templates/insert", data, status=409)
+    assert "deleted meanwhile" in page.text
+    assert message_of(page) == "Mine"
 
 
 @pytest.mark.parametrize(
@@ -99,15 +156,13 @@ def test_a_text_that_still_holds_a_placeholder_is_asked_about(
     assert sipgate.world.arrivals == []
 
 
-def test_one_without_placeholders_goes_straight_to_the_form(anna: Browser) -> None:
-    redirect = anna.get(make(anna, text="We are closed today."), status=302)
-    assert message_of(anna.follow(redirect)) == "We are closed today."
-
-
 def test_the_form_offers_them(anna: Browser) -> None:
-    path = make(anna)
-    links = [str(link["href"]) for link in anna.get("/").soup.select("main nav a")]
-    assert links == [path]
+    make(anna)
+    page = anna.get("/")
+    chips = page.soup.select("main [data-text]")
+    assert [(chip.get_text(), chip["data-text"]) for chip in chips] == [("Reminder", REMINDER)]
+    choices = page.soup.select("noscript option")
+    assert [choice.get_text() for choice in choices] == ["Reminder"]
 
 
 def test_they_are_shared_by_the_account_and_nobody_else(
@@ -118,7 +173,7 @@ def test_they_are_shared_by_the_account_and_nobody_else(
     assert "Reminder" not in karl.get("/message-templates").text
     for action in ("", "/edit"):
         karl.get(path + action, status=404)
-    for action in ("", "/edit", "/delete", "/restore"):
+    for action in ("/edit", "/delete", "/restore"):
         token = karl.get("/").fields("/messages")["csrf_token"]
         karl.post(path + action, {"csrf_token": token, "name": "x", "text": "x"}, status=404)
     template_id = path.rpartition("/")[2]
@@ -161,7 +216,7 @@ def test_a_deleted_one_can_be_brought_back(anna: Browser, ben: Browser) -> None:
     page = ben.get("/message-templates")
     assert "Can be restored for 30 days" in page.text
     ben.press(page, f"{path}/restore")
-    assert anna.get(path).h1 == "Reminder"
+    assert message_of(use(anna, path)) == REMINDER
 
 
 def test_after_thirty_days_a_deleted_one_is_gone(app: Flask, anna: Browser) -> None:
@@ -197,7 +252,7 @@ def test_wrong_input_is_named_at_its_field_and_kept(
 
 def test_markup_is_only_text(anna: Browser) -> None:
     evil = "<img src=x onerror=alert>"
-    page = anna.get(make(anna, name=evil, text=f"{evil} (({evil}))"))
-    assert page.h1 == evil
+    page = use(anna, make(anna, name=evil, text=f"{evil} (({evil}))"))
+    assert fills_of(page) == {evil: ""}
     assert page.soup.find("img") is None
     assert anna.get("/").soup.find("img") is None

@@ -13,9 +13,11 @@ from webapp.rules.numbers import (
     country_of,
     is_sendable,
     mask,
+    number_cell,
     number_kind,
     parse_listed,
     parse_recipient,
+    recipient_rows,
     split_recipients,
 )
 
@@ -302,10 +304,63 @@ def test_nothing_else_may_reach_the_wire(number):
         ("a, b;c\nd\r\ne\rf", ["a", "b", "c", "d", "e", "f"]),
         (" \u00a0a ,, b; ", ["a", "b"]),
         ("b,a,b", ["b", "a", "b"]),
+        ("Name", ["Name"]),
+        ("Mobile\n0171 1\n0171 2", ["0171 1", "0171 2"]),
+        ("Anna, 0171 3920012", ["Anna", "0171 3920012"]),
+        ("0171 3920012; 0171 3920013", ["0171 3920012", "0171 3920013"]),
     ],
 )
 def test_recipients_are_split_at_commas_semicolons_and_line_ends(typed, parts):
-    assert split_recipients(typed) == parts
+    assert recipient_rows(typed) == [(part,) for part in parts]
+
+
+@pytest.mark.parametrize(
+    ("typed", "rows"),
+    [
+        ("Müller\t0171 3920012", [("Müller", "0171 3920012")]),
+        ("\tMüller\t\t0171 3920012\t\n", [("Müller", "0171 3920012")]),
+        ("Müller;Anna;0171 3920012", [("Müller", "Anna", "0171 3920012")]),
+        (
+            "Name\tHandy-Nr.\r\nMüller\t0171 3920012\r\nMeier\t0171 3920013",
+            [("Müller", "0171 3920012"), ("Meier", "0171 3920013")],
+        ),
+        ("Vorname;Mobil\nAnna;0171 3920012", [("Anna", "0171 3920012")]),
+        # No word of a head: somebody whose number is missing is not left out.
+        ("Meier\tHans\nMüller\t0171 3920012", [("Meier", "Hans"), ("Müller", "0171 3920012")]),
+    ],
+)
+def test_a_line_of_a_spreadsheet_is_one_recipient(typed, rows):
+    assert recipient_rows(typed) == rows
+
+
+@pytest.mark.parametrize(
+    ("cells", "number"),
+    [
+        (("0171 12",), "0171 12"),
+        (("Müller", "0171 3920012"), "0171 3920012"),
+        (("Müller", "030 1234567", "0171 3920012", "10115"), "0171 3920012"),
+        (("Müller", "171 3920012"), "171 3920012"),
+        (("Müller", "030 1234567"), "030 1234567"),
+        (("Müller", "0171 3920012", "+49 171 3920012"), "+49 171 3920012"),
+        (("Müller", "0171 12", "7"), "0171 12"),
+        (("Meier", "Hans"), "Meier"),
+    ],
+)
+def test_of_a_line_the_mobile_number_counts(cells, number):
+    assert number_cell(cells, "DE") == number
+
+
+def test_two_mobile_numbers_in_a_line_are_asked_about():
+    with pytest.raises(RecipientRefused) as refused:
+        number_cell(("Müller", "0171 3920012", "0171 3920013"), "DE")
+    assert refused.value.problem is RecipientProblem.SEVERAL
+
+
+def test_a_megabyte_of_cells_is_read_at_once():
+    began_s = time.perf_counter()
+    [row] = recipient_rows("Müller" + "\t01713920012" * 80_000)
+    number_cell(row, "DE")
+    assert time.perf_counter() - began_s < 2
 
 
 # --- What a number is ---------------------------------------------------------------------------

@@ -200,7 +200,7 @@ def test_b03_what_is_no_mobile_number_is_refused_at_its_field(refuse: Refuse, ty
         ("+491713920050, +491713920051", "goes to 2 recipients"),
         ("+491713920050;0171 3920051", "goes to 2 recipients"),
         ("+491713920050\r\n+491713920051", "goes to 2 recipients"),
-        ("0171 3920050,+491713920050,+491713920051", "left out"),
+        ("0171 3920050,+491713920050,+491713920051", "was there twice"),
     ],
     ids=["comma", "semicolon", "line", "duplicates"],
 )

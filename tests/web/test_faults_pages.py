@@ -435,6 +435,14 @@ def test_f41_a_text_outlives_the_session_and_can_be_sent_once(
     assert len(sipgate.world.arrivals) == 1
 
 
+def test_f41_what_was_typed_for_placeholders_is_kept_in_the_text(app: Flask, anna: Browser) -> None:
+    form = anna.compose(recipient=TO, message="Hello ((name)), until ((time))")
+    end_session(app, anna)
+    asked = anna.post("/messages", {**form, "fill-name": "Emil", "fill-other": "x"}, status=401)
+    kept = prefilled(sign_in_by_link(anna, asked))
+    assert kept["message"] == "Hello Emil, until ((time))"
+
+
 def test_f41_a_kept_text_is_shown_to_nobody_else(
     app: Flask, anna: Browser, new_browser: Callable[[], Browser], sipgate: Simulator
 ) -> None:

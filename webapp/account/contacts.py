@@ -6,8 +6,7 @@ page waits for them, except the contacts page itself.
 
 import hashlib
 import hmac
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -28,7 +27,6 @@ from webapp.rules.numbers import (
     is_like_a_number,
     parse_recipient,
     phone,
-    split_recipients,
 )
 from webapp.signin import Credentials, tokens
 from webapp.sipgate import MAX_CONTACTS, AddressBook, Authorization, ContactEntry, Lack, client
@@ -124,14 +122,17 @@ def name_of(member: Member | None, number: str) -> str:
     return _names()[number]
 
 
-def names_of_typed(member: Member, typed: str) -> list[str]:
-    """The names of those typed numbers that are in the contacts."""
-    numbers = []
-    for one in split_recipients(typed)[:MAX_NUMBERS_FOR_A_NAME]:
-        with suppress(RecipientRefused):
-            numbers.append(parse_recipient(one, settings.default_region))
-    preload_names(member, numbers)
-    return [name for number in dict.fromkeys(numbers) if (name := name_of(member, number))]
+def numbers_named(member: Member, names: Collection[str]) -> dict[str, list[str]]:
+    """The numbers of the contacts with exactly these names; names of nobody are left out."""
+    if not names:
+        return {}
+    query = sa.select(Contact.name, Contact.number).where(
+        Contact.member_id == member.id, Contact.name.in_(names), Contact.number.is_not(None)
+    )
+    found: dict[str, list[str]] = {}
+    for name, number in db.session.execute(query.order_by(Contact.number).distinct()):
+        found.setdefault(name, []).append(str(number))
+    return found
 
 
 def display_name(member: Member, number: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from flask_babel import get_locale, gettext, ngettext
 
 from webapp.i18n.formats import money
+from webapp.rules.names import FIRST_NAME_PLACEHOLDERS
 from webapp.rules.text import Segmentation, counter_table
 
 GAP = "{n}"
@@ -43,7 +44,7 @@ def count_line(found: Segmentation | None, price: Decimal | None, recipient_coun
     if price:
         total = price * found.segment_count * recipient_count
         facts.append(_cost(recipient_count, money(total)))
-    return ", ".join(facts)
+    return " · ".join(facts)
 
 
 def dear_line(found: Segmentation | None) -> str:
@@ -73,10 +74,15 @@ def _for_script(
         "table": _TABLE,
         "price": str(price or ""),
         "lang": "en-GB" if locale == "en" else locale,
+        "firstNamePlaceholders": FIRST_NAME_PLACEHOLDERS,
         "words": {
             **_button_words(changing),
             **_counter_words(),
             **_time_words(asks_which_time),
+            **_recipient_words(),
+            "inserted": gettext("“%(name)s” is in the text.", name=GAP),
+            "undo": gettext("Undo"),
+            "sending": gettext("Sending…"),
         },
     }
 
@@ -108,6 +114,17 @@ def _counter_words() -> Words:
     }
 
 
+def _recipient_words() -> Words:
+    return {
+        "remove": gettext("Remove %(name)s", name=GAP),
+        "correct": gettext("Correct %(name)s", name=GAP),
+        "fitting": [
+            ngettext("%(num)s contact fits", "%(num)s contacts fit", ONE),
+            ngettext("%(num)s contact fits", "%(num)s contacts fit", SEVERAL),
+        ],
+    }
+
+
 def _time_words(asks_which_time: bool) -> Words:
     twice = gettext("This time comes twice: the clocks go back then. You will be asked which one.")
     return {
@@ -115,6 +132,7 @@ def _time_words(asks_which_time: bool) -> Words:
         "missing": gettext("This time does not exist: the clocks go forward then."),
         "twice": "" if asks_which_time else twice,
         "past": gettext("This time has passed."),
+        "zone": gettext("%(city)s time · change", city=GAP),
     }
 
 
@@ -151,6 +169,15 @@ def _dearer(characters: str) -> str:
         characters=characters,
         few=_FEW,
         many=_MANY,
+    )
+
+
+def twice(count: int) -> str:
+    """How many numbers were there more than once."""
+    return ngettext(
+        "%(num)s number was there twice; it gets one message.",
+        "%(num)s numbers were there twice; each gets one message.",
+        count,
     )
 
 

@@ -206,6 +206,9 @@ RECIPIENT_PROBLEMS = {
     RecipientProblem.DIGITS_LOST: _(
         "Format the column as text and enter the number again: the spreadsheet has cut “%(typed)s”."
     ),
+    RecipientProblem.SEVERAL_CONTACTS: _(
+        "Enter the number: your contacts have several for “%(typed)s”."
+    ),
 }
 
 TEXT_PROBLEMS = {

@@ -6,6 +6,7 @@ Refusals carry a reason and what was typed, which stays out of logs.
 import enum
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -61,6 +62,7 @@ class RecipientProblem(enum.StrEnum):
     PAGER = "pager"
     VOICEMAIL = "voicemail"
     DIGITS_LOST = "digits_lost"
+    SEVERAL_CONTACTS = "several_contacts"
 
 
 _REFUSED_TYPES = {
@@ -77,6 +79,19 @@ _GERMAN_SERVICES = {
     "180": RecipientProblem.SHARED_COST,
     "900": RecipientProblem.PREMIUM,
 }
+_MAX_CELLS = 30
+"""Of a line; a spreadsheet's number does not stand further right."""
+_HEAD_WORDS = frozenset(
+    (
+        "name, vorname, nachname, handy, handynummer, handynr, mobil, mobilnummer, mobilnr, "
+        "mobiltelefon, telefon, telefonnummer, telefonnr, tel, telnr, nummer, rufnummer, "
+        "first name, last name, surname, mobile, mobile number, mobile phone, cell, cell phone, "
+        "phone, phone number, telephone, number"
+    )
+    .replace(" ", "")
+    .split(",")
+)
+"""What columns are called."""
 _NUMBER_LIKE = re.compile(r"[\s\d+()/.-]*")
 _LENGTH_PROBLEMS = {
     ValidationResult.TOO_SHORT: RecipientProblem.TOO_SHORT,
@@ -112,6 +127,70 @@ _KINDS = {
 def split_recipients(typed: str) -> list[str]:
     """Return the entries between commas, semicolons and line breaks, in order, without blanks."""
     return [part.strip() for part in re.split(r"[,;\r\n]", typed) if not is_blank(part)]
+
+
+def recipient_rows(typed: str) -> list[tuple[str, ...]]:
+    """Return the recipients that somebody typed or pasted, in order, each as its cells.
+
+    Commas, semicolons and line breaks stand between recipients of one cell. A line that was copied
+    from a spreadsheet is one recipient of several cells: they stand between tabs, or between
+    semicolons if the first says who it is (`Müller;0171 3920012`). Its head line (`Name;Mobile`) is
+    left out.
+    """
+    lines = [line for line in re.split(r"[\r\n]", typed) if not is_blank(line)]
+    rows = [cells for line in lines for cells in _rows_of(line)]
+    has_head = len(rows) > 1 and len(lines) > 1 and _is_head(lines[0])
+    return rows[len(_rows_of(lines[0])) :] if has_head else rows
+
+
+def number_cell(cells: tuple[str, ...], region: str) -> str:
+    """Return the cell that holds the recipient's number: of several numbers, the mobile one.
+
+    Raises RecipientRefused if that is none of them, or more than one.
+    """
+    if len(cells) == 1:
+        return cells[0]
+    found: dict[str, str] = {}
+    for cell in cells[:_MAX_CELLS]:
+        with suppress(RecipientRefused):
+            found[parse_recipient(cell, region)] = cell
+    mobile = {e164: cell for e164, cell in found.items() if number_kind(e164) is NumberKind.MOBILE}
+    numbers = list((mobile or found).values())
+    if len(numbers) > 1:
+        raise RecipientRefused(RecipientProblem.SEVERAL, " ".join(cells))
+    return numbers[0] if numbers else max(cells, key=_digit_count)
+
+
+def _rows_of(line: str) -> list[tuple[str, ...]]:
+    if "\t" in line.strip():
+        return [_cells(line, "\t")]
+    columns = _cells(line, ";")
+    if "," not in line and len(columns) > 1 and _is_labelled(columns):
+        return [columns]
+    return [(cell,) for cell in _cells(line, "[,;]")]
+
+
+def _cells(line: str, divider: str) -> tuple[str, ...]:
+    return tuple(cell.strip() for cell in re.split(divider, line) if not is_blank(cell))
+
+
+def _is_labelled(cells: tuple[str, ...]) -> bool:
+    """Whether this says who it is and then has something like a number."""
+    rest = cells[1:_MAX_CELLS]
+    return not _digit_count(cells[0]) and any(
+        _digit_count(cell) >= _E164_MIN_DIGITS and is_like_a_number(cell) for cell in rest
+    )
+
+
+def _is_head(line: str) -> bool:
+    """Whether this names columns: nobody is called so, and no digit is in it."""
+    cells = re.split(r"[\t;,]", line)
+    words = {"".join(filter(str.isalpha, cell)).casefold() for cell in cells[:_MAX_CELLS]}
+    return not _digit_count(line) and not words.isdisjoint(_HEAD_WORDS)
+
+
+def _digit_count(cell: str) -> int:
+    return sum(map(str.isdecimal, cell))
 
 
 def parse_recipient(typed: str, region: str) -> str:

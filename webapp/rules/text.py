@@ -213,6 +213,17 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     return normalise_text(fill_placeholders(text, values))
 
 
+def joined(typed: str, template: str, templates: Iterable[str]) -> str:
+    """The text after a template was chosen: what was typed stays, and the template follows it.
+
+    Only a text that is one of the templates, untouched, gives way to the new one.
+    """
+    before = normalise_text(typed)
+    if is_blank(before) or before in templates:
+        return template
+    return f"{before}\n{template}"
+
+
 def _code_point(character: str) -> str:
     return f"U+{ord(character):04X}"
 

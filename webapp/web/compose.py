@@ -1,13 +1,15 @@
 """Writing a message: the form, and its taking."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import Blueprint, abort, jsonify, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp.account import cache, contacts
+from webapp.account import cache, contacts, recipients
+from webapp.account.recipients import Recipient
 from webapp.config import settings
 from webapp.database import db, idempotency
 from webapp.database.daily_limit import DailyLimitReached
@@ -22,7 +24,13 @@ from webapp.messages.submit import NewMessage, Submitted
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.text import normalise_text, segment
 from webapp.web import guard, limits, questions
-from webapp.web.forms import ComposeForm, NotReady, compose_form, spent_note
+from webapp.web.forms import (
+    MAX_RECIPIENTS,
+    ComposeForm,
+    NotReady,
+    compose_form,
+    spent_note,
+)
 from webapp.web.guard import own_or_404, public, visible_or_404
 
 blueprint = Blueprint("compose", __name__)
@@ -63,20 +71,17 @@ def _start(member: Member) -> dict[str, str]:
 @blueprint.post("/messages")
 @limits.counts_as_send
 def create(member: Member) -> ResponseReturnValue:
-    submission = idempotency.read_submission(request.form.get("submission_id", ""))
-    if submission is None or submission.member_id != member.id:
-        note = _(
-            "This page could not be recognised. Nothing was sent. Check your message and send "
-            "it again."
-        )
-        return kept_form(member, note, 422)
+    submission = submission_of(member)
+    if submission is None:
+        return unrecognised(member)
 
     def checked() -> list[NewMessage]:
         form = form_of(member)
+        is_filled = form.fill_in()
         if not form.validate():
             raise NotReady(form=form, status=422)
         blocked.require_none(db.session, member.account_id, form.numbers)
-        asked = questions.questions_about(form, member, submission)
+        asked = questions.questions_about(form, member, submission, is_filled=is_filled)
         if questions.unanswered(asked, request.form.get("confirm", "")):
             raise NotReady(form=form, asked=asked, status=409)
         return form.checked()
@@ -109,18 +114,42 @@ def _not_taken(member: Member, submission: SubmissionId, refused: NotTaken) -> R
     return form_page(member, submission, note=sentences.on_hold(), status=503)
 
 
+@blueprint.post("/recipients")
+def read_recipients(member: Member) -> ResponseReturnValue:
+    """What is typed in the field "To" means, for its tokens; nothing is kept. A POST, because
+    numbers do not belong into addresses."""
+    typed = request.form.get("recipient", "")
+    found = recipients.read(member, typed, most=MAX_RECIPIENTS)
+    each = Counter(one.number for one in found if one.number)
+    doubles = sum(count > 1 for count in each.values())
+    shown = _as_json(found)
+    problem = next((one["problem"] for one in shown if one["problem"]), "")
+    note = f"{problem} {words.twice(doubles) if doubles else ''}".strip()
+    return jsonify(recipients=shown, note=note)
+
+
+def _as_json(found: list[Recipient]) -> list[dict[str, str]]:
+    return [
+        {
+            "typed": one.typed,
+            "shown": one.name or one.typed,
+            "number": one.number,
+            "first_name": one.first_name,
+            "problem": sentences.recipient_problem(one.refused) if one.refused else "",
+        }
+        for one in found[:MAX_RECIPIENTS]
+    ]
+
+
 @blueprint.post("/test-message")
 @limits.counts_as_send
 def test(member: Member) -> ResponseReturnValue:
     """Send what is typed to oneself, and go on with the form as it was."""
-    submission = idempotency.read_submission(request.form.get("submission_id", ""))
-    if submission is None or submission.member_id != member.id:
-        note = _(
-            "This page could not be recognised. Nothing was sent. Check your message and send "
-            "it again."
-        )
-        return kept_form(member, note, 422)
+    submission = submission_of(member)
+    if submission is None:
+        return unrecognised(member)
     form = form_of(member)
+    form.fill_in()
     if not form.validate_test():
         return form_page(member, submission, form=form, status=422)
     if not drafts.fits_draft(request.form):
@@ -128,7 +157,7 @@ def test(member: Member) -> ResponseReturnValue:
         return form_page(member, submission, form=form, note=note, status=422)
     contacts.keep_own_number(member, form.checked_own_number)
     # Before anything is sent: a page that says that nothing was must be right.
-    drafts.keep_draft(submission, request.form)
+    drafts.keep_draft(submission, {**request.form, "message": form.message.data or ""})
     # Its own id, made from the form's and the text: pressed twice, it is one test.
     own = idempotency.test_of(submission, form.test_content)
     try:
@@ -175,6 +204,19 @@ def refused_page(
     return form_page(member, submission, form=form, editing=editing, status=422)
 
 
+def submission_of(member: Member) -> SubmissionId | None:
+    """The id of the form that was sent, or None if it is not one of this member's."""
+    submission = idempotency.read_submission(request.form.get("submission_id", ""))
+    return submission if submission and submission.member_id == member.id else None
+
+
+def unrecognised(member: Member) -> ResponseReturnValue:
+    note = _(
+        "This page could not be recognised. Nothing was sent. Check your message and send it again."
+    )
+    return kept_form(member, note, 422)
+
+
 def kept_form(member: Member, note: str, status: int) -> ResponseReturnValue:
     """What was typed, with a fresh id: for a form that could not be taken as it was."""
     return form_page(member, idempotency.new_submission(member), note=note, status=status)
@@ -186,7 +228,7 @@ def form_of(member: Member, prefill: dict[str, str] | None = None) -> ComposeFor
     chosen = {"sms_id": member.last_extension_id or "", "own_number": member.own_number, **params}
     if known.items and known.find(chosen["sms_id"]) is None:
         chosen["sms_id"] = known.items[0].id
-    return compose_form(known, **chosen)
+    return compose_form(member, known, **chosen)
 
 
 def form_page(
@@ -213,14 +255,16 @@ def form_page(
         heading=_heading(previous, editing),
         action=url_for("messages.edit", id=editing.id) if editing else url_for("compose.create"),
         is_new=is_new,
+        editing=editing,
         extensions=form.extensions.items,
         extensions_note=str(trouble or ""),
         note=note,
         previous=previous,
         tested=tested,
-        templates=message_templates.active(member) if is_new else [],
+        templates=message_templates.active(member),
+        recipients=_as_json(form.recipients),
+        fills=form.fills,
         suggests=contacts.SCOPE in settings.scopes,
-        to_names=contacts.names_of_typed(member, form.recipient.data or ""),
         warnings=asked or [],
         confirm_value=questions.confirm_value(asked or []),
         confirm_label=questions.confirm_label(form) if asked else "",
@@ -242,6 +286,7 @@ def _words(form: ComposeForm, *, is_asked: bool) -> dict[str, Any]:
         "count_line": words.count_line(found, price, recipient_count),
         "dear_line": words.dear_line(found),
         "send_label": changing or _("Send"),
+        "shows_date": bool(form.send_at.data or form.send_at.errors or form.time_zone.errors),
         "for_script": words.for_script(
             price, changing=changing, asks_which_time=bool(form.fold.choices)
         ),

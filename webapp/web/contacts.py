@@ -7,6 +7,7 @@ from webapp.account import contacts
 from webapp.account.cache import cached
 from webapp.database.models import Contact, Member
 from webapp.i18n.sentences import CONTACT_TROUBLES
+from webapp.rules.names import first_name
 from webapp.web import guard, limits
 
 blueprint = Blueprint("contacts", __name__)
@@ -52,4 +53,5 @@ def _as_json(contact: Contact) -> dict[str, str | None]:
         "name": contact.name,
         "organization": contact.organization,
         "number": contact.number,
+        "first_name": first_name(contact.name, contact.number or ""),
     }

@@ -1,6 +1,7 @@
 """Errors as pages: what happened, what to do next, and the text that was typed."""
 
 import logging
+from collections.abc import Mapping
 
 from flask import (
     Flask,
@@ -23,15 +24,16 @@ from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, Subm
 from webapp.messages import drafts, submit
 from webapp.messages.lists.reading import ListRefused
 from webapp.messages.submit import Submitted
+from webapp.rules.text import TextRefused
 from webapp.signin import SignInEnded
 from webapp.telemetry import logs
 from webapp.web import compose, guard, lists
-from webapp.web.forms import spent_note
+from webapp.web.forms import filled_text, spent_note
 from webapp.web.security import TAKES_A_LIST
 
 log = logging.getLogger(__name__)
 
-WITH_A_TEXT = ("compose.create", "compose.test")
+WITH_A_TEXT = ("compose.create", "compose.test", "message_templates.insert")
 """These take a form with a text, which is kept if it cannot be taken."""
 
 
@@ -101,7 +103,7 @@ def sign_in_needed() -> ResponseReturnValue:
     elif submission is not None and not drafts.fits_draft(request.form):
         return _too_large_to_keep()
     elif submission is not None:
-        drafts.keep_draft(submission, request.form)
+        drafts.keep_draft(submission, _filled(request.form))
         next_path = url_for("compose.compose", draft=submission.id)
         sentences = [
             _("Your sign-in has ended. Nothing was sent. Sign in again: your text is kept.")
@@ -114,6 +116,14 @@ def sign_in_needed() -> ResponseReturnValue:
         401,
         actions=[(_("Sign in again"), url_for("signin.login", next=next_path))],
     )
+
+
+def _filled(typed: Mapping[str, str]) -> Mapping[str, str]:
+    """The form with its text filled in, unless that is too long: drafts keep no placeholders."""
+    try:
+        return {**typed, "message": filled_text(typed.get("message", ""), typed)}
+    except TextRefused:
+        return typed
 
 
 def _too_large_to_keep() -> ResponseReturnValue:

@@ -3,9 +3,10 @@
 Fields keep what was typed, right or wrong; `checked()` returns what it means.
 """
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from flask import get_template_attribute, request
@@ -13,32 +14,31 @@ from flask_babel import gettext
 from flask_babel import lazy_gettext as _
 from flask_wtf import FlaskForm
 from wtforms import HiddenField, RadioField, SelectField, StringField, TextAreaField
-from wtforms.validators import DataRequired, ValidationError
+from wtforms.validators import ValidationError
 
+from webapp.account import recipients
 from webapp.account.cache import Extensions
+from webapp.account.recipients import Recipient
 from webapp.account.senders import Senders
 from webapp.config import settings
 from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, NotTaken
+from webapp.database.models import Member
 from webapp.i18n import sentences
 from webapp.i18n.formats import when
 from webapp.messages.message_templates import MAX_NAME_CHARACTERS
 from webapp.messages.submit import NewMessage
 from webapp.rules import times
+from webapp.rules.names import FIRST_NAME_PLACEHOLDERS
 from webapp.rules.numbers import (
     NumberKind,
+    RecipientProblem,
     RecipientRefused,
     number_kind,
     parse_recipient,
+    recipient_rows,
     split_recipients,
 )
-from webapp.rules.text import (
-    TextProblem,
-    TextRefused,
-    check_characters,
-    check_text,
-    filled,
-    normalise_text,
-)
+from webapp.rules.text import TextRefused, check_text, filled, normalise_text, placeholders
 from webapp.rules.times import TimeRefused, now
 from webapp.sipgate import Extension
 
@@ -48,7 +48,8 @@ MAX_BLOCKED_AT_ONCE = 500
 MAX_CODE_CHARACTERS = 32
 MAX_INTEGER = 2**31 - 1
 """The largest that PostgreSQL's `integer` holds; a statement with a larger one fails."""
-FILLED_TOO_LONG = _("Shorten this: the finished text has more than 10 parts.")
+FILL = "fill-"
+"""Before the name of a placeholder: the field with what stands for it."""
 
 
 class ComposeForm(FlaskForm):  # type: ignore[misc]
@@ -64,6 +65,9 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
     own_number = TextAreaField(_("Your own mobile number"))
 
     extensions: Extensions
+    member: Member
+    fill_refused: TextRefused | None = None
+    filled_names: tuple[str, ...] = ()
 
     def validate_sms_id(self, field: SelectField) -> None:
         # Only what the form names: without the field, the preselected one must not be used.
@@ -72,24 +76,61 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
 
     def validate_recipient(self, field: TextAreaField) -> None:
         """One or several. Each that is refused is named; duplicates are dropped and counted."""
-        typed = split_recipients(field.data or "") or [""]
-        if len(typed) > MAX_RECIPIENTS:
+        found = self.recipients
+        if len(found) > MAX_RECIPIENTS:
+            count = len(recipient_rows(field.data or ""))
             raise ValidationError(
                 _("Enter at most %(most)d numbers: there are %(count)d.")
-                % {"most": MAX_RECIPIENTS, "count": len(typed)}
+                % {"most": MAX_RECIPIENTS, "count": count}
             )
-        self.numbers, problems = _numbers(typed)
+        refused = [one.refused for one in found if one.refused]
+        if not found:
+            refused = [RecipientRefused(RecipientProblem.EMPTY, "")]
+        problems = dict.fromkeys(map(sentences.recipient_problem, refused))
         if problems:
-            raise ValidationError(" ".join(problems))
-        self.duplicate_count = len(self.numbers) - len(set(self.numbers))
-        self.numbers = list(dict.fromkeys(self.numbers))
+            raise ValidationError(" ".join(list(problems)[:MAX_NAMED_PROBLEMS]))
+        each = Counter(one.number for one in found)
+        self.duplicate_count = sum(count > 1 for count in each.values())
+        self.numbers = list(each)
+
+    @cached_property
+    def recipients(self) -> list[Recipient]:
+        """Of too many, one more than there may be."""
+        return recipients.read(self.member, self.recipient.data or "", most=MAX_RECIPIENTS + 1)
 
     def validate_message(self, field: TextAreaField) -> None:
         self.text = normalise_text(field.data or "")
         try:
+            if self.fill_refused:
+                raise self.fill_refused
             check_text(self.text)
         except TextRefused as refused:
             raise ValidationError(sentences.text_problem(refused)) from None
+
+    @property
+    def fills(self) -> dict[str, str]:
+        """The fields for the placeholders that are still in the text, with what is known of them.
+
+        What was typed for others stays, too: they may come back into the text.
+        """
+        names = placeholders(self.message.data or "")
+        known = known_fills(self.recipients) if names else {}
+        typed = typed_fills(request.form)
+        left = {name: value for name, value in typed.items() if name not in self.filled_names}
+        return {name: known.get(name.casefold(), "") for name in names} | left
+
+    def fill_in(self) -> bool:
+        """Put what was typed for placeholders into the text. Returns whether that changed it.
+
+        If it would become far too long, all stays where it was typed, and the text is refused.
+        """
+        typed = self.message.data or ""
+        try:
+            self.message.data = filled_text(typed, request.form)
+            self.filled_names = placeholders(typed)
+        except TextRefused as refused:
+            self.fill_refused = refused
+        return bool(self.message.data != typed)
 
     def validate_send_at(self, field: StringField) -> None:
         """Empty means now, whatever the other fields say."""
@@ -205,6 +246,26 @@ class BlockForm(FlaskForm):  # type: ignore[misc]
         self.numbers = list(dict.fromkeys(numbers))
 
 
+def typed_fills(fields: Mapping[str, str]) -> dict[str, str]:
+    """What was typed for placeholders, by their names."""
+    typed = {name: value.strip() for name, value in fields.items() if name.startswith(FILL)}
+    return {name.removeprefix(FILL): value for name, value in typed.items() if value}
+
+
+def filled_text(text: str, fields: Mapping[str, str]) -> str:
+    """The text with what was typed for its placeholders. Raises TextRefused."""
+    values = typed_fills(fields)
+    return text if values.keys().isdisjoint(placeholders(text)) else filled(text, values)
+
+
+def known_fills(found: list[Recipient]) -> dict[str, str]:
+    """By the names of placeholders, what the contact says that a single recipient is."""
+    if len(found) != 1:
+        return {}
+    one = found[0]
+    return dict.fromkeys(FIRST_NAME_PLACEHOLDERS, one.first_name)
+
+
 class SenderForm(FlaskForm):  # type: ignore[misc]
     """A mobile number to add. `senders` are those of its extension."""
 
@@ -262,11 +323,11 @@ def whole_number(typed: str) -> int:
     return number
 
 
-def compose_form(extensions: Extensions, **data: str) -> ComposeForm:
+def compose_form(member: Member, extensions: Extensions, **data: str) -> ComposeForm:
     """The form with the choices of this member; `data` prefills it where nothing was typed."""
     # `request.form` has text only: a file sent as a field (multipart) counts as nothing typed.
     form = ComposeForm(request.form or None, **data)
-    form.extensions = extensions
+    form.member, form.extensions = member, extensions
     form.sms_id.choices = [(item.id, f"{item.alias} ({item.id})") for item in extensions.items]
     if not form.sms_id.data and extensions.items:
         form.sms_id.data = extensions.items[0].id
@@ -312,47 +373,6 @@ class MessageTemplateForm(FlaskForm):  # type: ignore[misc]
             check_text(self.checked_text)
         except TextRefused as refused:
             raise ValidationError(sentences.text_problem(refused)) from None
-
-
-class PlaceholderForm(FlaskForm):  # type: ignore[misc]
-    """A field for each placeholder. Make it with `placeholder_form`."""
-
-    names: tuple[str, ...]
-
-    @property
-    def values(self) -> dict[str, str]:
-        """The value of each placeholder, by name."""
-        return {name: self[f"value{n}"].data.strip() for n, name in enumerate(self.names)}
-
-    def filled(self, text: str) -> str | None:
-        """The text with the values in it. None if it cannot be sent: the longest field says why."""
-        try:
-            whole = filled(text, self.values)
-            check_text(whole)
-        except TextRefused as refused:
-            longest = max(self.names, key=lambda name: len(self.values[name]))
-            field = self[f"value{self.names.index(longest)}"]
-            is_long = refused.problem == TextProblem.TOO_LONG
-            field.errors = [str(FILLED_TOO_LONG) if is_long else sentences.text_problem(refused)]
-            return None
-        return whole
-
-
-def _check_characters(_form: FlaskForm, field: StringField) -> None:
-    try:
-        check_characters(normalise_text(field.data or ""))
-    except TextRefused as refused:
-        raise ValidationError(sentences.text_problem(refused)) from None
-
-
-def placeholder_form(names: tuple[str, ...]) -> PlaceholderForm:
-    """The form for these placeholders; each needs a value, or the text would read "Hello ,"."""
-    needed = DataRequired(_("Fill this in."))
-    checks = [needed, _check_characters]
-    fields = {f"value{n}": StringField(name, checks) for n, name in enumerate(names)}
-    form: PlaceholderForm = type("_PlaceholderForm", (PlaceholderForm,), fields)()
-    form.names = names
-    return form
 
 
 class NotReady(NotTaken):

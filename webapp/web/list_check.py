@@ -278,7 +278,7 @@ def _enter_count(looked: Looked) -> str:
 def _form(member: Member) -> ComposeForm:
     """The fields that say when, and the number of a test to oneself."""
     known: Extensions = cache.extensions(member, guard.credentials())
-    return compose_form(known, own_number=member.own_number)
+    return compose_form(member, known, own_number=member.own_number)
 
 
 def _text_of_row(looked: Looked, number: int | None) -> str | None:

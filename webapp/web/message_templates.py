@@ -4,13 +4,13 @@ from flask import Blueprint, abort, flash, redirect, render_template, request, u
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
-from webapp.database import db, idempotency
+from webapp.database import db
 from webapp.database.models import Member, MessageTemplate
 from webapp.i18n import sentences
-from webapp.messages import drafts, message_templates
-from webapp.rules.text import placeholders
-from webapp.web import limits
-from webapp.web.forms import MessageTemplateForm, PlaceholderForm, placeholder_form, whole_number
+from webapp.messages import message_templates
+from webapp.rules.text import joined
+from webapp.web import compose, limits
+from webapp.web.forms import MessageTemplateForm, whole_number
 
 blueprint = Blueprint("message_templates", __name__, url_prefix="/message-templates")
 
@@ -45,26 +45,27 @@ def create(member: Member) -> ResponseReturnValue:
 
 @blueprint.get("/<id>")
 def use(id: str, member: Member) -> ResponseReturnValue:
-    """Ask for the placeholders; a text without any goes to the form as it is."""
-    template = _active_or_404(id, member)
-    names = placeholders(template.text)
-    if not names:
-        return redirect(url_for("compose.compose", template=id))
-    return _use_page(template, placeholder_form(names))
+    """The form for a message, with this template's text."""
+    _active_or_404(id, member)
+    return redirect(url_for("compose.compose", template=id))
 
 
-@blueprint.post("/<id>")
+@blueprint.post("/insert")
 @limits.counts_as_send
-def fill(id: str, member: Member) -> ResponseReturnValue:
-    """The filled text becomes a draft, and the form opens with it."""
-    template = _active_or_404(id, member)
-    form = placeholder_form(placeholders(template.text))
-    text = form.filled(template.text) if form.validate() else None
-    if text is None:
-        return _use_page(template, form, status=422)
-    submission = idempotency.new_submission(member)
-    drafts.keep_draft(submission, {"message": text})
-    return redirect(url_for("compose.compose", draft=submission.id), 303)
+def insert(member: Member) -> ResponseReturnValue:
+    """The form for a message as it was typed, and in it the chosen template's text."""
+    submission = compose.submission_of(member)
+    if submission is None:
+        return compose.unrecognised(member)
+    form = compose.form_of(member)
+    form.fill_in()
+    active = message_templates.active(member)
+    chosen = next((one for one in active if one.id == request.form.get("template")), None)
+    if chosen is None:
+        note = _("This template was deleted meanwhile. Choose another one.")
+        return compose.form_page(member, submission, form=form, note=note, status=409)
+    form.message.data = joined(form.message.data or "", chosen.text, (one.text for one in active))
+    return compose.form_page(member, submission, form=form)
 
 
 @blueprint.get("/<id>/edit")
@@ -146,11 +147,4 @@ def _form_page(
         theirs=template.text if template and note else "",
         note=note,
     )
-    return page, status
-
-
-def _use_page(
-    template: MessageTemplate, form: PlaceholderForm, status: int = 200
-) -> ResponseReturnValue:
-    page = render_template("message_template_use.html", template=template, form=form)
     return page, status

@@ -49,8 +49,12 @@ def change(id: str, member: Member) -> ResponseReturnValue:
     message = own_or_404(Message, id, member)
     form = form_of(member, as_fields(message))
     submission = idempotency.new_submission(member)
+    is_filled = form.fill_in()
     if not form.validate():
         return form_page(member, submission, form=form, editing=message, status=422)
+    if is_filled:
+        note = _("Check the finished text, then send it.")
+        return form_page(member, submission, form=form, editing=message, note=note, status=422)
     if len(form.numbers) > 1:
         note = _("Enter one number: a planned message goes to one recipient.")
         return form_page(member, submission, form=form, editing=message, note=note, status=422)

@@ -21,6 +21,7 @@ from webapp.config import settings
 from webapp.database import db
 from webapp.database.idempotency import SubmissionId
 from webapp.database.models import Member, Message
+from webapp.i18n.compose import twice
 from webapp.i18n.formats import country_name, money, sender, when
 from webapp.messages import visibility
 from webapp.rules import times
@@ -72,10 +73,16 @@ class ResumedMessage:
         self.text = self.message.text
 
 
-def questions_about(form: ComposeForm, member: Member, submission: SubmissionId) -> list[Question]:
-    """What to ask about a valid form; empty if it can be sent at once."""
+def questions_about(
+    form: ComposeForm, member: Member, submission: SubmissionId, *, is_filled: bool = False
+) -> list[Question]:
+    """What to ask about a valid form; empty if it can be sent at once.
+
+    `is_filled`: its placeholders were filled in just now, so nobody has seen the finished text.
+    """
     shown = submission.senders.get(form.chosen.id) if form.chosen else None
-    return _questions(form, member, shown)
+    finished = list(_finished(form)) if is_filled else []
+    return [*finished, *_questions(form, member, shown)]
 
 
 def questions_about_resumed(resumed: ResumedMessage, member: Member) -> list[Question]:
@@ -212,11 +219,7 @@ def _many(form: Sendable) -> Iterator[Question]:
         cost = money(settings.segment_price * segments)
         sentence += " " + gettext("It costs about %(cost)s.", cost=cost)
     if form.duplicate_count:
-        sentence += " " + ngettext(
-            "%(num)s duplicate number was left out.",
-            "%(num)s duplicate numbers were left out.",
-            form.duplicate_count,
-        )
+        sentence += " " + twice(form.duplicate_count)
     yield Question(f"many-{count}-{segments}", sentence)
 
 
@@ -226,6 +229,11 @@ def _placeholders(form: Sendable) -> Iterator[Question]:
     if names:
         sentence = gettext("The text still contains the placeholder ((%(name)s)).", name=names[0])
         yield Question(f"placeholder-{len(names)}", sentence)
+
+
+def _finished(form: Sendable) -> Iterator[Question]:
+    digest = hashlib.sha256(form.text.encode()).hexdigest()[:8]
+    yield Question(f"finished-{digest}", gettext("The finished text: “%(text)s”", text=form.text))
 
 
 def _balance(form: Sendable, member: Member) -> Iterator[Question]:

@@ -30,6 +30,10 @@ PROBES = ("operator.healthz", "operator.readyz", "operator.metrics_page")
 YEAR_S = 365 * 24 * 3600
 DAY_S = 24 * 3600
 VERSION_FOLDER = re.compile(r"^[0-9a-f]{12}/")
+PACKED = frozenset({"text/css", "text/javascript", "image/svg+xml"})
+NOT_KEPT_ANYHOW = "compose.read_recipients"
+"""The answer to a POST. Where a script is answered "no-store", Chrome forgets its page, and whoever
+goes back finds an empty form."""
 COMPRESSED = ("text/html", "application/json")
 LEAST_COMPRESSED_BYTES = 1000
 # Nothing inline, nothing from elsewhere. Forms lead back here. Browsers apply `form-action` to the
@@ -115,8 +119,20 @@ def _static_url(version: str, name: str) -> str:
 
 def _static_file(filename: str) -> Response:
     """Whatever the version, there is one of each file: during a roll-out another process's page
-    may ask for it."""
-    return current_app.send_static_file(VERSION_FOLDER.sub("", filename))
+    may ask for it. Texts are sent compressed: they hold nothing secret, so anybody may ask."""
+    response = current_app.send_static_file(VERSION_FOLDER.sub("", filename))
+    if response.mimetype in PACKED:
+        response.vary.add("Accept-Encoding")
+        if response.status_code == 200 and request.accept_encodings["gzip"] > 0:
+            response.direct_passthrough = False
+            response.set_data(_packed(response.get_data()))
+            response.content_encoding = "gzip"
+    return response
+
+
+@lru_cache(maxsize=64)
+def _packed(content: bytes) -> bytes:
+    return gzip.compress(content)
 
 
 def _may_be_kept() -> bool:
@@ -187,6 +203,8 @@ def _harden(response: Response) -> Response:
         headers["Cache-Control"] = kept if _may_be_kept() else "no-cache"
     elif request.endpoint in INSTALLED and response.status_code in (200, 304):
         headers["Cache-Control"] = f"public, max-age={DAY_S}"
+    elif request.endpoint == NOT_KEPT_ANYHOW:
+        headers["Cache-Control"] = "no-cache"
     else:
         headers["Cache-Control"] = "no-store"
     return response
