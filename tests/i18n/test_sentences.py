@@ -387,7 +387,7 @@ def test_a_price_is_estimated_for_all_recipients(
     browser = Browser(make_app(SEGMENT_PRICE="0.079"), sipgate)
     browser.sign_in("anna")
     text = "„" + "a" * 100
-    assert "2 parts, 33 characters left, about €0.16" in browser.send("12", text, status=422).text
+    assert "2 parts · 33 characters left · about €0.16" in browser.send("12", text, status=422).text
     several = browser.send("+491713920050\n+491713920051\n+491713920052", text, status=409)
     assert "about €0.47 in total" in several.text
     assert "„ makes this text" in several.text
