@@ -88,13 +88,13 @@ MUTATIONS = (
         (
             (
                 "messages/submit.py",
-                "    _insert(member, batch, messages, used)\n",
+                "    known = _insert(member, batch, messages, used, credentials)\n",
                 "    early = sending.attempt(Claim(messages[0], at), credentials, 9)\n"
-                "    _insert(member, batch, messages, used)\n",
+                "    known = _insert(member, batch, messages, used, credentials)\n",
             ),
             (
                 "messages/submit.py",
-                "        sending.deliver(Claim(messages[0], at), credentials)\n",
+                "        sending.deliver(Claim(messages[0], at), known)\n",
                 "        sending.record_result(messages[0], early)\n",
             ),
         ),

@@ -45,7 +45,7 @@ class AlarmKind(StrEnum):
 
 
 def record(
-    session: Session,
+    session: Session | sa.Connection,
     kind: AuditEvent,
     member: Member | None = None,
     *,

@@ -21,7 +21,7 @@ class DailyLimitReached(NotTaken):
         """How many more would still fit."""
 
 
-def require_room(session: Session, member: Member, count: int) -> None:
+def require_room(session: Session | sa.Connection, member: Member, count: int) -> None:
     """Raise `DailyLimitReached` if `count` more texts exceed the member's limit for today.
 
     What was withdrawn before it left does not count. The caller must hold a lock on the member's
@@ -32,7 +32,7 @@ def require_room(session: Session, member: Member, count: int) -> None:
         raise DailyLimitReached(max(0, left))
 
 
-def room_left(session: Session, member: Member) -> int:
+def room_left(session: Session | sa.Connection, member: Member) -> int:
     """How many more the member may send today."""
     zone = ZoneInfo(settings.default_time_zone)
     day = now().astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -42,7 +42,7 @@ START_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 # For every page and message, so built once.
 _row = table(Installation).c
 HOLD_REASON = sa.select(_row.hold_reason).where(_row.id == 1)
-_NUMBER_KEY = sa.select(Installation.number_key).where(Installation.id == 1)
+NUMBER_KEY = sa.select(_row.number_key).where(_row.id == 1)
 _HOLD_REASON_TO_STAY = HOLD_REASON.with_for_update(read=True)
 HOLD_TO_STAY = _HOLD_REASON_TO_STAY.subquery()
 """`is_on_hold`, for a query that reads something else as well; there may be no row."""
@@ -112,7 +112,7 @@ def is_on_hold(session: Session | sa.Connection) -> bool:
 
 def number_key(session: Session) -> str:
     """The key for hashes of phone numbers, as hexadecimal digits; the same for good."""
-    return session.scalar(_NUMBER_KEY) or ""
+    return session.scalar(NUMBER_KEY) or ""
 
 
 def hold() -> None:

@@ -144,7 +144,9 @@ def _one_writer(session: Session) -> Iterator[None]:
 
 
 def rows_changed(
-    session: Session, statement: sa.Update | sa.Delete, params: Mapping[str, object] | None = None
+    session: Session | sa.Connection,
+    statement: sa.Update | sa.Delete,
+    params: Mapping[str, object] | None = None,
 ) -> int:
     """Execute the statement; returns how many rows it changed, which says who won a race.
 
@@ -175,14 +177,15 @@ def table(kind: type[Any]) -> sa.Table:
     return cast("sa.Table", kind.__table__)
 
 
-def insert(session: Session, *new: Any) -> None:
+def insert(session: Session | sa.Connection, *new: Any) -> None:
     """Insert new rows of one table at once. They are not added to the session.
 
     SQLAlchemy's unit of work takes five times as long for the same statement (measured), and every
     message needs three.
     """
     statement, names = _insertion(table(type(new[0])))
-    session.execute(statement, [{name: getattr(row, name) for name in names} for row in new])
+    rows = [{name: getattr(row, name) for name in names} for row in new]
+    session.execute(statement, rows if len(rows) > 1 else rows[0])
 
 
 def insert_missing(session: Session, new: Sequence[Any], key: Sequence[str]) -> None:

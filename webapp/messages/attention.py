@@ -83,14 +83,17 @@ def mark_batch_done(batch: Batch, outcome: Outcome, by: Member) -> int:
     return count
 
 
-def sent_again(session: Session, message_id: str, by: Member) -> None:
+def sent_again(session: Session | sa.Connection, message_id: str, by: Member) -> None:
     """Mark the message that a new one replaces, in the new one's transaction. An unknown message
     stays unknown. A paused one is not marked: it could still go."""
     _mark_done(session, Message.id == message_id, (*TO_BE_DONE, Outcome.UNKNOWN), by)
 
 
 def _mark_done(
-    session: Session, which: sa.ColumnElement[bool], outcomes: Collection[Outcome], by: Member
+    session: Session | sa.Connection,
+    which: sa.ColumnElement[bool],
+    outcomes: Collection[Outcome],
+    by: Member,
 ) -> int:
     open_ = (which, Message.outcome.in_(outcomes), Message.done_at.is_(None))
     done = {"done_at": now(), "done_by_id": by.id}

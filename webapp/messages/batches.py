@@ -278,7 +278,7 @@ def failed(batch: Batch) -> list[Message]:
     return [one for one in found if one.text == found[0].text]
 
 
-def failed_to(session: Session, batch_id: str, member_id: int) -> dict[str, str]:
+def failed_to(session: Session | sa.Connection, batch_id: str, member_id: int) -> dict[str, str]:
     """The ids of a member's such messages, by recipient. They cannot be erased before this
     transaction ends."""
     query = sa.select(Message.recipient, Message.id).where(*_failed(batch_id))

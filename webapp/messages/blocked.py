@@ -13,9 +13,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, joinedload
 
-from webapp.database import db, end_read, insert, installation, locks, rows_changed, transaction
+from webapp.database import (
+    db,
+    end_read,
+    insert,
+    installation,
+    locks,
+    rows_changed,
+    table,
+    transaction,
+)
 from webapp.database.audit import AuditEvent, record
 from webapp.database.idempotency import NotTaken
 from webapp.database.models import BlockedNumber, Member, Message
@@ -64,7 +73,9 @@ class Noted:
     """Planned messages that sipgate has already and that nobody can recall."""
 
 
-def require_none(session: Session, account_id: str, numbers: Collection[str]) -> None:
+def require_none(
+    session: Session | sa.Connection, account_id: str, numbers: Collection[str]
+) -> None:
     """Raise `NumbersBlocked` if the account noted one of these numbers (E.164).
 
     To be called first in the transaction that makes or readdresses messages.
@@ -75,17 +86,20 @@ def require_none(session: Session, account_id: str, numbers: Collection[str]) ->
         raise NumbersBlocked(found.values(), found)
 
 
-def keep(session: Session, account_id: str) -> None:
+def keep(session: Session | sa.Connection, account_id: str) -> None:
     """No number is noted before this transaction ends. To be called first in it."""
     locks.share(session, _list_of(account_id))
 
 
-def among(session: Session, account_id: str, numbers: Collection[str]) -> dict[str, BlockedNumber]:
+def among(
+    session: Session | sa.Connection, account_id: str, numbers: Collection[str]
+) -> dict[str, BlockedNumber]:
     """Those of these numbers (E.164) that the account noted."""
-    key = installation.number_key(session)
-    if not key:  # nothing was ever noted
+    key = session.scalar(_KEY_IF_ANY, {"of": account_id})
+    if not key:
         return {}
     numbers_of = {_hash(key, number): number for number in numbers}
+    rows = session if isinstance(session, Session) else Session(session)
     found: dict[str, BlockedNumber] = {}
     hashes = list(numbers_of)
     for start in range(0, len(hashes), LOOKED_UP_AT_ONCE):
@@ -93,8 +107,15 @@ def among(session: Session, account_id: str, numbers: Collection[str]) -> dict[s
         query = sa.select(BlockedNumber).where(
             BlockedNumber.account_id == account_id, BlockedNumber.number_hash.in_(some)
         )
-        found |= {numbers_of[row.number_hash]: row for row in session.scalars(query)}
+        query = query.options(joinedload(BlockedNumber.noted_by))
+        found |= {numbers_of[row.number_hash]: row for row in rows.scalars(query)}
     return found
+
+
+# Asked twice for every message, so built once (see `claims.py`).
+_KEY_IF_ANY = installation.NUMBER_KEY.where(
+    sa.select(sa.literal(1)).where(table(BlockedNumber).c.account_id == sa.bindparam("of")).exists()
+)
 
 
 def noted(member: Member, number: str) -> BlockedNumber | None:

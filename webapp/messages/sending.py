@@ -137,8 +137,7 @@ def _update_claimed(message: Claimed, change: _Change) -> Outcome | None:
     away or the claim is no longer ours."""
     for wait_s in (*SAVE_AGAIN_AFTER_S, None):
         try:
-            with transaction() as session:
-                return _update_once(session, message, change)
+            return _update_once(message, change)
         except DATABASE_ERRORS:
             if wait_s is None:
                 log.exception("message %s: %s was not saved", message.id, change.outcome)
@@ -147,17 +146,29 @@ def _update_claimed(message: Claimed, change: _Change) -> Outcome | None:
     return None
 
 
-def _update_once(session: Session, message: Claimed, change: _Change) -> Outcome | None:
-    if change.before:
-        change.before(session)
-    became = transitions.update_claimed(
-        session, message, change.outcome, change.values, follows_wish=change.follows_wish
-    )
-    if became is not None:
+def _update_once(message: Claimed, change: _Change) -> Outcome | None:
+    if change.before is None and change.after is None:
+        with connected() as connection:
+            return _write(connection, message, change) or _found(connection, message, change)
+    with transaction() as session:
+        if change.before:
+            change.before(session)
+        became = _write(session, message, change)
+        if became is None:
+            return _found(session, message, change)
         if change.after:
             change.after(session)
         return became
-    # An earlier try may have been committed although its answer was lost.
+
+
+def _write(session: Session | sa.Connection, message: Claimed, change: _Change) -> Outcome | None:
+    return transitions.update_claimed(
+        session, message, change.outcome, change.values, follows_wish=change.follows_wish
+    )
+
+
+def _found(session: Session | sa.Connection, message: Claimed, change: _Change) -> Outcome | None:
+    """An earlier try may have been committed although its answer was lost."""
     found = session.scalar(sa.select(Message.outcome).where(Message.id == message.id))
     if found == change.outcome or found in BY_WISH.values():
         return found

@@ -12,9 +12,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
-from webapp.database import commit_or_find, db, insert, installation, rows_changed, table
+from webapp.database import DATABASE_ERRORS, connected, db, insert, look_again, rows_changed, table
 from webapp.database.audit import AuditEvent, record
 from webapp.database.daily_limit import require_room
 from webapp.database.idempotency import (
@@ -31,7 +30,7 @@ from webapp.messages.timing import handover_lead
 from webapp.rules.outcomes import Outcome, first_outcome
 from webapp.rules.text import segment
 from webapp.rules.times import now, steady_s
-from webapp.signin import Credentials
+from webapp.signin import Credentials, tokens
 from webapp.sipgate import Extension
 from webapp.telemetry import logs
 
@@ -115,11 +114,11 @@ def _take(
         message_id=None if batch else messages[0].id,
         batch_id=batch.id if batch else None,
     )
-    _insert(member, batch, messages, used)
+    known = _insert(member, batch, messages, used, credentials)
     for one in messages:
         logs.say(log, "message %s was taken as %s", one.id, one.outcome, message_id=one.id)
     if messages[0].outcome == Outcome.SENDING:
-        sending.deliver(Claim(messages[0], at), credentials)
+        sending.deliver(Claim(messages[0], at), known)
     return Submitted(used.message_id, used.batch_id)
 
 
@@ -127,17 +126,24 @@ def submit_from_command_line(new: NewMessage, *, member: Member, credentials: Cr
     """Send a message without a form, at once; returns its id."""
     at = steady_s()
     message = new_message(new, member, None, 0, now(), at_once=True)
-    _insert(member, None, [message], None)
-    sending.deliver(Claim(message, at), credentials)
+    known = _insert(member, None, [message], None, credentials)
+    sending.deliver(Claim(message, at), known)
     return message.id
 
 
 def _insert(
-    member: Member, batch: Batch | None, messages: list[Message], used: Submission | None
-) -> None:
-    def keep(session: Session) -> bool:
+    member: Member,
+    batch: Batch | None,
+    messages: list[Message],
+    used: Submission | None,
+    credentials: Credentials,
+) -> Credentials:
+    """Returns the credentials to send with: with their token, if it could be read as well."""
+
+    def keep(session: sa.Connection) -> Credentials:
         blocked.require_none(session, member.account_id, {one.recipient for one in messages})
-        if installation.is_on_hold(session) and messages[0].outcome == Outcome.SENDING:
+        is_on_hold, known = tokens.hold_and_credentials(session, credentials)
+        if is_on_hold and messages[0].outcome == Outcome.SENDING:
             raise OnHold
         # First, because it locks the member's row: two forms of a member at the same time would
         # both find room below the limit.
@@ -156,18 +162,22 @@ def _insert(
                 attention.sent_again(session, one.previous_id, member)
         done = AuditEvent.SENT if messages[0].send_at is None else AuditEvent.PLANNED
         record(session, done, member, message=messages[0], batch_id=batch.id if batch else None)
-        return True
+        return known
 
-    kept = commit_or_find(keep, lambda: _is_kept(messages[0]))
-    if not kept:
-        raise OperationalError("insert", {}, ConnectionError("the form was not kept"))
+    try:
+        with connected() as connection:
+            return keep(connection)
+    except DATABASE_ERRORS:
+        if look_again(lambda: _is_kept(messages[0])):
+            return credentials
+    raise OperationalError("insert", {}, ConnectionError("the form was not kept"))
 
 
 def _is_kept(message: Message) -> bool:
     return db.session.scalar(sa.select(Message.id).where(Message.id == message.id)) is not None
 
 
-def _link(session: Session, messages: list[Message]) -> None:
+def _link(session: sa.Connection, messages: list[Message]) -> None:
     """Link the first message to the one that the form named; or, if it named a batch, each message
     to that of the batch which failed to reach the same number. What was erased since the form was
     opened is left out."""
@@ -178,7 +188,7 @@ def _link(session: Session, messages: list[Message]) -> None:
             one.previous_id = failed.get(one.recipient)
 
 
-def _is_there(session: Session, id_: str) -> bool:
+def _is_there(session: sa.Connection, id_: str) -> bool:
     """Whether the message exists. It cannot be erased before this transaction ends."""
     query = sa.select(Message.id).where(Message.id == id_)
     return session.scalar(query.with_for_update(read=True, key_share=True)) is not None

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.database import db, end_read, installation, rows_changed, table, transaction
-from webapp.database.models import IS_FILLING, Batch, Message, TokenSet
+from webapp.database.models import IS_FILLING, Batch, Installation, Message, TokenSet
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
 from webapp.signin.calls import Credentials, SignInEnded
@@ -97,6 +97,31 @@ def read_with_claim(found: Any) -> TokenSetCredentials | None:
     if found.access_token is None or found.expires_at <= now() + REFRESH_MARGIN:
         return None
     return TokenSetCredentials(found.id, Authorization.bearer(found.access_token))
+
+
+def hold_and_credentials(
+    connection: sa.Connection, credentials: Credentials
+) -> tuple[bool, Credentials]:
+    """Whether sending is on hold, which stays as it is until the transaction ends; and the
+    credentials with their token, as it is now, for a call right after that."""
+    if not isinstance(credentials, TokenSetCredentials):
+        return installation.is_on_hold(connection), credentials
+    params = {"token_set": credentials.token_set_id}
+    found = connection.execute(_HOLD_AND_TOKEN, params).one_or_none()
+    if found is None or found.hold_reason:
+        return found is not None, credentials
+    return False, read_with_claim(found) or credentials
+
+
+# For every message that goes at once: one statement, because each has a price of its own.
+_installation, _token_sets = table(Installation), table(TokenSet)
+_this_one = sa.and_(_token_sets.c.id == sa.bindparam("token_set"), _token_sets.c.ended_at.is_(None))
+_HOLD_AND_TOKEN = (
+    sa.select(_installation.c.hold_reason, *READ_WITH_CLAIM)
+    .select_from(_installation.outerjoin(_token_sets, _this_one))
+    .where(_installation.c.id == 1)
+    .with_for_update(read=True, of=_installation)
+)
 
 
 def last_end(member_id: int) -> datetime | None:
