@@ -18,7 +18,7 @@ from flask_babel import gettext, ngettext
 
 from webapp.account import cache, contacts
 from webapp.config import settings
-from webapp.database import db
+from webapp.database import db, table
 from webapp.database.idempotency import SubmissionId
 from webapp.database.models import Member, Message
 from webapp.i18n.compose import twice
@@ -177,8 +177,7 @@ def _questions(
         *_many(form),
         *_placeholders(form),
         *_balance(form, member),
-        *_same_again(form, member, itself),
-        *_colleague(form, member),
+        *_written_before(form, member, itself),
         *_sender_changed(form, shown),
         *_night(form),
         *_landline(form),
@@ -252,6 +251,16 @@ def _balance(form: Sendable, member: Member) -> Iterator[Question]:
         yield Question(f"balance-{cost}", sentence)
 
 
+def _written_before(form: Sendable, member: Member, itself: str) -> list[Question]:
+    """What is asked because of other messages to these numbers. Mostly there are none, so that is
+    looked at first, with one statement for both questions."""
+    since = min(_midnight(), now() - SAME_AGAIN_WITHIN)
+    params = {"account": member.account_id, "numbers": form.numbers, "since": since}
+    if db.session.scalar(_ANY_TO_THESE, params) is None:
+        return []
+    return [*_same_again(form, member, itself), *_colleague(form, member)]
+
+
 def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Question]:
     """The same text went to the same number a moment ago.
 
@@ -274,14 +283,17 @@ def _same_again(form: Sendable, member: Member, itself: str) -> Iterator[Questio
 
 def _colleague(form: Sendable, member: Member) -> Iterator[Question]:
     """A colleague wrote to this number today, or has something planned for it."""
-    midnight = now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
-    params = {"member": member.id, "since": midnight}
+    params = {"member": member.id, "since": _midnight()}
     sentences: dict[str, str] = {}
     for message in _messages(_COLLEAGUE, form, member, params):
         # Without names and times several read the same: one of them is enough.
         sentences.setdefault(_colleague_sentence(message, member), message.id)
     for sentence, id_ in sentences.items():
         yield Question(f"colleague-{id_[:12]}", sentence)
+
+
+def _midnight() -> datetime:
+    return now().astimezone(ZoneInfo(settings.default_time_zone)).replace(hour=0, minute=0)
 
 
 def _messages(
@@ -303,6 +315,20 @@ _TO_THESE = (
     )
     .order_by(Message.created_at.desc())
     .limit(MAX_NAMED)
+)
+_columns = table(Message).c
+_ANY_TO_THESE = (
+    sa.select(sa.literal(1))
+    .where(
+        _columns.account_id == sa.bindparam("account"),
+        _columns.recipient.in_(sa.bindparam("numbers", expanding=True)),
+        *(_columns.outcome != outcome for outcome in NOT_GONE),
+        sa.or_(
+            _columns.created_at > sa.bindparam("since"),
+            *(_columns.outcome == outcome for outcome in WAITING),
+        ),
+    )
+    .limit(1)
 )
 _SAME_AGAIN = _TO_THESE.where(
     Message.text == sa.bindparam("text"), Message.created_at > sa.bindparam("since")
