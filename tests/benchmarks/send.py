@@ -114,7 +114,7 @@ class Scene:
         return taken | client.interleaved({OLD: again}, self._later(times))
 
     def _later(self, times: int) -> int:
-        return min(times, max(5, times // 5))
+        return max(1, times // 5 // client.IN_A_ROW) * client.IN_A_ROW
 
     def _send(self, person: Person, request: bytes) -> None:
         answer = self._expect(self._page, request, 303)
