@@ -392,6 +392,61 @@ def noted_number_to_lift(visitor: Visitor) -> None:
     visitor.see("Write to this number again?")
 
 
+# --- Lists --------------------------------------------------------------------------------------
+
+CELLS = (
+    "Handy\tVorname\tTermin\n0176 04070001\tJörg\t10:00\n0176 04070002\tAnn\t11:00\n"
+    "0176\tBad\t12:00\n0176 04070001\tJörg\t10:00\n0176 04070003\t\t13:00\n"
+)
+
+
+def list_refused(visitor: Visitor) -> None:
+    visitor.go("/batches/new")
+    visitor.page.get_by_label("Or paste the cells").fill("0")
+    visitor.page.get_by_role("button", name="Read the list").click()
+    visitor.see("Add at least one row below the headings.")
+
+
+def list_columns(visitor: Visitor) -> None:
+    visitor.go("/batches/new")
+    visitor.page.get_by_label("Or paste the cells").fill(CELLS)
+    visitor.page.get_by_role("button", name="Read the list").click()
+    visitor.see("The first rows")
+
+
+def list_without_a_column(visitor: Visitor) -> None:
+    list_columns(visitor)
+    visitor.message.fill("Hello ((Vorname)), see you in ((Ort)) at ((Termin))")
+    visitor.page.get_by_role("button", name="Check the list").click()
+    visitor.see("Choose a column for ((Ort))")
+
+
+def list_checked(visitor: Visitor) -> None:
+    list_columns(visitor)
+    visitor.message.fill("Hello ((Vorname)), see you at ((Termin))")
+    visitor.page.get_by_role("button", name="Check the list").click()
+    visitor.see("2 of 5 can be sent.")
+
+
+def list_questions(visitor: Visitor) -> None:
+    list_checked(visitor)
+    visitor.page.get_by_label("Leave out 2 rows that cannot be sent").check()
+    visitor.page.get_by_role("button", name="Apply").click()
+    visitor.page.get_by_role("button", name="Send 2 messages").click()
+    visitor.see("Check before sending")
+
+
+def list_prepared(visitor: Visitor) -> None:
+    list_questions(visitor)
+    visitor.page.get_by_role("button", name="Send 2 messages").first.click()
+    visitor.see("Preparing 0 of 2")
+
+
+def own_lists(visitor: Visitor) -> None:
+    list_checked(visitor)
+    visitor.go("/lists")
+
+
 STRANGER = ""
 PAGES: dict[str, tuple[str, Arrive]] = {
     "start page": (STRANGER, path("/")),
@@ -430,6 +485,14 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "list of messages, filtered": ("anna", list_filtered),
     "list of planned messages": ("anna", list_of_planned),
     "opened menu": ("anna", opened_menu),
+    "list to choose": ("anna", path("/batches/new")),
+    "list refused": ("anna", list_refused),
+    "list's columns": ("anna", list_columns),
+    "list without a column": ("anna", list_without_a_column),
+    "list checked": ("anna", list_checked),
+    "list with questions": ("anna", list_questions),
+    "list being prepared": ("anna", list_prepared),
+    "own lists": ("anna", own_lists),
     "messages found": ("anna", messages_found),
     "no messages found": ("anna", path("/messages?q=nothing")),
     "messages with one number": ("anna", messages_with_one_number),

@@ -17,6 +17,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from tests.conftest import MakeApp
+from tests.support import lists
 from tests.support.pages import Browser, Page
 from tests.support.rows import Rows, stored_rows
 from tests.support.worker import send_to_many
@@ -65,6 +66,20 @@ ROUTES = {
     "batches.resume": Route(of="batch"),
     "batches.show": Route(of="batch", admin=200),
     "batches.stop": Route(of="batch", admin=303),
+    "batches.left_out": Route(of="batch"),
+    "batches.report": Route(of="batch", admin=200),
+    "batches.again": Route(of="batch"),
+    "lists.columns": Route(of="list"),
+    "lists.delete": Route(of="list"),
+    "lists.example": Route(),
+    "lists.index": Route(),
+    "lists.new": Route(),
+    "lists.save": Route(of="list"),
+    "lists.upload": Route(status=422),
+    "list_check.choose": Route(of="list"),
+    "list_check.send": Route(status=404),  # the form names no list
+    "list_check.show": Route(of="list"),
+    "list_check.test": Route(of="list"),
     "blocked.add": Route(status=422),
     "blocked.export": Route(not_by_ben=404),
     "blocked.index": Route(),
@@ -109,6 +124,8 @@ ROUTES = {
     "senders.index": Route(),
     "senders.prove": Route(of="extension"),
     "senders.remove": Route(of="extension"),
+    "install.favicon": Route(),
+    "install.manifest": Route(),
     "static": Route(),
 }
 
@@ -142,6 +159,7 @@ def objects_of(browser: Browser, app: Flask, digits: str) -> dict[str, list[str]
     return {
         "message": [last_part(page) for page in sent],
         "batch": [last_part(batch)],
+        "list": [uploaded_list(browser)],
         "template": [made_template(browser)],
         "blocked": [noted_number(browser, f"+491713{digits}4")],
         # `s0` is everybody's; these are in nobody else's list.
@@ -160,6 +178,10 @@ def made_template(browser: Browser) -> str:
     browser.post("/message-templates/new", text, status=303)
     links = browser.get("/message-templates").soup.select("main .panel a")
     return str(links[0]["href"]).rpartition("/")[2]
+
+
+def uploaded_list(browser: Browser) -> str:
+    return lists.checked(browser, lists.people(2)).path.split("/")[2]
 
 
 def noted_number(browser: Browser, number: str) -> str:
