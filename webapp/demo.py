@@ -145,6 +145,9 @@ Sign in as    Anna Sommer   (practice; administrator, two extensions)
 Send to 0171 3920050 to see a text arrive. 0171 3920001 to 0171 3920016 make every other
 outcome; {simulator} has the list.
 
+To many people, each with their own text: "From a spreadsheet", with the example that can be
+downloaded there.
+
 Ctrl-C stops everything.
 """
 

@@ -316,3 +316,31 @@ def test_rows_are_sent_left_out_or_errors_everywhere(
     assert sum(arrived(sipgate).values()) == 6
     assert sorted(line.split(",")[0] for line in report[1:]) == ["2", "3", "4", "5", "6", "7"]
     assert [line.split(",")[0] for line in left[1:]] == ["8", "9", "11"]
+
+
+def test_the_same_list_again_while_the_first_is_still_made_reaches_nobody_twice(
+    app: Flask, anna: Browser, sipgate: Simulator, batch: Page
+) -> None:
+    fill_some(app, batch, 1)
+    check = lists.checked(anna, lists.people(PEOPLE + 1))
+    twin = lists.twin(anna, check)
+    assert (twin["counts"]["already_sent"], twin["sendable"]) == (PEOPLE, 1)
+    anna.post("/batches", check.fields("/batches"), status=303)
+    finish(app)
+    assert set(arrived(sipgate).values()) == {1}
+    assert len(arrived(sipgate)) == PEOPLE + 1
+
+
+def test_two_equal_lists_compared_at_the_same_moment_are_not_both_taken(
+    app: Flask, anna: Browser, sipgate: Simulator
+) -> None:
+    one, two = (lists.checked(anna, lists.people(PEOPLE)) for _ in range(2))
+    form = lists.confirmed(anna, two)
+    with app.app_context():
+        ahead = now() + timedelta(minutes=1)
+    lists.send(anna, one)
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Batch).values(created_at=ahead, wish="cancel"))
+    page = anna.post("/batches", form, status=409)  # as if it came while this one was compared
+    assert "the list has changed" in page.text
+    assert len(stored_rows(app)["batches"]) == 1

@@ -1,8 +1,10 @@
 """A list from the file to the report, through its pages."""
 
 from collections.abc import Callable
+from urllib.parse import unquote
 
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 
 from tests.conftest import MakeApp
@@ -11,6 +13,8 @@ from tests.support.lists import JSON
 from tests.support.pages import Browser
 from tests.support.rows import stored_bytes, stored_rows
 from tests.support.worker import arrived, counts, work
+from webapp.database import transaction
+from webapp.database.models import BrowserSession
 from webapp.simulator import Simulator
 
 SOME = lists.csv_of(
@@ -212,3 +216,21 @@ def test_a_placeholder_without_a_column_needs_a_word_for_everybody(anna: Browser
     assert "Choose a column for ((Ort))" in page.error_at("column-1")
     check = lists.save(anna, page, "Hi ((Vorname)), see ((Ort))", **{"empty-1": "Köln"})
     assert anna.get(f"{check.path}?row=2", headers=JSON).json["text"] == "Hi Person0, see Köln"
+
+
+def test_after_a_new_sign_in_the_list_is_still_there(
+    app: Flask, anna: Browser, sipgate: Simulator
+) -> None:
+    check = lists.checked(anna, lists.people(3))
+    form = lists.confirmed(anna, check)
+    with app.app_context(), transaction() as session:
+        session.execute(sa.delete(BrowserSession))
+    page = anna.post("/batches", form, status=401)
+    assert "Nothing was sent" not in page.text, "nobody knows, if it comes a second time"
+    link = page.soup.select_one("main a[href^='/login']")
+    assert link is not None
+    assert check.path in unquote(str(link["href"]))
+    anna.sign_in()
+    lists.send(anna, anna.get(check.path))
+    work(app)
+    assert sum(arrived(sipgate).values()) == 3

@@ -240,7 +240,8 @@ class Walk:
         send = browser.client.open
         headers = {"Referer": f"{browser.base_url}/"}
         response = send(path, method=method, base_url=browser.base_url, data=data, headers=headers)
-        main = response.get_data(as_text=True).partition("<main")[2].partition("</main>")[0]
+        page = response.get_data().decode(errors="replace")  # an icon is no text
+        main = page.partition("<main")[2].partition("</main>")[0]
         response.close()
         return Answer(response.status_code, main)
 

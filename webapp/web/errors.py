@@ -84,7 +84,7 @@ def csrf_error(_error: CSRFError) -> ResponseReturnValue:
 
 def sign_in_needed() -> ResponseReturnValue:
     """401: the sign-in has ended. A message's form is kept for the member that its id names."""
-    next_path = guard.asked_path() if request.method == "GET" else "/"
+    next_path = guard.asked_path() if request.method == "GET" else _list_page() or "/"
     sentences = [_("Your sign-in has ended. Sign in again to continue.")]
     submission = None
     if request.method == "POST" and request.endpoint in WITH_A_TEXT:
@@ -124,6 +124,15 @@ def _filled(typed: Mapping[str, str]) -> Mapping[str, str]:
         return {**typed, "message": filled_text(typed.get("message", ""), typed)}
     except TextRefused:
         return typed
+
+
+def _list_page() -> str:
+    """Where a list's member goes on after signing in again: the list is kept. Empty for others."""
+    if str(request.endpoint).partition(".")[0] not in ("lists", "list_check"):
+        return ""
+    id = (request.view_args or {}).get("id") or _typed().get("list", "")
+    page = url_for("list_check.show", id=id) if id else url_for("lists.new")
+    return guard.safe_next(page)
 
 
 def _too_large_to_keep() -> ResponseReturnValue:

@@ -31,6 +31,7 @@ from webapp.messages.lists.uploads import ListChanged
 from webapp.messages.submit import NewMessage
 from webapp.rules.numbers import RecipientRefused, parse_recipient
 from webapp.rules.text import Segmentation, segment
+from webapp.rules.times import now
 from webapp.web import guard, limits, questions
 from webapp.web.forms import ComposeForm, NotReady, compose_form, spent_note, whole_number
 from webapp.web.guard import own_or_404
@@ -218,6 +219,7 @@ def _blocked(member: Member, recipients: set[str]) -> frozenset[str]:
 
 def _order(id: str, member: Member, submission: SubmissionId) -> Order:
     """The list as the form means it, all questions answered. Raises `NotReady`."""
+    looked_at = now()
     looked = look_at(own_open_list(id, member), member)
     if request.form.get("version") != str(looked.kept.version):
         raise NotReady(looked=looked, note=changed_note(), status=409)
@@ -249,6 +251,7 @@ def _order(id: str, member: Member, submission: SubmissionId) -> Order:
         extension=chosen,
         send_at=form.moment,
         time_zone=form.zone,
+        looked_at=looked_at,
     )
 
 

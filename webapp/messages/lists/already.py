@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from webapp.database import db
 from webapp.database.models import Member, Message
 from webapp.messages import visibility
+from webapp.messages.lists import fill
 from webapp.messages.lists.check import key_of
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
@@ -52,21 +53,24 @@ def earlier(member: Member, keys: Set[str], recipients: Set[str]) -> Earlier:
     sees_all = visibility.sees_account(member)
     rows = db.session.execute(_TODAY, {"account": member.account_id, "since": now() - WITHIN})
     for recipient, text, outcome, batch_id, created_at, member_id, name in rows:
-        if recipient not in recipients:
+        if recipient not in recipients or outcome not in (*HAD, *STILL_WAITING):
             continue
         is_mine = member_id == member.id
-        if not is_mine and outcome in (*HAD, *STILL_WAITING):
+        if not is_mine:
             found.colleagues.setdefault(recipient, name if sees_all else "")
-        if not (is_mine or sees_all):
-            continue
-        key = key_of(recipient, text)
-        if key not in keys:
+        if not (is_mine or sees_all) or (key := key_of(recipient, text)) not in keys:
             continue
         if outcome in HAD:
             found.had.add(key)
             found.last_at, found.last_by = created_at, name
-        elif outcome in STILL_WAITING:
+        else:
             found.waiting[key] = batch_id or ""
+    for one in fill.being_made(member.account_id):
+        is_mine = one.member.id == member.id
+        if not is_mine and one.recipient in recipients:
+            found.colleagues.setdefault(one.recipient, one.member.name if sees_all else "")
+        if (is_mine or sees_all) and (key := key_of(one.recipient, one.text)) in keys:
+            found.waiting[key] = one.batch_id
     return found
 
 

@@ -8,7 +8,7 @@ meanwhile stands on the batch, and every piece reads it.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,7 @@ from webapp.database import (
 from webapp.database.audit import AuditEvent, record
 from webapp.database.daily_limit import require_room
 from webapp.database.idempotency import NotTaken, OnHold, SubmissionId, take_once
-from webapp.database.models import Batch, Member, Message, Submission, UploadedList
+from webapp.database.models import IS_FILLING, Batch, Member, Message, Submission, UploadedList
 from webapp.messages import batches, blocked
 from webapp.messages.lists import uploads
 from webapp.messages.lists.check import Division
@@ -64,6 +64,8 @@ class Order:
     extension: Extension
     send_at: datetime | None
     time_zone: str
+    looked_at: datetime
+    """When it was compared with what was sent before."""
 
 
 # --- Taking -----------------------------------------------------------------------------------
@@ -106,6 +108,8 @@ def _take(order: Order, member: Member, submission: SubmissionId, content_hash: 
         mine = sa.update(table(Member)).where(table(Member).c.id == member.id)
         rows_changed(session, mine.values(last_extension_id=order.extension.id))
         require_room(session, member, batch.total)
+        if _has_newer_list(session, member, order.looked_at):
+            raise ListTaken
         _mark_taken(session, order, batch)
         insert(session, batch)
         insert(session, used)
@@ -152,8 +156,40 @@ def _mark_taken(session: Session, order: Order, batch: Batch) -> None:
         raise ListTaken
 
 
+def _has_newer_list(session: Session, member: Member, looked_at: datetime) -> bool:
+    """Whether the member has sent another list since this one was compared with all others: it
+    may hold the same. The caller holds the lock on the member's row."""
+    query = sa.select(Batch.id).where(
+        Batch.member_id == member.id, Batch.list_id.is_not(None), Batch.created_at >= looked_at
+    )
+    return session.scalar(query.limit(1)) is not None
+
+
 def _is_kept(batch_id: str) -> bool:
     return db.session.scalar(sa.select(Batch.id).where(Batch.id == batch_id)) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class BeingMade:
+    """A message that is still to be made."""
+
+    recipient: str
+    text: str
+    batch_id: str
+    member: Member
+
+
+def being_made(account_id: str) -> Iterator[BeingMade]:
+    """The messages of the account's lists that are not made yet: nobody finds them elsewhere."""
+    query = sa.select(Batch.id).where(Batch.account_id == account_id, IS_FILLING, Batch.wish == "")
+    for batch_id in db.session.scalars(query).all():
+        source = _source(batch_id)
+        if source is None or not source.is_readable:
+            continue
+        last = db.session.scalar(_LAST, {"batch": batch_id})
+        for number, recipient in source.recipients.items():
+            if last is None or number > last:
+                yield BeingMade(recipient, _text(source, number), batch_id, source.member)
 
 
 # --- Filling ----------------------------------------------------------------------------------
@@ -240,9 +276,7 @@ def _make_piece(batch_id: str, source: _Source) -> str:
             return "gone"
         if version is not None and version != source.version:
             return "changed"
-        last = session.scalar(
-            sa.select(sa.func.max(Message.position)).where(Message.batch_id == batch_id)
-        )
+        last = session.scalar(_LAST, {"batch": batch_id})
         left = [n for n in source.recipients if last is None or n > last]
         if source.is_readable and left:
             _insert(session, batch, source, left[:PIECE])
@@ -254,6 +288,10 @@ def _make_piece(batch_id: str, source: _Source) -> str:
         made = len(source.recipients) - max(0, len(left) - PIECE)
     logs.say(log, "batch %s: %d of %d messages made", batch_id, made, batch.total)
     return "more" if batch.is_filling else "done"
+
+
+_LAST = sa.select(sa.func.max(Message.position)).where(Message.batch_id == sa.bindparam("batch"))
+"""The highest place in a batch."""
 
 
 def _insert(session: Session, batch: Batch, source: _Source, numbers: Sequence[int]) -> None:
@@ -268,17 +306,12 @@ def _insert(session: Session, batch: Batch, source: _Source, numbers: Sequence[i
 
 
 def _message(batch: Batch, source: _Source, number: int) -> Message:
-    if source.extension is None or source.mapped is None:
+    if source.extension is None:
         raise LookupError("only for a list that can be read")
-    row = source.rows[number]
-    letters = (column.letter for column in source.columns)
-    text = text_of(source.mapped, source.columns, dict(zip(letters, row.cells, strict=True)))
-    if not isinstance(text, str):
-        raise LookupError(f"row {number} of batch {batch.id} lacks what it had when it was checked")
     new = NewMessage(
         extension=source.extension,
         recipient=source.recipients[number],
-        text=text,
+        text=_text(source, number),
         send_at=source.send_at,
         time_zone=source.time_zone,
     )
@@ -291,6 +324,17 @@ def _message(batch: Batch, source: _Source, number: int) -> Message:
         message.outcome = first_outcome(Outcome.PAUSED)
         message.reason = batch.stop_reason
     return message
+
+
+def _text(source: _Source, number: int) -> str:
+    if source.mapped is None:
+        raise LookupError("only for a list that can be read")
+    letters = (column.letter for column in source.columns)
+    cells = dict(zip(letters, source.rows[number].cells, strict=True))
+    text = text_of(source.mapped, source.columns, cells)
+    if not isinstance(text, str):
+        raise LookupError(f"row {number} lacks what it had when it was checked")
+    return text
 
 
 def _finish(session: Session, batch: Batch, source: _Source) -> None:
