@@ -220,7 +220,11 @@ def _blocked(member: Member, recipients: set[str]) -> frozenset[str]:
 def _order(id: str, member: Member, submission: SubmissionId) -> Order:
     """The list as the form means it, all questions answered. Raises `NotReady`."""
     looked_at = now()
-    looked = look_at(own_open_list(id, member), member)
+    kept = uploads.find(id, member)
+    if kept and (kept.batch_id or kept.deleted_at):
+        raise ListTaken  # perhaps by this very form, a moment ago
+    # Loaded once: a second look might find that it was taken in between.
+    looked = look_at(kept if kept and kept.content else own_open_list(id, member), member)
     if request.form.get("version") != str(looked.kept.version):
         raise NotReady(looked=looked, note=changed_note(), status=409)
     form = _form(member)
