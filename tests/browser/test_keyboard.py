@@ -137,7 +137,7 @@ def test_planning_changing_and_withdrawing_need_no_mouse(
     expect(visitor.send_at).to_have_value(f"{moment:%Y-%m-%dT08:15}")
     tab_to(visitor, visitor.button)
     press(visitor, "Enter")
-    visitor.see("You can change it until")
+    visitor.see("Can be changed until")
     assert visitor.outcome == "held"
     open_link(visitor, "Change")
     tab_to(visitor, visitor.message)

@@ -23,7 +23,7 @@ MOST_BYTES_AT_FIRST = 70 * 1024
 MOST_SCRIPT_BYTES = 34 * 1024
 """To be read, not golfed: all modules together. A third is the field of recipients, with its
 suggestions, and the templates that are filled in place."""
-MOST_STYLE_BYTES = 34 * 1024
+MOST_STYLE_BYTES = 37 * 1024
 STATIC = PROJECT / "static"
 ENTRIES = ["app.js", "attention.js", "compose.js"]
 """The scripts that the form's page itself names."""
