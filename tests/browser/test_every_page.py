@@ -68,6 +68,25 @@ def test_a_page_is_small_still_accessible_and_fits_in_both_languages_and_schemes
     assert found == []
 
 
+@pytest.mark.parametrize("width", [768, 1280, 1920])
+def test_the_frame_stands_still_from_page_to_page(
+    width: int, signed_in: Callable[..., Visitor]
+) -> None:
+    anna = signed_in("anna")
+    anna.page.set_viewport_size({"width": width, "height": 900})
+    edges = set()
+    for path in ("/", "/messages", "/contacts", "/message-templates", "/help"):
+        anna.go(path)
+        edges |= {
+            round(box["x"])
+            for box in (
+                anna.page.locator(one).bounding_box() for one in (".brand", "h1", "footer p")
+            )
+            if box
+        }
+    assert len(edges) == 1
+
+
 def speak_german(page: Page) -> None:
     """As a browser that asks for German pages, from the next page on."""
     name = page.evaluate("navigator.userAgent")

@@ -150,6 +150,24 @@ def test_f18_an_empty_balance_refuses_one_and_pauses_the_rest(
     assert_once_at_most(sipgate)
 
 
+def test_a_stopped_batch_of_which_nothing_waits_any_more_is_not_called_paused(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    app = make_app(SEND_CONCURRENCY="1")
+    anna = Browser(app, sipgate)
+    anna.sign_in()
+    page = send_to_many(anna, 3)
+    sipgate.world.fail_from("send", 2, Fault(402))
+    work(app)
+    page = anna.get(page.path)
+    assert "Sending is paused: the balance is too low." in page.text
+    anna.press(page, f"{page.path}/cancel")
+    assert counts(anna, page) == {"accepted": 1, "refused": 1, "cancelled": 1}
+    page = anna.get(page.path)
+    assert "Finished, but not all were sent: the balance was too low." in page.text
+    assert "paused" not in page.text.lower()
+
+
 def test_f19_a_missing_right_pauses_the_rest_of_the_batch(
     make_app: MakeApp, sipgate: Simulator
 ) -> None:

@@ -193,6 +193,33 @@ def test_planned_ones_have_a_tab_with_the_next_one_first(anna: Browser) -> None:
         assert listed(anna, tab="planned") == ["Later"]
 
 
+@time_machine.travel("2026-11-30T08:00:00Z", tick=True)
+def test_planned_ones_say_when_they_go_and_until_when_they_can_be_changed(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    """60 minutes before its time a message goes to sipgate."""
+    app = make_app(SCHEDULE_HANDOVER_MINUTES="60")
+    anna = Browser(app, sipgate)
+    anna.sign_in()
+    anna.send(ONE, "At sipgate", send_at="2026-11-30T09:30", time_zone="Europe/Berlin")
+    anna.send(ONE, "Held", send_at="2026-12-01T17:00", time_zone="Europe/Berlin")
+    send_to_many(anna, 2, "To two", send_at="2026-12-04T00:30", time_zone="Europe/Berlin")
+    anna.get("/")
+    page = anna.get("/messages?tab=planned")
+    heads = [cell.get_text(strip=True) for cell in page.soup.select("main thead th")]
+    assert heads == ["When", "Recipient", "Text", "Sent by", "Can be changed until"]
+    rows = [
+        [cell.get_text(strip=True) for cell in row.select("td")]
+        for row in page.soup.select("main tbody tr")
+    ]
+    assert [(row[0], row[2], row[-1]) for row in rows] == [
+        ("Today, 09:30", "At sipgate", "Scheduled"),
+        ("Tomorrow, 17:00", "Held", "Tomorrow, 16:00"),
+        ("Fri 4 Dec, 00:30", "To two", "Thu 3 Dec, 23:30"),
+    ]
+    assert rows[2][1] == "2 recipients"
+
+
 def test_planned_ones_of_many_pages_follow_each_other(app: Flask, anna: Browser) -> None:
     anna.send(ONE, "Last", send_at=at(days=2), time_zone="UTC")
     many(app, 120)

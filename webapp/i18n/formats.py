@@ -36,7 +36,7 @@ def setup_i18n(app: Flask) -> None:
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
     # Pages are UTF-8, so letters in the JSON for scripts need no escapes of six characters.
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
-    filters = (when, clock, distance, phone, sender, money, device, capped, decimal)
+    filters = (when, clock, day_and_clock, distance, phone, sender, money, device, capped, decimal)
     for template_filter in filters:
         app.add_template_filter(template_filter)
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]
@@ -93,14 +93,28 @@ def day_begins(day: date) -> datetime:
 def day_title(day: date) -> str:
     """`Today`, `Yesterday, Mon 23 Nov`, `Fri 20 Nov`, `Wed 31 Dec 2025`."""
     today = local_time(now()).date()
-    pattern = "EEE d MMM" if str(get_locale()) == "en" else "EEE d. MMM"
-    shown = format_date(day, pattern if day.year == today.year else f"{pattern} y", get_locale())
+    shown = _day(day)
     if day == today:
         return gettext("Today")
     if day == today - timedelta(days=1):
         return gettext("Yesterday, %(day)s", day=shown)
     if day == today + timedelta(days=1):
         return gettext("Tomorrow, %(day)s", day=shown)
+    return shown
+
+
+def day_and_clock(moment: datetime, zone: str = "") -> str:
+    """`Today, 19:43`, `Tomorrow, 08:00`, `Fri 4 Dec, 08:00`; the time as `clock` has it."""
+    day, today = local_time(moment).date(), local_time(now()).date()
+    names = {today: gettext("Today"), today + timedelta(days=1): gettext("Tomorrow")}
+    return f"{names.get(day) or _day(day)}, {clock(moment, zone)}"
+
+
+def _day(day: date) -> str:
+    pattern = "EEE d MMM" if str(get_locale()) == "en" else "EEE d. MMM"
+    if day.year != local_time(now()).year:
+        pattern += " y"
+    shown: str = format_date(day, pattern, get_locale())
     return shown
 
 

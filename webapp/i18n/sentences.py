@@ -21,7 +21,7 @@ from webapp.i18n.formats import when
 from webapp.messages.blocked import How, Noted
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
 from webapp.rules.numbers import RecipientProblem, RecipientRefused, phone
-from webapp.rules.outcomes import Outcome, Reason, Wish
+from webapp.rules.outcomes import WAITING, Outcome, Reason, Wish
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
 from webapp.signin.flow import SignInProblem
@@ -155,6 +155,17 @@ BATCH_STOPS = {
         "Sending was paused automatically: for three messages in a row we could not tell "
         "whether they were sent. Look in sipgate's event list before you resume sending. "
         "Paused messages were not sent."
+    ),
+}
+
+# What stopped a batch of which nothing waits any more.
+BATCH_ENDS = {
+    Reason.SIGN_IN_ENDED: _(
+        "Finished, but not all were sent: the sign-in it was sent with had ended."
+    ),
+    Reason.BALANCE: _("Finished, but not all were sent: the balance was too low."),
+    Reason.NOT_ALLOWED: _(
+        "Finished, but not all were sent: sipgate did not allow sending with this extension."
     ),
 }
 
@@ -447,7 +458,7 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
     """How far a batch is, in one sentence."""
     if batch.is_filling:
         return _filling_sentence(batch)
-    if batch.stop_reason:
+    if batch.stop_reason and any(counts.get(outcome) for outcome in (*WAITING, Outcome.PAUSED)):
         return str(BATCH_STOPS.get(Reason(batch.stop_reason), BATCH_STOPS[Reason.STOPPED]))
     if counts.get(Outcome.QUEUED) or counts.get(Outcome.SENDING):
         return gettext("The messages are on their way to sipgate, one after the other.")
@@ -460,6 +471,9 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
             "Finished, but for some messages we cannot tell whether they were sent. Look in "
             "sipgate's event list before you send them again."
         )
+    failed = counts.get(Outcome.REFUSED) or counts.get(Outcome.NOT_SENT)
+    if failed and batch.stop_reason in BATCH_ENDS:
+        return str(BATCH_ENDS[Reason(batch.stop_reason)])
     return gettext("Finished. The list shows the status of each message.")
 
 

@@ -3,6 +3,7 @@
 Each is a conditional UPDATE, so that withdrawing and sending cannot both win.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Batch, Member, Message
 from webapp.messages import batches, blocked, transitions
+from webapp.messages.history import Entry
 from webapp.messages.submit import NewMessage
 from webapp.messages.timing import TOKEN_SET_RESERVE, handover_lead
 from webapp.rules.outcomes import (
@@ -31,8 +33,24 @@ def handover_at(message: Message) -> datetime | None:
     """When a planned message goes to sipgate and can no longer be recalled; else None."""
     if message.outcome != Outcome.HELD or message.send_at is None:
         return None
-    end = tokens.last_end(message.member_id)
     planned = message.due_at or message.send_at - handover_lead()
+    return _before_sign_in_ends(planned, tokens.last_end(message.member_id))
+
+
+def changeable_until(entries: Iterable[Entry]) -> dict[str, datetime]:
+    """Until when all that is shown of an entry can be changed, by its id. An entry of which
+    something can no longer be changed is left out."""
+    held = [one.message for one in entries if one.outcomes == {Outcome.HELD}]
+    ends = {member_id: tokens.last_end(member_id) for member_id in {one.member_id for one in held}}
+    at, lead = now(), handover_lead()
+    found = {
+        one.entry_id: _before_sign_in_ends(one.shown_at - lead, ends[one.member_id]) for one in held
+    }
+    return {entry_id: until for entry_id, until in found.items() if until > at}
+
+
+def _before_sign_in_ends(planned: datetime, end: datetime | None) -> datetime:
+    """The time of the hand-over, while a token set that could send it is still good."""
     return min(planned, end - TOKEN_SET_RESERVE) if end else planned
 
 

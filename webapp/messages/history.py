@@ -73,6 +73,11 @@ class Entry:
     """How many messages the batch has."""
 
     @property
+    def outcomes(self) -> set[Outcome]:
+        """Those of all that is shown of it."""
+        return set(self.counts) or {self.message.outcome}
+
+    @property
     def shown(self) -> int:
         """How many of them the filter shows."""
         return sum(self.counts.values()) or 1

@@ -17,7 +17,7 @@ from webapp.config import settings
 from webapp.database import end_read, idempotency
 from webapp.database.models import Member, Message
 from webapp.i18n import formats, sentences
-from webapp.messages import attention, batches, history, visibility
+from webapp.messages import attention, batches, changes, history, visibility
 from webapp.messages.history import Entry, MessageFilter, Tab
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
@@ -52,6 +52,7 @@ def index(member: Member) -> ResponseReturnValue:
         "history.html",
         which=which,
         days=_by_days(entries),
+        until=changes.changeable_until(entries) if which.tab == Tab.PLANNED else {},
         zone=formats.zone_title(),
         tabs=_tabs(which, member),
         writers=writers,
