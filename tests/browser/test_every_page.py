@@ -73,6 +73,8 @@ def test_the_frame_stands_still_from_page_to_page(
     width: int, signed_in: Callable[..., Visitor]
 ) -> None:
     anna = signed_in("anna")
+    anna.go("/help")
+    speak_german(anna.page)
     anna.page.set_viewport_size({"width": width, "height": 900})
     edges = set()
     for path in ("/", "/messages", "/contacts", "/message-templates", "/help"):
@@ -84,6 +86,7 @@ def test_the_frame_stands_still_from_page_to_page(
             )
             if box
         }
+        assert anna.page.evaluate(TOO_WIDE) == 0
     assert len(edges) == 1
 
 
