@@ -52,6 +52,7 @@ export function showRecipients() {
 function token({ typed, shown, problem }) {
 	const button = document.createElement("button");
 	button.type = "button";
+	button.dir = "auto";
 	button.textContent = shown;
 	button.ariaLabel = say(problem ? words.correct : words.remove, 1, shown);
 	button.title = problem ?? "";
