@@ -165,10 +165,10 @@ def watched_contexts() -> Callable[..., tuple[BrowserContext, Watch]]:
     expect.set_options(timeout=WAIT_MS)
 
     def find(browser: Browser, **options: Any) -> tuple[BrowserContext, Watch]:
-        options = {"timezone_id": "Europe/Berlin", **options}
+        options = {"timezone_id": "Europe/Berlin", "locale": "en-GB", **options}
         key = repr((id(browser), sorted(options.items())))
         if key not in made:
-            context = browser.new_context(locale="en-GB", ignore_https_errors=IS_TLS, **options)
+            context = browser.new_context(ignore_https_errors=IS_TLS, **options)
             context.set_default_timeout(WAIT_MS)
             made[key] = context, Watch(context)
         return made[key]
