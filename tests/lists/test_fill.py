@@ -1,7 +1,10 @@
 """Messages made from a list: whatever happens between two pieces, each is made and sent once."""
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -12,7 +15,7 @@ from tests.support import lists
 from tests.support.pages import Browser, Page
 from tests.support.rows import stored_bytes, stored_rows
 from tests.support.worker import arrived, counts, put_clocks_back, work
-from webapp.database import transaction
+from webapp.database import db, transaction
 from webapp.database.models import Batch, TokenSet, UploadedList
 from webapp.jobs import tasks
 from webapp.messages.lists import fill
@@ -294,6 +297,34 @@ def test_a_list_is_gone_a_day_after_it_was_last_touched(app: Flask, anna: Browse
         session.execute(sa.update(UploadedList).values(deleted_at=now() - timedelta(days=8)))
     work(app)
     anna.get(check.path, status=404)
+
+
+@pytest.mark.sqlite
+def test_of_an_erased_list_not_even_the_encrypted_bytes_are_in_the_file(
+    make_app: MakeApp, sipgate: Simulator
+) -> None:
+    app = make_app()
+    browser = Browser(app, sipgate)
+    browser.sign_in("anna")
+    lists.checked(browser, lists.people(400))
+    rows = stored_rows(app)["lists"][0]
+    pieces = [str(rows[name])[-90:-50].encode() for name in ("content", "result")]
+    assert all(len(piece) == 40 and piece in file_of(app) for piece in pieces)
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(UploadedList).values(touched_at=now() - timedelta(hours=25)))
+    work(app)
+    assert not any(piece in file_of(app) for piece in pieces)
+
+
+def file_of(app: Flask) -> bytes:
+    """The SQLite file and what is written ahead of it, after a checkpoint."""
+    with app.app_context():
+        path = Path(db.engine.url.database or "")
+    with closing(sqlite3.connect(path)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert not busy
+    found = (path, path.with_name(f"{path.name}-wal"))
+    return b"".join(one.read_bytes() for one in found if one.exists())
 
 
 def test_rows_are_sent_left_out_or_errors_everywhere(

@@ -135,6 +135,8 @@ def _prepare_sqlite(engine: sa.Engine) -> None:
             f"busy_timeout = {BUSY_MS}",
             "journal_mode = WAL",
             "synchronous = FULL",
+            # What is erased is overwritten, not only forgotten.
+            "secure_delete = ON",
             # See `migrating`.
             f"foreign_keys = {'OFF' if migrating.is_set() else 'ON'}",
         ):
