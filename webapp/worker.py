@@ -8,12 +8,11 @@ import logging
 import sys
 
 from flask import Flask
-from huey.consumer import Consumer
 
 from webapp import create_app
 from webapp.database import installation, is_on_sqlite, schema
 from webapp.database.schema import SchemaError
-from webapp.jobs.consumer import options
+from webapp.jobs.consumer import WokenConsumer
 from webapp.jobs.heartbeat import Heart
 from webapp.jobs.tasks import queue
 
@@ -40,7 +39,7 @@ def main() -> None:
 
 
 def work(app: Flask) -> None:
-    consumer = Consumer(queue, **options(app))
+    consumer = WokenConsumer(app)
     queue.stop_flag = consumer.stop_flag
     heart = Heart(app, consumer)
     heart.start()

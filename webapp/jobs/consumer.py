@@ -3,10 +3,11 @@
 import fcntl
 import os
 import threading
+from datetime import datetime
 from typing import Any
 
 from flask import Flask
-from huey.consumer import Consumer
+from huey.consumer import Consumer, Worker
 
 from webapp.database import beside_database
 from webapp.jobs.heartbeat import Heart
@@ -20,7 +21,36 @@ STAND_BY_S = 5.0
 """How often the other processes look whether the worker's place is free."""
 
 
-class _QuietConsumer(Consumer):  # type: ignore[misc]
+class _Lane(Worker):  # type: ignore[misc]
+    """A thread that runs tasks. While there is none it polls, and is woken by this process."""
+
+    delay: float
+    _seen = 0
+
+    def loop(self, now: datetime | None = None) -> None:
+        self._seen = self.huey.storage.changes()
+        super().loop(now)
+
+    def sleep(self) -> None:
+        self.huey.storage.wait(self._seen, self.delay)
+        self.delay = min(self.delay * self.backoff, self.max_delay)
+
+
+class WokenConsumer(Consumer):  # type: ignore[misc]
+    """huey's consumer, whose threads begin at once with what their own process enqueues."""
+
+    worker_class = _Lane
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(queue, **_options(app))
+
+    def stop(self, graceful: bool = False) -> None:
+        self.stop_flag.set()
+        self.huey.storage.wake_all()
+        super().stop(graceful)
+
+
+class _QuietConsumer(WokenConsumer):
     """A consumer in a thread of the web process: signals are gunicorn's."""
 
     def _set_signal_handlers(self) -> None:
@@ -87,14 +117,14 @@ class EmbeddedWorker:
     def _work(self) -> None:
         # Not in `__init__`: after a fork, Python takes threads made before it for dead, and
         # `check_worker_health` would start each of them a second time.
-        self._consumer = _QuietConsumer(queue, **options(self._app))
+        self._consumer = _QuietConsumer(self._app)
         self._heart = Heart(self._app, self._consumer)
         queue.stop_flag = self._consumer.stop_flag
         self._consumer.start()
         self._heart.start()
 
 
-def options(app: Flask) -> dict[str, Any]:
+def _options(app: Flask) -> dict[str, Any]:
     return {
         "workers": app.config["SETTINGS"].send_concurrency,
         "initial_delay": FIRST_POLL_S,

@@ -1,6 +1,7 @@
 """Where wake-ups wait: in a file beside a SQLite database, on PostgreSQL in the same database."""
 
 import sqlite3
+import threading
 from typing import Any
 
 from flask import Flask
@@ -16,6 +17,60 @@ TABLES = 0x7465616D717565
 """The number of PostgreSQL's advisory lock: "teamque"."""
 
 
+class _WakesThreads:
+    """Above one of huey's storages: wakes a thread of this process that waits for a task.
+
+    Tasks that another process enqueues are found by polling.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._changed = threading.Condition()
+        self._changes = 0
+        super().__init__(*args, **options)
+
+    def enqueue(self, data: bytes, priority: float | None = None) -> None:
+        super().enqueue(data, priority)  # type: ignore[misc]
+        self._wake_one()
+
+    def dequeue(self) -> bytes | None:
+        data: bytes | None = super().dequeue()  # type: ignore[misc]
+        if data is not None:
+            self._wake_one()  # where there was one, another process may have left more
+        return data
+
+    def changes(self) -> int:
+        """How often there was news; to be read before looking for a task in vain."""
+        return self._changes
+
+    def wait(self, seen: int, timeout_s: float) -> None:
+        """Wait for news since `changes` was `seen`."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._changes != seen, timeout_s)
+
+    def wake_all(self) -> None:
+        with self._changed:
+            self._changes += 1
+            self._changed.notify_all()
+
+    def _wake_one(self) -> None:
+        with self._changed:
+            self._changes += 1
+            self._changed.notify()
+
+
+class _File(_WakesThreads, SqliteStorage):  # type: ignore[misc]
+    def _create_connection(self) -> sqlite3.Connection:
+        connection: sqlite3.Connection = super()._create_connection()
+        # Without a flush at each commit: a loss of power may lose wake-ups (the sweep finds what is
+        # due) or bring them again (the row is claimed), but does not damage the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+
+class _Server(_WakesThreads, PostgresStorage):  # type: ignore[misc]
+    pass
+
+
 def storage_for(app: Flask, name: str) -> BaseStorage:
     return _in_a_file(app, name) if is_on_sqlite(app) else _in_postgresql(app, name)
 
@@ -25,7 +80,7 @@ def _in_a_file(app: Flask, name: str) -> SqliteStorage:
     path = beside_database(app, "queue")
     try:
         make_private(path)
-        return SqliteStorage(name, filename=path, timeout=FILE_WAIT_S)
+        return _File(name, filename=path, timeout=FILE_WAIT_S)
     except (sqlite3.Error, OSError) as error:
         raise SettingError(
             f"DATABASE_URL cannot be used, no queue can be kept beside it: {error}."
@@ -49,7 +104,7 @@ def _in_postgresql(app: Flask, name: str) -> PostgresStorage:
             raise
         return connection
 
-    storage = PostgresStorage(name, connection=connect, blocking=False, create_tables=False)
+    storage = _Server(name, connection=connect, blocking=False, create_tables=False)
     return storage
 
 
