@@ -51,21 +51,20 @@ def test_a_batch_goes_at_once(
 
 
 def test_who_finds_a_task_of_another_process_wakes_the_next(
-    app: Flask, anna: Browser, sipgate: Simulator, lanes: consumer.WokenConsumer
+    app: Flask, anna: Browser, sipgate: Simulator, request: pytest.FixtureRequest
 ) -> None:
     sipgate.world.fail_always("send", Fault(delay_s=3, deliver=True))
+    send_to_many(anna, 6)
+    tasks.queue.storage.flush_queue()
+    with app.app_context():
+        ids = db.session.scalars(sa.select(Message.id)).all()
+        db.session.rollback()
+    request.getfixturevalue("lanes")
     began = time.monotonic()
-    tasks.queue.storage, own = storage_for(app, tasks.queue.name), tasks.queue.storage
-    try:
-        send_to_many(anna, 6)
-        with app.app_context():
-            ids = db.session.scalars(sa.select(Message.id)).all()
-            db.session.rollback()
-        for message_id in ids:
-            tasks.enqueue_message(message_id)
-    finally:
-        tasks.queue.storage.close()
-        tasks.queue.storage = own
+    others = storage_for(app, tasks.queue.name)
+    for message_id in ids:
+        others.enqueue(tasks.queue.serialize_task(tasks.deliver.s(message_id)))
+    others.close()
     tasks.enqueue_message("none")
     wait_until(lambda: len(arrived(sipgate)) == 6, seconds=SOON_S)
     assert time.monotonic() - began < 4 * 3, "one thread sent them all"
