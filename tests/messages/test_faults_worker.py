@@ -252,7 +252,7 @@ def test_f33_signing_out_hands_over_what_waits_and_then_ends_the_grant(
 ) -> None:
     page = plan(anna, in_hours=30)
     question = anna.get("/logout")
-    assert "1 message of yours" in question.text
+    assert "1 unsent message" in question.text
     anna.press(question, "/logout", waiting="hand_over")
     anna.get(page.path, status=302)
     assert sipgate.world.calls["logout"] == 0
