@@ -25,6 +25,7 @@ function filled(text) {
 
 export function showFills() {
 	if (fields.message.value !== shown) source = fields.message.value; // edited by hand
+	if (!source.trim()) fields.template_id.value = "";
 	showFields(namesIn(source));
 	shown = filled(source);
 	if (fields.message.value !== shown) fields.message.value = shown;
@@ -57,13 +58,18 @@ function labelled(name) {
 /** What was typed stays; only a template that nobody has touched gives way to the next one. */
 function insert({ textContent, dataset }) {
 	const before = source;
+	const idBefore = fields.template_id.value;
 	const isUntouched = [...chips.children].some((chip) => chip.dataset.text === source);
 	put(source.trim() && !isUntouched ? `${source}\n${dataset.text}` : dataset.text);
+	fields.template_id.value = dataset.id;
 	const undo = document.createElement("button");
 	undo.type = "button";
 	undo.className = "link";
 	undo.textContent = words.undo;
-	undo.addEventListener("click", () => put(before));
+	undo.addEventListener("click", () => {
+		fields.template_id.value = idBefore;
+		put(before);
+	});
 	find("inserted").replaceChildren(undo);
 	write("spoken", say(words.inserted, 1, textContent));
 	const empty = [...place.querySelectorAll("input")].find((input) => !input.value);

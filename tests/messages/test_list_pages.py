@@ -39,6 +39,7 @@ def made(chance: random.Random, members: list[Member]) -> list[tuple[Batch | Non
         if chance.random() < 0.4:
             batch = Batch(member_id=member.id, account_id=member.account_id)
         extension_id = chance.choice(["s0", "s1"])
+        template_id = chance.choice(["a" * 32, "b" * 32, None])
         messages = [
             Message(
                 id=new_id(),
@@ -47,6 +48,7 @@ def made(chance: random.Random, members: list[Member]) -> list[tuple[Batch | Non
                 batch_id=batch.id if batch else None,
                 position=place,
                 extension_id=extension_id,
+                template_id=template_id,
                 recipient=f"+4917139200{chance.randrange(10, 99)}",
                 text=chance.choice(["Hello", "Good morning"]),
                 segment_count=1,
@@ -92,6 +94,7 @@ def filters(anna: int, ben: int) -> list[tuple[dict[str, Any], Fits]]:
             lambda one: one.member_id == anna and "392005" in one.recipient,
         ),
         ({"extension": "s1"}, lambda one: one.extension_id == "s1"),
+        ({"template": "a" * 32}, lambda one: one.template_id == "a" * 32),
         ({"reason": "balance"}, lambda one: one.reason == Reason.BALANCE),
         (one_day, lambda one: one.shown_at.astimezone(BERLIN).date() == day),
         (

@@ -256,3 +256,32 @@ def test_markup_is_only_text(anna: Browser) -> None:
     assert fills_of(page) == {evil: ""}
     assert page.soup.find("img") is None
     assert anna.get("/").soup.find("img") is None
+
+
+def send_filled(browser: Browser, page: Page, text: str, **changed: str) -> None:
+    form = {**page.fields("/messages"), "recipient": "+491713920050", "message": text, **changed}
+    browser.post("/messages", form, status=303)
+
+
+def test_the_list_finds_what_was_written_from_a_template(anna: Browser, karl: Browser) -> None:
+    path = make(anna, "Ready", "Your glasses are ready.")
+    others = make(karl, "Theirs", "Not yours")
+    id_ = path.rpartition("/")[2]
+    send_filled(anna, use(anna, path), "Used from the page of templates")
+    send_filled(anna, insert(anna, anna.get("/"), "Ready"), "Inserted into the form")
+    send_filled(anna, anna.get("/"), "Without one")
+    foreign = {"template_id": others.rpartition("/")[2]}
+    send_filled(anna, anna.get("/"), "With another account's", **foreign)
+
+    def listed(query: str) -> list[str]:
+        cells = anna.get(f"/messages?{query}").soup.select("main tbody .cell-text")
+        return [cell.get_text(strip=True) for cell in cells]
+
+    assert listed(f"template={id_}") == [
+        "Inserted into the form",
+        "Used from the page of templates",
+    ]
+    assert listed(f"template={id_}&q=inserted") == ["Inserted into the form"]
+    assert listed(f"template={foreign['template_id']}") == []
+    [chosen] = anna.get(f"/messages?template={id_}").soup.select("#template option[selected]")
+    assert chosen.get_text() == "Ready"

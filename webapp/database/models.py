@@ -303,6 +303,7 @@ NEEDS_ATTENTION = sa.text(
 """Which messages need somebody: those that did not go, unless the page said so at the click. The
 indexes repeat this text exactly: a database uses them only if it recognises the condition."""
 HAS_REASON = sa.text("reason <> ''")
+HAS_TEMPLATE = sa.text("template_id IS NOT NULL")
 
 
 WAITS = sa.text("outcome IN ('held', 'queued')")
@@ -329,6 +330,12 @@ class Message(Base, kw_only=True):
         sa.Index(
             "ix_messages_extension",
             *("account_id", "extension_id", "shown_at", "entry_id", "member_id"),
+        ),
+        sa.Index(
+            "ix_messages_template",
+            *("account_id", "template_id", "shown_at", "entry_id", "member_id"),
+            sqlite_where=HAS_TEMPLATE,
+            postgresql_where=HAS_TEMPLATE,
         ),
         *(
             sa.Index(

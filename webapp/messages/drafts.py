@@ -11,7 +11,7 @@ from webapp.database.idempotency import CONTENT_FIELDS, SubmissionId, as_seconds
 from webapp.database.models import Draft, Member
 from webapp.rules.times import now
 
-KEPT_FIELDS = (*CONTENT_FIELDS, "fold")
+KEPT_FIELDS = (*CONTENT_FIELDS, "fold", "template_id")
 _MADE = "made_at"
 MAX_DRAFTS = 20
 """Per member; the oldest is dropped."""

@@ -16,7 +16,14 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from webapp.database import db, end_read
-from webapp.database.models import HAS_REASON, NEEDS_ATTENTION, Batch, Member, Message
+from webapp.database.models import (
+    HAS_REASON,
+    HAS_TEMPLATE,
+    NEEDS_ATTENTION,
+    Batch,
+    Member,
+    Message,
+)
 from webapp.messages import sweep, visibility
 from webapp.rules.numbers import digits_of
 from webapp.rules.outcomes import MAX_COUNT, Outcome, Reason
@@ -45,6 +52,8 @@ class MessageFilter:
     by: str = ""
     """The `sub` (`w0`) of the account's member who wrote it."""
     extension: str = ""
+    template: str = ""
+    """The id of the message template that it was written from."""
     reason: Reason | None = None
     since: datetime | None = None
     until: datetime | None = None
@@ -192,7 +201,7 @@ def _whose(which: MessageFilter, member: Member) -> list[sa.ColumnElement[bool]]
     found = [_by(which.by, member) if which.by else visibility.visible_messages(member)]
     if which.tab == Tab.ATTENTION:
         found.append(visibility.managed_messages(member))
-    if which.number or which.extension:
+    if which.number or which.extension or which.template:
         found.append(Message.account_id == member.account_id)  # the index begins with it
     if which.since:
         found.append(Message.shown_at >= which.since)
@@ -217,6 +226,8 @@ def _fits(which: MessageFilter, member: Member) -> list[sa.ColumnElement[bool]]:
         found.append(sa.and_(NEEDS_ATTENTION))
     if which.extension:
         found.append(Message.extension_id == which.extension)
+    if which.template:
+        found.append(sa.and_(Message.template_id == which.template, HAS_TEMPLATE))
     if which.reason:
         found.append(sa.and_(Message.reason == which.reason, HAS_REASON))
     if which.number:

@@ -46,6 +46,7 @@ class NewMessage:
     text: str
     send_at: datetime | None
     time_zone: str
+    template_id: str | None = None
 
     @property
     def is_for_later(self) -> bool:
@@ -229,6 +230,7 @@ def new_message(
         segment_count=segment(new.text).segment_count,
         send_at=new.send_at,
         time_zone=new.time_zone,
+        template_id=new.template_id,
         outcome=first_outcome(outcome),
         created_at=taken_at,
     )

@@ -64,7 +64,7 @@ def _start(member: Member) -> dict[str, str]:
         start["recipient"] = visible_or_404(Message, id_, member).recipient
     template = message_templates.find(member, request.args.get("template", ""))
     if template and template.deleted_at is None:
-        start["message"] = template.text
+        start |= {"message": template.text, "template_id": template.id}
     return start
 
 
@@ -319,6 +319,7 @@ def as_fields(message: Message) -> dict[str, str]:
         "sms_id": message.extension_id,
         "recipient": message.recipient,
         "message": message.text,
+        "template_id": message.template_id or "",
     }
     if message.outcome == Outcome.HELD and message.send_at:
         fields.update(sentences.local_time_fields(message.send_at, message.time_zone))

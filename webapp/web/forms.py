@@ -25,6 +25,7 @@ from webapp.database.idempotency import FormSpent, GrownOld, MessageErased, NotT
 from webapp.database.models import Member
 from webapp.i18n import sentences
 from webapp.i18n.formats import when
+from webapp.messages import message_templates
 from webapp.messages.message_templates import MAX_NAME_CHARACTERS
 from webapp.messages.submit import NewMessage
 from webapp.rules import times
@@ -62,6 +63,8 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
     time_zone = StringField(_("Time zone"))
     fold = RadioField(_("Which of the two"), choices=[], validate_choice=False)
     submission_id = HiddenField()
+    template_id = HiddenField()
+    """Of the message template that was inserted last."""
     own_number = TextAreaField(_("Your own mobile number"))
 
     extensions: Extensions
@@ -200,7 +203,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
 
     def checked(self) -> list[NewMessage]:
         """The messages, one for each recipient, after `validate()`."""
-        extension = self._extension()
+        extension, template_id = self._extension(), self._template_id()
         return [
             NewMessage(
                 extension=extension,
@@ -208,6 +211,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
                 text=self.text,
                 send_at=self.moment,
                 time_zone=self.zone,
+                template_id=template_id,
             )
             for number in self.numbers
         ]
@@ -215,6 +219,13 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
     @property
     def chosen(self) -> Extension | None:
         return self.extensions.find(self.sms_id.data or "")
+
+    def _template_id(self) -> str | None:
+        """None if it is not, or no longer, one of the account's."""
+        if not self.template_id.data:
+            return None
+        known = {one.id for one in message_templates.active(self.member)}
+        return self.template_id.data if self.template_id.data in known else None
 
     def _extension(self) -> Extension:
         extension = self.chosen

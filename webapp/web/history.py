@@ -15,9 +15,9 @@ from flask_babel import gettext as _
 from webapp.account import cache, contacts
 from webapp.config import settings
 from webapp.database import end_read, idempotency
-from webapp.database.models import Member, Message
+from webapp.database.models import Member, Message, MessageTemplate
 from webapp.i18n import formats, sentences
-from webapp.messages import attention, batches, changes, history, visibility
+from webapp.messages import attention, batches, changes, history, message_templates, visibility
 from webapp.messages.history import Entry, MessageFilter, Tab
 from webapp.rules.outcomes import Outcome, Reason
 from webapp.rules.times import now
@@ -58,6 +58,7 @@ def index(member: Member) -> ResponseReturnValue:
         writers=writers,
         shows_writers=visibility.sees_account(member),
         extensions=cache.known_extensions([one.id for one in writers] or [member.id]),
+        templates=_templates(which, member),
         outcomes=list(Outcome),
         dates={name: request.args.get(name, "") if _day_of(name) else "" for name in DAYS},
         is_filtered=replace(which, tab=Tab.ALL) != MessageFilter(),
@@ -127,12 +128,20 @@ def _which(member: Member) -> MessageFilter:
         outcomes=tuple(outcome for outcome in Outcome if outcome.value in asked),
         by=_plain("member"),
         extension=_plain("extension"),
+        template=_plain("template"),
         reason=Reason(reason) if reason in set(Reason) else None,
         since=formats.day_begins(since) if since else None,
         until=formats.day_begins(until + timedelta(days=1)) if until else None,
         words=words,
         numbers_meant=tuple(contacts.numbers_called(member, words)) if words else (),
     )
+
+
+def _templates(which: MessageFilter, member: Member) -> list[MessageTemplate]:
+    """Those to choose from: the account's, and the chosen one even if it was deleted."""
+    found = message_templates.active(member)
+    chosen = message_templates.find(member, which.template)
+    return [chosen, *found] if chosen and chosen not in found else found
 
 
 def _plain(name: str) -> str:
@@ -156,6 +165,7 @@ def _arguments(which: MessageFilter) -> dict[str, Any]:
         "outcome": [outcome.value for outcome in which.outcomes],
         "member": which.by,
         "extension": which.extension,
+        "template": which.template,
         "reason": which.reason,
         "q": which.words,
         **{name: request.args[name] for name in DAYS if _day_of(name)},

@@ -65,6 +65,7 @@ def insert(member: Member) -> ResponseReturnValue:
         note = _("This template was deleted meanwhile. Choose another one.")
         return compose.form_page(member, submission, form=form, note=note, status=409)
     form.message.data = joined(form.message.data or "", chosen.text, (one.text for one in active))
+    form.template_id.data = chosen.id
     return compose.form_page(member, submission, form=form)
 
 

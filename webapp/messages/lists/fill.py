@@ -314,9 +314,9 @@ def _message(batch: Batch, source: _Source, number: int) -> Message:
         text=_text(source, number),
         send_at=source.send_at,
         time_zone=source.time_zone,
+        template_id=batch.template_id,
     )
     message = new_message(new, source.member, batch, number, batch.created_at)
-    message.template_id = batch.template_id
     if batch.wish == Wish.CANCEL:
         message.outcome = first_outcome(Outcome.CANCELLED)
         message.settled_at = now()
