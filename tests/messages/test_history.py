@@ -378,7 +378,9 @@ def test_outcomes_are_read_from_their_index_however_many_others_there_are(
 ) -> None:
     searches = searched(app, "messages.outcome", lambda: anna.get(path))
     assert searches
-    assert all("outcome=?" in search for search in searches), searches
+    # Or from that of one batch, or of what needs attention, which has few rows.
+    few = ("outcome=?", "batch_id=?", "ix_messages_attention_")
+    assert all(any(by in search for by in few) for search in searches), searches
 
 
 @pytest.mark.sqlite

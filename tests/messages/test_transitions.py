@@ -257,11 +257,18 @@ HOME = "messages.transitions"
 def handwritten(source: str, *, may_write_messages: bool) -> Iterator[str]:
     """The places where a source writes an outcome by itself."""
     tree = ast.parse(source)
+    # A message that is not stored yet may begin with another outcome than most.
+    first = {
+        target
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("first_outcome(")
+        for target in node.targets
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             yield from _in_call(node)
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            if node.attr == "outcome":
+            if node.attr == "outcome" and node not in first:
                 yield f"line {node.lineno}: {ast.unparse(node)} ="
         elif may_write_messages and isinstance(node, ast.Constant) and node.value == "outcome":
             yield f"line {node.lineno}: a column by its name"

@@ -237,7 +237,7 @@ def test_sipgate_being_away_beforehand_exits_1_and_sends_nothing(
     options = ["--from", "s0", "--to", NUMBER, "--text", "x"] if command == "send" else []
     result = sms(command, *options)
     assert result.exit_code == 1
-    assert "could not be updated from sipgate" in result.output
+    assert "sipgate could not be asked" in result.output
     assert sipgate.world.arrivals == []
 
 
@@ -300,7 +300,7 @@ def test_what_is_wrong_is_one_sentence_on_standard_error(flask: Run, sipgate: Si
     ended = flask(*SEND, METRICS_TOKEN=SHORT)
     assert ended.returncode == 1
     assert ended.stdout == ""
-    assert ended.stderr == "Error: could not be updated from sipgate whose token this is.\n"
+    assert ended.stderr == "Error: sipgate could not be asked whose token this is.\n"
 
 
 def test_every_command_takes_v(app: Flask) -> None:

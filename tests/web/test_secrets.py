@@ -45,6 +45,7 @@ OPEN = {
     "SCHEDULE_HANDOVER_MINUTES": "60",
     "MISSED_AFTER_MINUTES": "30",
     "DAILY_LIMIT": "100",
+    "BATCH_CONFIRM": "50",
     "RATE_LIMITS": "send 10/minute per member",
     "RETENTION_DAYS": "30",
     "HISTORY_VISIBILITY": "own",
