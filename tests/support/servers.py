@@ -109,8 +109,12 @@ class PostgreSQL:
 
     def take_writes(self, allowed: bool) -> None:
         """Allow or refuse writes on all connections, open ones included, as in a failover."""
-        self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {'off' if allowed else 'on'}")
-        self._sql("SELECT pg_reload_conf()")
+        wanted = "off" if allowed else "on"
+        with self._connect() as before:  # which learns of it as late as the others
+            self._sql(f"ALTER SYSTEM SET default_transaction_read_only = {wanted}")
+            self._sql("SELECT pg_reload_conf()")
+            while before.execute("SHOW default_transaction_read_only").fetchall() != [(wanted,)]:
+                time.sleep(0.01)
 
     def cut_connections(self, database: str) -> None:
         """Every one to this database, at once; as a server's administrator may."""
