@@ -15,7 +15,8 @@ PARTS_THAT_OVERLAP = """() => {
     const tabs = document.querySelector(".tabs").getBoundingClientRect();
     document.activeElement.scrollIntoView({block: "nearest"});
     const at = document.activeElement.getBoundingClientRect();
-    return at.bottom > tabs.top && !document.activeElement.closest(".tabs");
+    const isPart = document.activeElement !== document.body; // after the last one
+    return isPart && at.bottom > tabs.top && !document.activeElement.closest(".tabs");
 }"""
 
 

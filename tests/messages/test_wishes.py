@@ -30,7 +30,7 @@ from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
 ONE = "+491713920050"
-DELAY_S = 1.5
+DELAY_S = 2.5
 """Longer than the clicks take that come meanwhile."""
 SLOW_DOWN = Fault(429, (("Retry-After", "5"),), delay_s=DELAY_S)
 WITHDRAWN = "Being sent. If sipgate does not take it, sending is cancelled."
@@ -64,8 +64,14 @@ def under_way(
     """While a message is being sent (by `do`, or else by the worker); yields its id."""
     sender = Thread(target=do or (lambda: work(app)))
     sender.start()
-    wait_until(lambda: len(sending_ids(app)) == count)
-    yield sending_ids(app)[0]
+    ids: list[str] = []
+
+    def are_sending() -> bool:
+        ids[:] = sending_ids(app)
+        return len(ids) == count
+
+    wait_until(are_sending)
+    yield ids[0]
     assert sending_ids(app), "the answer came before all was asked"
     sender.join()
 

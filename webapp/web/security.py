@@ -203,7 +203,7 @@ def _harden(response: Response) -> Response:
         headers["Cache-Control"] = kept if _may_be_kept() else "no-cache"
     elif request.endpoint in INSTALLED and response.status_code in (200, 304):
         headers["Cache-Control"] = f"public, max-age={DAY_S}"
-    elif request.endpoint == NOT_KEPT_ANYHOW:
+    elif request.endpoint == NOT_KEPT_ANYHOW and response.status_code == 200:
         headers["Cache-Control"] = "no-cache"
     else:
         headers["Cache-Control"] = "no-store"
