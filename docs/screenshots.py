@@ -102,7 +102,7 @@ def take_form(page: Page, app: str) -> None:
     take(page, "compose-dark")
     page.set_viewport_size(PHONE)
     page.emulate_media(color_scheme="light")
-    take(page, "compose-phone", full_page=True)
+    take(page, "compose-phone")
     page.set_viewport_size(DESKTOP)
 
 
@@ -131,11 +131,11 @@ def take_at(page: Page, url: str, name: str) -> None:
     take(page, name)
 
 
-def take(page: Page, name: str, *, full_page: bool = False) -> None:
+def take(page: Page, name: str) -> None:
     page.mouse.move(0, 0)
     page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
     path = FOLDER / f"{name}.png"
-    page.screenshot(path=path, full_page=full_page, animations="disabled", caret="hide")
+    page.screenshot(path=path, animations="disabled", caret="hide")
 
 
 if __name__ == "__main__":
