@@ -117,7 +117,7 @@ def filled(make_app: MakeApp, either_url: str, sipgate: Simulator) -> tuple[Flas
     return app, people
 
 
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_every_entry_stands_on_one_page_once_under_every_filter(
     filled: tuple[Flask, list[Browser]], seed: int
 ) -> None:
