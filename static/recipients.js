@@ -41,24 +41,34 @@ export function firstName() {
 export function showRecipients() {
 	const text = settledText();
 	if (text !== readText) read(text);
-	// Replaced, a token under the pointer or with the focus would be lost.
-	if (shown !== entries) tokens.replaceChildren(...entries.map(token));
+	if (shown !== entries) entries.forEach(showToken);
+	while (tokens.children.length > entries.length) tokens.lastElementChild.remove();
 	shown = entries;
 	box.classList.toggle("settled", document.activeElement !== field && entries.length > 0);
 	write("recipients-note", note);
 	if (document.activeElement === field) field.scrollTop = field.scrollHeight;
 }
 
-function token({ typed, shown, problem }) {
-	const button = document.createElement("button");
-	button.type = "button";
-	button.dir = "auto";
+/** Changed where it stands: replaced, one under the pointer or with the focus would be lost. */
+function showToken({ shown, problem }, place) {
+	const button = tokens.children[place] ?? tokens.appendChild(makeToken());
 	button.textContent = shown;
 	button.ariaLabel = say(problem ? words.correct : words.remove, 1, shown);
 	button.title = problem ?? "";
 	button.classList.toggle("wrong", Boolean(problem));
-	button.addEventListener("click", () => change(entries.filter((one) => one.typed !== typed), problem ? typed : ""));
+}
+
+function makeToken() {
+	const button = document.createElement("button");
+	button.type = "button";
+	button.dir = "auto";
 	return button;
+}
+
+function onToken({ target }) {
+	if (!target.matches("button")) return;
+	const { typed, problem } = entries[[...tokens.children].indexOf(target)];
+	change(entries.filter((one) => one.typed !== typed), problem ? typed : "");
 }
 
 /** Until the server has answered, and without it, each stands there as typed. */
@@ -149,6 +159,7 @@ field.addEventListener("paste", onPaste);
 field.addEventListener("focus", onFocus);
 field.addEventListener("blur", onBlur);
 document.addEventListener("selectionchange", keepCaret);
+tokens.addEventListener("click", onToken);
 box.addEventListener("click", ({ target }) => {
 	if (!target.matches("button")) field.focus();
 });

@@ -13,6 +13,6 @@ export function makeToolbar(bar) {
 		event.preventDefault();
 	});
 	// Its buttons may come and go.
-	new MutationObserver(() => reach(bar.firstElementChild)).observe(bar, { childList: true });
+	new MutationObserver(() => reach(bar.querySelector(":focus") ?? bar.firstElementChild)).observe(bar, { childList: true });
 	reach(bar.firstElementChild);
 }

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.every_page import kept_template
 from tests.browser.test_keyboard import press
@@ -80,6 +80,21 @@ def test_a_token_is_removed_with_the_arrow_keys_and_enter(writing: Visitor) -> N
     press(writing, "Enter")
     expect(writing.tokens).to_have_text(["0171 3920050", "0171 3920052"])
     expect(writing.to).to_be_focused()
+
+
+def test_an_answer_that_comes_late_leaves_the_focus_on_its_token(writing: Visitor) -> None:
+    held: list[Route] = []
+    writing.page.route("**/recipients", lambda route: held.append(route))
+    writing.to.press_sequentially(f"0171 3920050,{EMIL},")
+    expect(writing.tokens).to_have_text(["0171 3920050", EMIL])
+    press(writing, "Shift+Tab", "ArrowRight")
+    expect(writing.tokens.nth(1)).to_be_focused()
+    with writing.page.expect_response("**/recipients"):
+        held[-1].continue_()
+    expect(writing.tokens.nth(1)).to_have_accessible_name("Remove Emil Fischer")
+    expect(writing.tokens.nth(1)).to_be_focused()
+    press(writing, "ArrowLeft")
+    expect(writing.tokens.first).to_be_focused()
 
 
 @pytest.mark.parametrize("typed", ["Frieda Großmann", "Frieda Großmann,"])
