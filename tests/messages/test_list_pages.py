@@ -12,7 +12,8 @@ from flask import Flask
 
 from tests.conftest import MakeApp
 from tests.messages.test_history import all_entries
-from tests.support.pages import Browser
+from tests.support.pages import Browser, Page
+from tests.support.worker import send_to_many
 from webapp.database import insert, transaction
 from webapp.database.models import Batch, Member, Message, new_id
 from webapp.rules.outcomes import Outcome, Reason
@@ -60,8 +61,15 @@ def made(chance: random.Random, members: list[Member]) -> list[tuple[Batch | Non
             )
             for place in range(chance.randrange(2, 8) if batch else 1)
         ]
+        if batch and chance.random() < 0.4:
+            move_alone(chance.choice(messages), at + timedelta(hours=chance.randrange(100)))
         found.append((batch, messages))
     return found
+
+
+def move_alone(message: Message, at: datetime) -> None:
+    message.send_at = message.shown_at = at
+    message.entry_id = message.id
 
 
 def needs_attention(message: Message) -> bool:
@@ -131,9 +139,10 @@ def test_every_entry_stands_on_one_page_once_under_every_filter(
     for browser, only in ((anna, None), (ben, of["w1"])):
         for query, fits in filters(of["w0"], of["w1"]):
             chosen = {
-                (messages[0].shown_at, messages[0].entry_id)
+                (message.shown_at, message.entry_id)
                 for _, messages in rows
-                if only in (None, messages[0].member_id) and any(map(fits, messages))
+                for message in messages
+                if only in (None, message.member_id) and fits(message)
             }
             ordered = sorted(chosen, reverse=query.get("tab") != "planned")
             assert all_entries(browser, query) == [id_ for _, id_ in ordered], query
@@ -171,3 +180,58 @@ def test_a_batch_shows_how_many_of_it_fit(filled: tuple[Flask, list[Browser]]) -
         assert f"{count} of 5 recipients" in row.get_text()
         assert row.get_text(" ", strip=True).endswith(f"{count} Refused")
         assert str(row.select("a")[0]["href"]) == f"/batches/{batch.id}"
+
+
+def test_a_message_moved_alone_stands_at_its_own_time_and_its_batch_goes_without_it(
+    filled: tuple[Flask, list[Browser]],
+) -> None:
+    _, (anna, _) = filled
+    batch, [moved, *_] = stopped_batch(anna)
+    other_day = f"{datetime.now(BERLIN) + timedelta(days=5):%Y-%m-%dT09:30}"
+    reschedule(anna, moved, send_at=other_day)
+    anna.press(anna.get(batch.path), f"{batch.path}/resume")
+    for tab in ("all", "planned"):
+        rows = anna.get(f"/messages?tab={tab}").soup.select("tr[data-entry]")
+        in_order = rows if tab == "planned" else rows[::-1]
+        assert [str(row.select("a")[0]["href"]) for row in in_order] == [batch.path, moved]
+        assert "2 of 3 recipients" in in_order[0].get_text()
+        assert "recipients" not in in_order[1].get_text()
+        assert "09:30" in in_order[1].get_text()
+    page = anna.get(batch.path)
+    assert page.h1 == "3 messages"
+    at = [row.select("time") for row in page.soup.select(".rows tbody tr")]
+    assert [len(found) for found in at] == [1, 0, 0]
+    assert "09:30" in at[0][0].get_text()
+    assert "08:00" in page.soup.select("main > .hint time")[0].get_text()
+    assert "a message to 3 recipients" in anna.get(moved).text
+
+
+def test_a_message_released_alone_at_its_planned_time_stays_with_its_batch(
+    filled: tuple[Flask, list[Browser]],
+) -> None:
+    _, (anna, _) = filled
+    batch, [released, *_] = stopped_batch(anna)
+    reschedule(anna, released)
+    anna.press(anna.get(batch.path), f"{batch.path}/resume")
+    [row] = anna.get("/messages?tab=planned").soup.select("tr[data-entry]")
+    assert "3 recipients" in row.get_text()
+
+
+def stopped_batch(browser: Browser) -> tuple[Page, list[str]]:
+    """One of three, planned for the day after tomorrow, with the paths of its messages."""
+    day = datetime.now(BERLIN) + timedelta(days=2)
+    page = send_to_many(browser, 3, send_at=f"{day:%Y-%m-%dT08:00}", time_zone="Europe/Berlin")
+    browser.press(page, f"{page.path}/stop")
+    links = browser.get(page.path).soup.select(".rows tbody a")
+    return page, [str(link["href"]) for link in links]
+
+
+def reschedule(browser: Browser, path: str, **fields: str) -> None:
+    """Send a paused message after all: at the planned time in its form, or at another."""
+    page = browser.get(path)
+    values = {**page.fields(f"{path}/reschedule"), **fields, "when": "planned"}
+    answer = browser.post(f"{path}/reschedule", values)
+    if answer.status == 409:
+        confirm = str(answer.soup.select("[name=confirm]")[0]["value"])
+        answer = browser.post(f"{path}/reschedule", {**values, "confirm": confirm})
+    assert answer.status == 303

@@ -349,7 +349,7 @@ class Message(Base, kw_only=True):
         sa.Index(None, "outcome", "sending_since"),
         sa.Index(None, "outcome", "due_at"),
         sa.Index(None, "outcome", "look_at"),
-        sa.Index(None, "batch_id", "outcome", "position"),
+        sa.Index(None, "batch_id", "outcome", "position", "entry_id"),
         sa.Index("uq_messages_batch_id_position", "batch_id", "position", unique=True),
         sa.Index(
             "ix_messages_waiting",
@@ -421,9 +421,10 @@ class Message(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     shown_at: Mapped[datetime] = mapped_column(init=False)
     """Where it stands in the list: a message for now when it was taken, a planned one at its time,
-    a batch's at that of the batch."""
+    a batch's at that of the batch, until it alone gets another time."""
     entry_id: Mapped[str] = mapped_column(sa.String(32), init=False)
-    """The entry of the list it belongs to: the id of its batch, or its own."""
+    """The entry of the list it belongs to: the id of its batch, or its own. A message of a batch
+    that alone got another time is an entry of its own."""
     member: Mapped[Member] = relationship(init=False, foreign_keys=[member_id])
     settled_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[settled_by_id])
     done_by: Mapped[Member | None] = relationship(init=False, foreign_keys=[done_by_id])

@@ -329,9 +329,10 @@ def wish_counts(batch_id: str) -> Counter[Wish]:
 
 
 def first(batch_id: str) -> Message | None:
-    """Its first message; None while none is made."""
+    """Its first message, of those at its own time if there is one; None while none is made."""
     query = sa.select(Message).where(Message.batch_id == batch_id).order_by(Message.position)
-    return db.session.scalar(query.limit(1))
+    at_its_time = query.where(Message.entry_id == Message.batch_id)
+    return db.session.scalar(at_its_time.limit(1)) or db.session.scalar(query.limit(1))
 
 
 PACE_OVER = timedelta(minutes=1)

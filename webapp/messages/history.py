@@ -3,7 +3,8 @@
 The list has an entry for each message sent to one, and one for each batch. The messages of a batch
 stand at the same time under the same `entry_id`, so entries are the distinct pairs of these two,
 and every condition has an index in their order: a page costs the same with a million messages
-behind it. Only a search by words reads on until a page is full.
+behind it. Only a search by words reads on until a page is full. A message of a batch that alone
+got another time is an entry of its own there, and no longer counted in the one of its batch.
 """
 
 from collections import Counter
@@ -72,7 +73,8 @@ class MessageFilter:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message sent to one, or a batch with those of its messages that the filter shows."""
+    """A message that stands by itself, or a batch with those of its messages that stand at its time
+    and that the filter shows."""
 
     message: Message
     """The message; of a batch, the first one shown."""
@@ -255,36 +257,40 @@ def _batches(ids: list[str], which: MessageFilter, member: Member) -> dict[str, 
         return {}
     fits = () if which.is_all else (*_fits(which, member), sa.or_(*_parts(which)))
     counts: dict[str, Counter[Outcome]] = {id_: Counter() for id_ in ids}
+    totals: Counter[str] = Counter()
     first: dict[str, tuple[int, Outcome]] = {}
-    for id_, outcome, count, position in _grouped(ids, fits):
-        counts[id_][outcome] = count
-        first[id_] = min(first.get(id_, (position, outcome)), (position, outcome))
-    totals = counts if which.is_all else _totals(ids)
+    for id_, outcome, is_at_its_time, count, position in _grouped(ids, fits):
+        totals[id_] += count
+        if is_at_its_time:
+            counts[id_][outcome] = count
+            first[id_] = min(first.get(id_, (position, outcome)), (position, outcome))
+    if fits:
+        totals = _totals(ids)
     leads = [
         sa.and_(Message.batch_id == id_, Message.outcome == outcome, Message.position == position)
         for id_, (position, outcome) in first.items()
     ]
     return {
-        one.entry_id: Entry(one, counts[one.entry_id], totals[one.entry_id].total())
+        one.entry_id: Entry(one, counts[one.entry_id], totals[one.entry_id])
         for one in db.session.scalars(sa.select(Message).where(sa.or_(sa.false(), *leads)))
     }
 
 
-def _totals(ids: list[str]) -> dict[str, Counter[Outcome]]:
-    counts: dict[str, Counter[Outcome]] = {id_: Counter() for id_ in ids}
-    for id_, outcome, count, _ in _grouped(ids, ()):
-        counts[id_][outcome] = count
-    return counts
+def _totals(ids: list[str]) -> Counter[str]:
+    query = sa.select(Message.batch_id, sa.func.count()).where(Message.batch_id.in_(ids))
+    found = db.session.execute(query.group_by(Message.batch_id))
+    return Counter({id_ or "": count for id_, count in found})
 
 
 def _grouped(
     ids: list[str], fits: Collection[sa.ColumnElement[bool]]
-) -> Iterator[tuple[str, Outcome, int, int]]:
-    """Batch, outcome, how many of its messages have it, and the first position of these."""
-    columns = (Message.batch_id, Message.outcome)
+) -> Iterator[tuple[str, Outcome, bool, int, int]]:
+    """Batch, outcome, whether they stand at its time, how many of its messages are so, and the
+    first position of these."""
+    columns = (Message.batch_id, Message.outcome, Message.entry_id == Message.batch_id)
     query = sa.select(*columns, sa.func.count(), sa.func.min(Message.position))
     found = db.session.execute(query.where(Message.batch_id.in_(ids), *fits).group_by(*columns))
-    return ((row[0] or "", row[1], row[2], row[3]) for row in found)
+    return ((row[0] or "", row[1], row[2], row[3], row[4]) for row in found)
 
 
 def _mentions(which: MessageFilter, member: Member) -> sa.ColumnElement[bool]:
