@@ -305,6 +305,22 @@ def test_f81_what_is_too_late_goes_on_asking(app: Flask, anna: Browser, sipgate:
     assert arrived(sipgate) == {}
 
 
+def test_f81_one_of_a_batch_that_has_long_stood_still_is_not_late_when_released(
+    either: Browser, sipgate: Simulator
+) -> None:
+    anna, app = either, either.app
+    old = batch(anna, "old", "+4917604069{}")
+    pause(anna)
+    with minutes_after(400):
+        anna.sign_in()
+        link = anna.get(old.path).soup.select_one("main a[href^='/messages/']")
+        assert link is not None
+        release(anna, anna.get(str(link["href"])), when="now")
+        work(app)
+        assert counts(anna, old) == {"accepted": 1, "paused": 2}
+    assert sum(arrived(sipgate).values()) == 1
+
+
 def test_f81_the_questions_of_many_are_counted(make_app: MakeApp, sipgate: Simulator) -> None:
     anna = Browser(make_app(), sipgate)
     anna.sign_in()

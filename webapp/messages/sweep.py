@@ -72,12 +72,12 @@ def mark_missed() -> None:
     """Mark what is later than the tolerance: it is asked about, and not sent by itself."""
     limit = now() - tolerance()
     stalled = sa.select(Batch.id).where(Batch.active_at < limit)
-    late = sa.or_(
-        sa.and_(
-            Message.expected_at < limit,
-            sa.or_(Message.batch_id.is_(None), Message.outcome == Outcome.HELD),
-        ),
-        sa.and_(Message.outcome == Outcome.QUEUED, Message.batch_id.in_(stalled)),
+    # What is queued in a batch that moves waits for its turn; one released alone has its own time.
+    stands_still = sa.and_(Message.outcome == Outcome.QUEUED, Message.batch_id.in_(stalled))
+    alone = Message.batch_id.is_(None)
+    late = sa.and_(
+        Message.expected_at < limit,
+        sa.or_(alone, Message.outcome == Outcome.HELD, stands_still),
     )
     waiting = Message.outcome.in_(allowed_from(Outcome.MISSED, Actor.WORKER))
     if db.session.scalar(sa.select(Message.id).where(waiting, late).limit(1)) is None:
