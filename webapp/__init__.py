@@ -11,6 +11,7 @@ from jinja2 import StrictUndefined
 from webapp.cli import is_command, setup_cli
 from webapp.config import PROJECT, SettingError, Settings, gone_settings
 from webapp.database import beside_database, end_read, setup_database
+from webapp.i18n.alerts import setup_alerts
 from webapp.i18n.formats import setup_i18n
 from webapp.i18n.sentences import setup_sentences
 from webapp.jobs.tasks import setup_queue
@@ -62,6 +63,7 @@ def _assemble(config: Mapping[str, str]) -> Flask:
     csrf.init_app(app)
     setup_i18n(app)
     setup_sentences(app)
+    setup_alerts(app)
     setup_pages(app)
     setup_queue(app)
     setup_cli(app)

@@ -9,6 +9,8 @@ from flask.cli import AppGroup, FlaskGroup, with_appcontext
 
 from webapp.account import cache
 from webapp.account.cache import Extensions, Trouble
+from webapp.alerts import outlets
+from webapp.alerts.outlets import OutletFailed
 from webapp.config import settings
 from webapp.database import db, installation, schema
 from webapp.database.daily_limit import DailyLimitReached
@@ -17,11 +19,13 @@ from webapp.database.installation import BackupFailed
 from webapp.database.models import Member, Message
 from webapp.database.schema import SchemaError
 from webapp.i18n import sentences
+from webapp.i18n.alerts import outlet_name, outlet_problem, trial_body, trial_subject
 from webapp.jobs import retention
 from webapp.messages import submit, sweep
 from webapp.messages.blocked import NumbersBlocked
 from webapp.messages.submit import NewMessage
 from webapp.rules import times
+from webapp.rules.alerts import Outlet
 from webapp.rules.numbers import RecipientRefused, parse_recipient
 from webapp.rules.outcomes import Outcome
 from webapp.rules.text import TextRefused, check_text, normalise_text
@@ -59,7 +63,7 @@ verbose_option = click.option(
 
 
 def setup_cli(app: Flask) -> None:
-    for command in (sms_group, backup, hold, release, prune, forget):
+    for command in (sms_group, alert, backup, hold, release, prune, forget):
         app.cli.add_command(command)
 
 
@@ -168,6 +172,37 @@ def _checked(
         send_at=moment,
         time_zone=zone if moment else "",
     )
+
+
+@click.command("alert")
+@click.option("--test", "is_test", is_flag=True, help="Send a test by each of them.")
+@verbose_option
+@with_appcontext
+def alert(is_test: bool) -> None:
+    """Say who is told of trouble, and with --test whether that works; 1 if it does not."""
+    active = outlets.active()
+    if not active:
+        raise click.ClickException(
+            "nobody is told of trouble: set ALERT_EMAIL and SMTP_URL, or ALERT_WEBHOOK."
+        )
+    if is_test:
+        sys.exit(0 if all([_try_outlet(outlet) for outlet in active]) else 1)
+    for outlet in active:
+        click.echo(f"{outlet_name(outlet)}: {outlets.place(outlet)}")
+
+
+def _try_outlet(outlet: Outlet) -> bool:
+    """Send a test, and say what came of it and what to do."""
+    where = f"{outlet_name(outlet)} ({outlets.place(outlet)})"
+    try:
+        problem = outlets.send(outlet, trial_subject(), trial_body(), settings.public_url)
+    except OutletFailed as failed:
+        problem = failed.problem
+    if problem:
+        click.echo(f"{where}: {outlet_problem(problem)}")
+    else:
+        click.echo(f"{where}: the test was accepted. Look whether it has arrived.")
+    return problem is None
 
 
 @click.command("backup")

@@ -24,6 +24,7 @@ from webapp.database import (
 )
 from webapp.database.schema import SchemaError
 from webapp.jobs.consumer import EmbeddedWorker
+from webapp.jobs.watch import Watch
 from webapp.messages import sweep
 from webapp.telemetry import metrics
 
@@ -55,10 +56,11 @@ class Server(BaseApplication):  # type: ignore[misc]
         for name, value in options(self._app.config["SETTINGS"]).items():
             self.cfg.set(name, value)
 
+        carried: list[EmbeddedWorker | Watch] = [Watch(self._app)]
         if is_on_sqlite(self._app):
-            worker = EmbeddedWorker(self._app)
-            self.cfg.set("post_worker_init", lambda _worker: worker.start())
-            self.cfg.set("worker_exit", lambda _server, _worker: worker.stop())
+            carried.append(EmbeddedWorker(self._app))
+        self.cfg.set("post_worker_init", lambda _worker: [one.start() for one in carried])
+        self.cfg.set("worker_exit", lambda _server, _worker: [one.stop() for one in carried])
 
     def load(self) -> Flask:
         return self._app

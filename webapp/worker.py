@@ -15,6 +15,7 @@ from webapp.database.schema import SchemaError
 from webapp.jobs.consumer import WokenConsumer
 from webapp.jobs.heartbeat import Heart
 from webapp.jobs.tasks import queue
+from webapp.jobs.watch import Watch
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +43,13 @@ def work(app: Flask) -> None:
     consumer = WokenConsumer(app)
     queue.stop_flag = consumer.stop_flag
     heart = Heart(app, consumer)
+    watch = Watch(app)
     heart.start()
+    watch.start()
     try:
         consumer.run()
     finally:
+        watch.stop()
         heart.stop()
 
 

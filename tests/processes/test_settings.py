@@ -85,6 +85,19 @@ WRONG = [
     ("DEFAULT_TIME_ZONE", "Mars/Olympus"),
     ("DEFAULT_TIME_ZONE", "../../etc/passwd"),
     ("LOG_LEVEL", "LOUD"),
+    ("SMTP_URL", "mail.example.com"),
+    ("SMTP_URL", "https://anna:Zq7@mail.example.com"),
+    ("SMTP_URL", "smtp://anna:Zq7@"),
+    ("SMTP_URL", "smtp://anna:Zq7@mail.example.com:0"),
+    ("SMTP_URL", "smtp://anna:Zq7@mail.example.com:99999"),
+    ("SMTP_URL", "smtps://mail.example.com/Zq7"),
+    ("ALERT_EMAIL", "office"),
+    ("ALERT_EMAIL", "Office <office@example.com>"),
+    ("ALERT_EMAIL", "büro@example.com"),
+    ("ALERT_WEBHOOK", "ntfy.example.com/Zq7"),
+    ("ALERT_WEBHOOK", "http://ntfy.example.com/Zq7"),
+    ("ALERT_WEBHOOK", "ntfy+http://ntfy.example.com/Zq7"),
+    ("ALERT_WEBHOOK", "ntfy+https://"),
     ("DATABASE_URL", "nonsense"),
     ("DATABASE_URL", "mysql://anna:Zq7@localhost/sms"),
     ("DATABASE_URL", "sqlite:////dev/null/team-sms.sqlite"),
@@ -102,6 +115,19 @@ def test_b28_https_without_a_trusted_proxy_names_the_other_setting() -> None:
     with pytest.raises(SettingError) as refused:
         Settings.from_mapping({**NEEDED, "PUBLIC_URL": "https://sms.example"})
     assert_one_sentence(str(refused.value), "TRUSTED_PROXY_HOPS")
+
+
+@pytest.mark.parametrize(
+    ("given", "value", "missing"),
+    [
+        ("ALERT_EMAIL", "office@example.com", "SMTP_URL"),
+        ("SMTP_URL", "smtps://mail.example.com", "ALERT_EMAIL"),
+    ],
+)
+def test_b28_alerts_by_mail_need_both_settings(given: str, value: str, missing: str) -> None:
+    with pytest.raises(SettingError) as refused:
+        Settings.from_mapping({**NEEDED, given: value})
+    assert_one_sentence(str(refused.value), missing)
 
 
 def assert_one_sentence(text: str, name: str) -> None:

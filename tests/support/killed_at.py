@@ -14,6 +14,7 @@ import http.client
 import importlib
 import os
 import signal
+import smtplib
 import sys
 import threading
 import time
@@ -63,6 +64,34 @@ def is_last_piece(statement: str, _values: str) -> bool:
 def is_list_taken(statement: str, _values: str) -> bool:
     """A list becomes a batch."""
     return statement.startswith("INSERT INTO batches")
+
+
+def is_alert(statement: str, _values: str) -> bool:
+    """An episode of a trouble is written down."""
+    return statement.startswith("INSERT INTO alerts")
+
+
+def is_turn(statement: str, _values: str) -> bool:
+    """It becomes a process's turn to tell by an outlet."""
+    return statement.startswith("UPDATE alert_outlets SET next_at")
+
+
+def is_told(statement: str, _values: str) -> bool:
+    """It is written down that a mail was taken."""
+    return statement.startswith("UPDATE alerts SET mailed_at") and "alerts.id IN" in statement
+
+
+def around_mail(*, before: bool) -> None:
+    data = smtplib.SMTP.data
+
+    def data_or_die(self: Any, message: Any) -> Any:
+        if before:
+            die()
+        answer = data(self, message)
+        die()
+        return answer
+
+    smtplib.SMTP.data = data_or_die  # type: ignore[method-assign]
 
 
 def die(*_: Any) -> None:
@@ -219,6 +248,14 @@ POINTS: dict[str, Callable[[], None]] = {
     "after the last piece's commit": lambda: after_commit_of(is_last_piece),
     "before the list's commit": lambda: before_commit_of(is_list_taken),
     "after the list's commit": lambda: after_commit_of(is_list_taken),
+    "before the alert's commit": lambda: before_commit_of(is_alert),
+    "after the alert's commit": lambda: after_commit_of(is_alert),
+    "before the turn's commit": lambda: before_commit_of(is_turn),
+    "after the turn's commit": lambda: after_commit_of(is_turn),
+    "before the mail": lambda: around_mail(before=True),
+    "after the mail": lambda: around_mail(before=False),
+    "before the telling's commit": lambda: before_commit_of(is_told),
+    "after the telling's commit": lambda: after_commit_of(is_told),
     "refresh answered": lambda: around_answer_of(TOKEN, before=False),
 }
 

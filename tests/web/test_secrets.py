@@ -29,6 +29,8 @@ SECRETS = {
     "DATABASE_URL": f"postgresql://sms:{MARK}@127.0.0.1:1/sms?sslpassword={MARK}",
     "METRICS_TOKEN": f"{MARK}-metrics-token",
     "SIPGATE_TOKEN": f"{MARK}-personal-token",
+    "SMTP_URL": f"smtps://{MARK}:{MARK}@mail.example.com",
+    "ALERT_WEBHOOK": f"ntfy+https://{MARK}:{MARK}@ntfy.example.com/{MARK}?auth={MARK}",
 }
 OPEN = {
     "PUBLIC_URL": "http://localhost:8123",
@@ -56,6 +58,7 @@ OPEN = {
     "TRUSTED_PROXY_HOPS": "0",
     "SIPGATE_TOKEN_ID": "token-AB12CD",
     "LOG_LEVEL": "DEBUG",
+    "ALERT_EMAIL": "office@example.com",
 }
 ALL = {**OPEN, **SECRETS}
 TEXT = f"Geheimer Befund {MARK}"
@@ -82,7 +85,7 @@ def test_no_secret_is_in_what_settings_say_of_themselves() -> None:
 
 
 def needed() -> dict[str, str]:
-    names = ("SECRET_KEY", "SIPGATE_CLIENT_SECRET")
+    names = ("SECRET_KEY", "SIPGATE_CLIENT_SECRET", "SMTP_URL")
     return {name: SECRETS[name] for name in names}
 
 
@@ -117,8 +120,10 @@ def test_the_operators_page_shows_no_secret(
     """On PostgreSQL, whose address holds a password, as did that of an earlier version's Redis."""
     url = sa.engine.make_url(postgresql_url)
     address = url.set(password=MARK).render_as_string(hide_password=False)
-    others = {name: SECRETS[name] for name in ("SECRET_KEY", "METRICS_TOKEN", "SIPGATE_TOKEN")}
+    names = ("SECRET_KEY", "METRICS_TOKEN", "SIPGATE_TOKEN", "SMTP_URL", "ALERT_WEBHOOK")
+    others = {name: SECRETS[name] for name in names}
     app = make_app(
+        ALERT_EMAIL="office@example.com",
         DATABASE_URL=address,
         REDIS_URL=f"redis://sms:{MARK}@127.0.0.1:1/0?password={MARK}",
         **others,
@@ -171,7 +176,7 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(
     make_app: MakeApp, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    app = make_app(**SECRETS | {"SIPGATE_CLIENT_SECRET": "other"})
+    app = make_app(**SECRETS | {"SIPGATE_CLIENT_SECRET": "other", "ALERT_EMAIL": "a@example.com"})
     with app.app_context(), pytest.raises(SchemaError) as refused:
         upgrade_schema()
     written = "".join(capfd.readouterr())

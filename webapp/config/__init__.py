@@ -4,7 +4,6 @@ A field is called like its setting, in lower case. Everything else that is known
 stands beside it: .env.example and docs/settings.md are made from that (`python -m docs.settings`).
 """
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -18,7 +17,7 @@ from flask import current_app
 from werkzeug.local import LocalProxy
 
 from webapp.config import values
-from webapp.config.values import SettingError, declaration_of, number, setting
+from webapp.config.values import SettingError, declaration_of, is_loopback, number, setting
 
 __all__ = [
     "PROJECT",
@@ -206,6 +205,31 @@ class Settings:
         lambda _: "INFO",
     )
 
+    smtp_url: str = setting(
+        "The mail server for alerts: `smtps://name:password@mail.example.com` (TLS from the start, "
+        "port 465) or `smtp://name:password@mail.example.com` (STARTTLS, port 587). In name and "
+        "password, characters such as `@`, `:` and `/` are written as `%40`, `%3A` and `%2F`. "
+        "Without TLS only on this machine and without a password: `smtp://localhost:25`.",
+        values.mail_server,
+        is_secret=True,
+        show=values.show_server,
+        heading="Alerts",
+    )
+    alert_email: tuple[str, ...] = setting(
+        "Who is told by e-mail when something needs a person: addresses, with commas or blanks "
+        "between them. At most one mail in 15 minutes; no numbers, names or texts. Needs SMTP_URL. "
+        "Empty: nobody.",
+        values.mail_addresses,
+    )
+    alert_webhook: str = setting(
+        "An address that gets the same as a POST with JSON: `title`, `message`, `url`. With "
+        "`ntfy+` before it, in the way of ntfy: `ntfy+https://ntfy.example.com/topic`. "
+        "`flask --app webapp alert --test` tries both. Empty: none.",
+        values.webhook,
+        is_secret=True,
+        show=values.show_server,
+    )
+
     sipgate_optional_scopes: tuple[str, ...] = setting(
         "Permissions to ask for at sign-in beside the three that sending needs, with blanks "
         "between them. Advised: `history:read contacts:read balance:read`; the first lets the app "
@@ -252,6 +276,11 @@ class Settings:
             raise SettingError(
                 "PUBLIC_URL must begin with https:// unless it names this machine (localhost)."
             )
+        if bool(self.alert_email) != bool(self.smtp_url):
+            unset, given = (
+                ("SMTP_URL", "ALERT_EMAIL") if self.alert_email else ("ALERT_EMAIL", "SMTP_URL")
+            )
+            raise SettingError(f"{unset} must be set, too, when {given} is.")
         for name, url in (
             ("SIPGATE_ISSUER", self.sipgate_issuer),
             ("SIPGATE_API_URL", self.sipgate_api_url),
@@ -301,15 +330,6 @@ def gone_settings(values: Mapping[str, str]) -> list[str]:
 def setting_names() -> list[str]:
     """The settings as the environment spells them."""
     return [one.name.upper() for one in fields(Settings)]
-
-
-def is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 settings = cast("Settings", LocalProxy(lambda: current_app.config["SETTINGS"]))

@@ -4,6 +4,7 @@ A reader takes the text and returns the value. What it refuses it says in the re
 that begins with the setting's name, without repeating the text, which may be a secret.
 """
 
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field
@@ -19,6 +20,8 @@ import phonenumbers
 MIN_SECRET_CHARACTERS = 32
 MISSING = "is missing; .env.example says what belongs there."
 _WEAK_SECRETS = ("change-me", "changeme", "secret", "your-secret")
+NTFY = "ntfy+"
+"""Before a webhook's address: it is spoken to in the way of ntfy."""
 _T = TypeVar("_T")
 
 Default = str | Callable[[Mapping[str, Any]], str]
@@ -142,6 +145,52 @@ def address(example: str, *, has_path: bool = True) -> Callable[[str], str]:
     return read
 
 
+def mail_server(text: str) -> str:
+    """An address as `SMTP_URL` has it, whole: who sends mail takes it apart. May be empty."""
+    if not text:
+        return text
+    if not _is_server(text, "smtp", "smtps") or urlsplit(text).path.strip("/"):
+        raise ValueError("must be an address such as smtps://name:password@mail.example.com.")
+    return text
+
+
+def webhook(text: str) -> str:
+    """An address that takes a POST; may be empty."""
+    if not text:
+        return text
+    if not _is_server(text.removeprefix(NTFY), "http", "https"):
+        raise ValueError("must be an address such as https://example.com/hook.")
+    parts = urlsplit(text.removeprefix(NTFY))
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("must begin with https:// unless it is on this machine.")
+    return text
+
+
+def _is_server(text: str, *schemes: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(parts.scheme in schemes and parts.hostname and parts.port != 0)
+    except ValueError:
+        return False
+
+
+def mail_addresses(text: str) -> tuple[str, ...]:
+    found = words(text)
+    for one in found:
+        if not re.fullmatch(r"[^\s@<>\"(),;:]+@[^\s@<>\"(),;:]+", one) or not one.isascii():
+            raise ValueError("must hold e-mail addresses such as office@example.com.")
+    return found
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def secret_keys(text: str) -> tuple[str, ...]:
     keys = tuple(key.strip() for key in text.split(",") if key.strip())
     for key in keys:
@@ -251,3 +300,17 @@ def show_place(value: str) -> str:
     if not _PLACE.fullmatch(place) and not kind.startswith("sqlite"):
         return "set"
     return f"{kind}://{'***@' if login else ''}{place}{'?***' if query else ''}"
+
+
+def show_server(value: str) -> str:
+    """Scheme, host and port: the rest of the address may hold passwords and tokens."""
+    if not value:
+        return "not set"
+    parts = urlsplit(value)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    place = f"{host}:{parts.port}" if parts.port else f"{host}"
+    return (
+        f"{parts.scheme}://{place}/…"
+        if parts.path.strip("/") or parts.query
+        else (f"{parts.scheme}://{place}")
+    )

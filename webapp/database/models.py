@@ -531,5 +531,43 @@ class Alarm(Base, kw_only=True):
     last_at: Mapped[datetime]
 
 
+class Alert(Base, kw_only=True):
+    """An episode of something that needs somebody, and whether they were told. It holds no number,
+    no name and no text."""
+
+    __tablename__ = "alerts"
+    __table_args__ = (sa.UniqueConstraint("kind", "about", "episode"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, init=False)
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    about: Mapped[str] = mapped_column(sa.String(32))
+    """The id of the message, batch or member; empty for what concerns all."""
+    episode: Mapped[int]
+    """Counts how often this has begun: 1, 2, …"""
+    mark: Mapped[str] = mapped_column(sa.String(64), default="")
+    """What distinguishes one episode from the next, where the database knows it."""
+    count: Mapped[int]
+    """How many messages it concerned when it was noticed."""
+    began_at: Mapped[datetime] = mapped_column(default_factory=now)
+    ended_at: Mapped[datetime | None] = mapped_column(default=None)
+    mailed_at: Mapped[datetime | None] = mapped_column(default=None)
+    posted_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class AlertOutlet(Base, kw_only=True):
+    """A way to tell of alerts that is set up, and how it fared."""
+
+    __tablename__ = "alert_outlets"
+
+    name: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    next_at: Mapped[datetime] = mapped_column(default_factory=now)
+    """Before this it tells nothing: a quarter of an hour after it was last tried, or as long as it
+    pauses after a failure."""
+    told_at: Mapped[datetime | None] = mapped_column(default=None)
+    failures: Mapped[int] = mapped_column(default=0)
+    """How often it has failed in a row."""
+    problem: Mapped[str] = mapped_column(sa.String(16), default="")
+
+
 # What migrations are compared with.
 alembic.metadatas = {"default": Base.metadata}

@@ -6,6 +6,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, undefer
 
+from webapp.alerts import telling
 from webapp.config import settings
 from webapp.database import limits, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
@@ -44,6 +45,7 @@ GUESSES_LIFETIME = timedelta(days=365)
 CONTACTS_LIFETIME = timedelta(days=30)
 LEFT_OUT_LIFETIME = timedelta(days=7)
 LIST_NAME_LIFETIME = timedelta(days=30)
+ALERT_LIFETIME = timedelta(days=30)
 
 
 def end_left_sign_ins() -> None:
@@ -80,6 +82,7 @@ def prune() -> int:
         _delete_left_contacts(session)
         message_templates.erase_deleted(session)
         _erase_of_lists(session)
+    telling.delete_old(now() - ALERT_LIFETIME)
     log.info("%d messages were erased after %d days", count, settings.retention_days)
     return count
 

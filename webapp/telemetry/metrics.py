@@ -69,6 +69,13 @@ class Metrics:
             registry=registry,
         )
 
+        self.alerts = Counter(
+            "team_sms_alerts",
+            "Mails and POSTs with alerts, by outlet and whether they were taken",
+            ("outlet", "result"),
+            registry=registry,
+        )
+
     def page(self) -> bytes:
         """The sums of all processes, in Prometheus' text format."""
         together = CollectorRegistry()
@@ -216,6 +223,13 @@ def count_message(outcome: str, count: int = 1) -> None:
     with _harmless() as found:
         if found:
             found.messages.labels(outcome).inc(count)
+
+
+def count_alert(outlet: str, result: str) -> None:
+    """An outlet was `told`, or it `failed`."""
+    with _harmless() as found:
+        if found:
+            found.alerts.labels(outlet, result).inc()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from flask import Blueprint, abort, current_app, render_template, request
 from flask.typing import ResponseReturnValue
 
+from webapp.alerts import outlets, telling
 from webapp.config import settings
 from webapp.database import is_reachable, schema
 from webapp.database.models import Member
@@ -26,6 +27,8 @@ def operator(member: Member) -> ResponseReturnValue:
         sender_scopes=flow.FURTHER_SCOPES["senders"],
         redirect_uri=settings.redirect_uri,
         workers=heartbeat.has_worker(),
+        outlets=[(one, outlets.place(one)) for one in outlets.active()],
+        outlet_states={one.name: one for one in telling.states()},
         gone=current_app.config["GONE_SETTINGS"],
     )
 
