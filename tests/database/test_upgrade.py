@@ -267,14 +267,14 @@ def test_batches_of_before_lists_are_filled_and_each_message_has_its_own_place(a
 
 def test_alerts_come_with_their_upgrade_and_go_with_the_way_back(app: Flask) -> None:
     with app.app_context():
-        alembic.upgrade("0011")
+        alembic.upgrade("0012")
         db.engine.dispose()
         upgrade_schema()
         insert("alerts", id=1, kind="hold", about="", episode=1, count=0)
         insert("alert_outlets", name="mail")
         with pytest.raises(sa.exc.IntegrityError):
             insert("alerts", id=2, kind="hold", about="", episode=1, count=0)
-        alembic.downgrade("0011")
+        alembic.downgrade("0012")
         assert not {"alerts", "alert_outlets"} & set(sa.inspect(db.engine).get_table_names())
         upgrade_schema()
         assert alembic.compare_metadata() == []

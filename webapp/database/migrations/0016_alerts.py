@@ -1,6 +1,6 @@
 """Alerts: what somebody is told of unasked, and the ways to tell.
 
-Revision: 0012, after: 0011
+Revision: 0016, after: 0012
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 import webapp.database
 
-revision = "0012"
-down_revision = "0011"
+revision = "0016"
+down_revision = "0012"
 branch_labels = None
 depends_on = None
 
