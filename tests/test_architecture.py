@@ -53,6 +53,7 @@ DOORS = {
         "locks",
         "models",
         "schema",
+        "triggers",
     },
     "sipgate": {"", "login", "transport"},
     "signin": {"", "flow", "sessions", "tokens"},

@@ -447,6 +447,15 @@ def own_lists(visitor: Visitor) -> None:
     visitor.go("/lists")
 
 
+def overview_of_some(visitor: Visitor) -> None:
+    list_of_batches(visitor)
+    visitor.quick.send("0171 3920003", TEXT)
+    visitor.quick.send("0171 3920006", TEXT)
+    planned(visitor)
+    visitor.go("/overview")
+    visitor.page.get_by_text("The same as a table").click()
+
+
 STRANGER = ""
 PAGES: dict[str, tuple[str, Arrive]] = {
     "start page": (STRANGER, path("/")),
@@ -497,6 +506,8 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "no messages found": ("anna", path("/messages?q=nothing")),
     "messages with one number": ("anna", messages_with_one_number),
     "form after a test": ("anna", form_after_a_test),
+    "overview of nothing": ("ben", path("/overview")),
+    "overview": ("anna", overview_of_some),
     "contacts": ("anna", path("/contacts")),
     "contacts found": ("anna", contacts_found),
     "nobody found": ("anna", path("/contacts?q=nobody")),

@@ -14,6 +14,7 @@ from webapp.database.engine import (
 from webapp.database.session import (
     COUNTS_WRITES,
     DATABASE_ERRORS,
+    begin_snapshot,
     commit_or_find,
     connected,
     db,
@@ -39,6 +40,7 @@ __all__ = [
     "EncryptedJson",
     "UTCDateTime",
     "alembic",
+    "begin_snapshot",
     "beside_database",
     "close_connections",
     "commit_or_find",

@@ -434,6 +434,32 @@ class Message(Base, kw_only=True):
         self.entry_id = self.batch_id or self.id
 
 
+class CountedDay(Base, kw_only=True):
+    """An ended day whose messages stand counted in `day_counts`. A trigger deletes the row in the
+    transaction that changes one of them (`webapp/database/triggers.py`)."""
+
+    __tablename__ = "counted_days"
+
+    account_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    until: Mapped[datetime] = mapped_column(primary_key=True)
+    """Exclusive. Before `since` in the key, so that nothing is found at once for today."""
+    since: Mapped[datetime] = mapped_column(primary_key=True)
+
+
+class DayCount(Base, kw_only=True):
+    """How many messages of a day there are, by what: of a member, or of the whole account. It holds
+    only while there is the row of `counted_days`."""
+
+    __tablename__ = "day_counts"
+
+    account_id: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    member_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """0: everybody's."""
+    until: Mapped[datetime] = mapped_column(primary_key=True)
+    since: Mapped[datetime] = mapped_column(primary_key=True)
+    counts: Mapped[dict[str, Any]]
+
+
 class BlockedNumber(Base, kw_only=True):
     """A number that wants no more texts from this account.
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import sqlalchemy as sa
 
-from webapp.database import migrating
+from webapp.database import migrating, triggers
 from webapp.database.engine import POSTGRESQL_LINE, alembic
 from webapp.database.session import db, transaction
 
@@ -64,6 +64,7 @@ def _upgrade_if_older() -> None:
                 )
             if state == "older":
                 _upgrade()
+            triggers.require()
             # Fail now, not at the first message, if the database cannot be written.
             with transaction() as session:
                 session.execute(sa.text("UPDATE alembic_version SET version_num = version_num"))

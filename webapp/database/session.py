@@ -220,6 +220,16 @@ def end_read() -> None:
         raise
 
 
+def begin_snapshot() -> None:
+    """Begin a read whose statements all see the database as it is at the first of them.
+
+    SQLite's reads do so anyway; PostgreSQL's see what was committed between two statements.
+    """
+    end_read()
+    if db.engine.dialect.name == "postgresql":
+        db.session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+
+
 def rollback() -> None:
     """Undo what is open. Loaded rows are read again at their next use, unless `detached`."""
     db.session.rollback()

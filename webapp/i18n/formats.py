@@ -4,7 +4,7 @@ Times are shown in the zone a message was planned in, else the deployment's, and
 zone's name, so that nobody has to guess whose eight o'clock is meant.
 """
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 from zoneinfo import ZoneInfo
@@ -15,6 +15,7 @@ from flask import Flask, current_app, g, has_request_context, request, session
 from flask.json.provider import DefaultJSONProvider
 from flask_babel import Babel, get_locale, get_translations, gettext
 
+from webapp.rules import times
 from webapp.rules.numbers import phone
 from webapp.rules.outcomes import MAX_COUNT
 from webapp.rules.times import now, zone_names
@@ -87,7 +88,7 @@ def local_time(moment: datetime) -> datetime:
 
 def day_begins(day: date) -> datetime:
     """The first moment of a day in the zone of lists."""
-    return datetime.combine(day, time(), _home())
+    return times.day_begins(day, _home().key)
 
 
 def day_title(day: date) -> str:
@@ -100,6 +101,12 @@ def day_title(day: date) -> str:
         return gettext("Yesterday, %(day)s", day=shown)
     if day == today + timedelta(days=1):
         return gettext("Tomorrow, %(day)s", day=shown)
+    return shown
+
+
+def month_name(day: date) -> str:
+    """`November`."""
+    shown: str = format_date(day, "LLLL", get_locale())
     return shown
 
 
@@ -177,6 +184,8 @@ def money(amount: Decimal, currency: str = "EUR") -> str:
 
 def decimal(number: int) -> str:
     """`2,500`, `2.500`."""
+    if 0 <= number < 1000:
+        return str(number)  # a table has thousands of them
     text: str = format_decimal(number, locale=get_locale())
     return text
 

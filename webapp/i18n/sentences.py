@@ -115,6 +115,31 @@ HOW_BLOCKED = {
     How.OTHER: _("in another way"),
 }
 
+REASON_WORDS = {
+    Reason.REJECTED: _("Number or time not accepted"),
+    Reason.SIGN_IN_ENDED: _("Sign-in had ended"),
+    Reason.BALANCE: _("Balance too low"),
+    Reason.NOT_ALLOWED: _("Not allowed"),
+    Reason.MISUNDERSTOOD: _("Not understood by sipgate"),
+    Reason.RATE_LIMITED: _("Too many at once"),
+    Reason.REFUSED: _("Refused by sipgate"),
+    Reason.UNREACHABLE: _("sipgate not reached"),
+    Reason.UNTRUSTED: _("Connection not secure"),
+    Reason.LOGIN_AWAY: _("sipgate's sign-in service not reached"),
+    Reason.DATABASE_AWAY: _("This app's database failed"),
+    Reason.NOT_IN_TIME: _("Not passed on in time"),
+    Reason.NO_ANSWER: _("No reply in time"),
+    Reason.SERVER_ERROR: _("Error at sipgate"),
+    Reason.ODD_ANSWER: _("Unclear reply"),
+    Reason.REDIRECTED: _("Reply pointed elsewhere"),
+    Reason.INTERRUPTED: _("This app was interrupted"),
+    Reason.SIGNED_OUT: _("Paused at sign-out"),
+    Reason.STOPPED: _("Batch stopped by somebody"),
+    Reason.UNKNOWNS: _("Batch stopped: several unknown in a row"),
+    Reason.BLOCKED: _("Recipient wants no more texts"),
+}
+"""The reasons in a few words, for tables."""
+
 # For a message that waits because the same reason refused or stopped another one.
 PAUSED_REASONS = {
     Reason.SIGN_IN_ENDED: _("It is waiting because your sign-in had ended. Nothing was sent."),
@@ -342,6 +367,10 @@ SCOPES = {
 
 def outcome_word(outcome: Outcome) -> str:
     return str(OUTCOMES[outcome].word)
+
+
+def reason_word(reason: Reason) -> str:
+    return str(REASON_WORDS[reason])
 
 
 def outcome_tone(outcome: Outcome) -> str:

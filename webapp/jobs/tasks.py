@@ -22,7 +22,7 @@ from webapp.database import db, end_read
 from webapp.database.models import Member, Message
 from webapp.jobs import retention
 from webapp.jobs.storage import storage_for
-from webapp.messages import batches, claims, reconcile, sending, sweep
+from webapp.messages import batches, claims, overview, reconcile, sending, sweep
 from webapp.messages.lists import fill, uploads
 from webapp.rules.keys import Purpose, accepted
 from webapp.rules.times import now
@@ -95,6 +95,14 @@ def enqueue_reading(member_id: int) -> None:
     """Read what pages show of the member's account, if the settings ask for any of it."""
     if {contacts.SCOPE, cache.BALANCE_SCOPE} & set(queue.app.config["SETTINGS"].scopes):
         _enqueue(read_account, member_id)
+
+
+def enqueue_counting() -> None:
+    """Count the days that have ended now instead of within a minute."""
+    try:
+        count_days()
+    except Exception:  # it is done within a minute anyway
+        log.exception("the counting of days was not queued")
 
 
 def is_stopping() -> bool:
@@ -188,6 +196,12 @@ def read_account(member_id: int) -> None:
                     log.info("member %d: nothing was read, the sign-in has ended", member_id)
 
 
+@queue.task()
+def count_days() -> None:
+    with queue.app.app_context():
+        overview.count_ended_days()
+
+
 @queue.periodic_task(crontab())
 def every_minute() -> None:
     """Find what is due, and enqueue it; keep sign-ins alive, and end those that were left."""
@@ -209,6 +223,7 @@ def every_minute() -> None:
         retention.end_left_sign_ins()
         retention.forget_counts()
         uploads.delete_untouched()
+        overview.count_ended_days()
 
 
 @queue.periodic_task(crontab(minute="17", hour="3"))

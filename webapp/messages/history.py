@@ -158,9 +158,14 @@ def writers(member: Member) -> list[Member]:
     """The members to filter by; empty if there is no choice."""
     if not visibility.sees_account(member):
         return []
-    query = sa.select(Member).where(Member.account_id == member.account_id)
-    found = list(db.session.scalars(query.order_by(Member.name)))
+    found = colleagues(member)
     return found if len(found) > 1 else []
+
+
+def colleagues(member: Member) -> list[Member]:
+    """All members of the account by name, the member among them."""
+    query = sa.select(Member).where(Member.account_id == member.account_id)
+    return list(db.session.scalars(query.order_by(Member.name, Member.id)))
 
 
 def _keys(

@@ -154,6 +154,9 @@ class Reason(enum.StrEnum):
     BLOCKED = "blocked"  # its recipient wants no more texts
 
 
+BILLED = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
+"""sipgate took the message, or may have."""
+
 WAITING = (Outcome.HELD, Outcome.QUEUED)
 """Still with us, and sent without a further click."""
 

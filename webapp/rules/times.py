@@ -4,7 +4,7 @@ import enum
 import re
 import time as clock
 import zoneinfo
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib import resources
 
@@ -111,6 +111,11 @@ def _resolved(clock_time: datetime, zone: zoneinfo.ZoneInfo, fold: str) -> datet
 
 def _offset(local: datetime) -> timedelta:
     return local.utcoffset() or timedelta(0)
+
+
+def day_begins(day: date, zone_name: str) -> datetime:
+    """The first moment of a day in a zone, aware."""
+    return datetime.combine(day, time(), zoneinfo.ZoneInfo(zone_name))
 
 
 def now() -> datetime:

@@ -19,7 +19,7 @@ from webapp.database.models import Member, Message, MessageTemplate
 from webapp.i18n import formats, sentences
 from webapp.messages import attention, batches, changes, history, message_templates, visibility
 from webapp.messages.history import Entry, MessageFilter, Tab
-from webapp.rules.outcomes import Outcome, Reason
+from webapp.rules.outcomes import BILLED, Outcome, Reason
 from webapp.rules.times import now
 from webapp.web.guard import visible_or_404
 from webapp.web.spreadsheet import csv_text
@@ -32,8 +32,6 @@ PAGE_SIZE = 50
 MAX_WORDS_CHARACTERS = 200
 MAX_ID_CHARACTERS = 64
 DAYS = ("from", "to")
-BILLED = (Outcome.ACCEPTED, Outcome.SCHEDULED, Outcome.UNKNOWN)
-"""Of these, sipgate took the message, or may have."""
 
 
 @blueprint.get("/messages")

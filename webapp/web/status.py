@@ -16,13 +16,20 @@ from webapp.i18n import sentences
 from webapp.jobs import heartbeat
 from webapp.messages import attention, changes, visibility
 from webapp.rules.outcomes import MAX_COUNT
+from webapp.sipgate import Balance
 from webapp.web import guard
 
 
 def setup_status(app: Flask) -> None:
     app.context_processor(_status)
     app.add_template_global(_contact_name, "contact_name")
-    app.add_template_global(kept(url_for), "page_url")
+    app.add_template_global(page_url)
+
+
+@kept
+def page_url(endpoint: str) -> str:
+    """As `url_for`, made once."""
+    return url_for(endpoint)
 
 
 def _status() -> dict[str, Any]:
@@ -36,7 +43,7 @@ def _status() -> dict[str, Any]:
         "max_count": MAX_COUNT,
         "alarms": _alarms(member, bool(found.hold_reason), heartbeat.is_recent(found.last_beat)),
         "has_waiting": found.waiting > 0,
-        "balance": cache.balance(member) if _may_show_balance() else None,
+        "balance": balance_of(member),
     }
 
 
@@ -52,8 +59,9 @@ def _reading(of_account: bool) -> sa.Select[Any]:
     return sa.select(*(part.scalar_subquery().label(name) for name, part in parts.items()))
 
 
-def _may_show_balance() -> bool:
-    return cache.BALANCE_SCOPE in settings.scopes
+def balance_of(member: Member) -> Balance | None:
+    """The account's, as lately read; None where the app may not ask for it."""
+    return cache.balance(member) if cache.BALANCE_SCOPE in settings.scopes else None
 
 
 def _contact_name(number: str) -> str:
