@@ -6,7 +6,7 @@ drops the day in the same transaction. `webapp/messages/overview.py` counts days
 cannot pass a change.
 
 A message of today is in no counted day. SQLite sees that within a microsecond, by an empty part of
-an index. PostgreSQL takes 70 for any statement in a trigger and 16 for the UPDATE itself (measured),
+an index. PostgreSQL takes 70 for a statement in a trigger and 16 for the UPDATE itself (measured),
 so it first compares with the end of the latest day ever counted. That is kept in a sequence, which
 is read without a statement and is never set back, not even where a transaction is undone.
 """
