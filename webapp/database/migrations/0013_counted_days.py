@@ -1,6 +1,6 @@
 """The messages of ended days, counted for the overview.
 
-Revision: 0013, after: 0011
+Revision: 0013, after: 0016
 
 Nothing is counted here: the worker counts the days of before within minutes, and until then the
 overview counts the messages themselves.
@@ -12,7 +12,7 @@ from alembic import op
 from webapp.database import UTCDateTime, triggers
 
 revision = "0013"
-down_revision = "0011"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
