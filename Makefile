@@ -9,7 +9,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((3 * n)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test list-mutants mutations bench strings lock clean
+.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test list-mutants list-kills mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -26,7 +26,7 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 	@$(BIN)/python -m webapp.worker
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
-test test-tls test-postgresql chaos scale-test list-mutants mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
+test test-tls test-postgresql chaos scale-test list-mutants list-kills mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
 test: $(VENV)/dev $(CATALOGS) ## all tests; those that need a browser, npm or nginx are skipped where there is none
 	$(BIN)/python -m pytest -n $(JOBS)
@@ -75,6 +75,9 @@ scale-test: $(VENV)/dev $(CATALOGS) ## the same with two servers, two workers an
 
 list-mutants: $(VENV)/dev $(CATALOGS) ## read 2,000 spreadsheets that are damaged at random (LIST_MUTANTS; 5 minutes)
 	LIST_MUTANTS=$(or $(LIST_MUTANTS),2000) $(BIN)/python -m pytest -q tests/lists/test_bombs.py -k damaged
+
+list-kills: $(VENV)/dev $(CATALOGS) ## send a list of 5,000 through 38 kills, on both databases (LISTED; 10 minutes)
+	LISTED=$(or $(LISTED),5000) $(BIN)/python -m pytest -q tests/processes/test_lists_killed.py -k rounds
 
 mutations: $(VENV)/dev $(CATALOGS) ## remove the guards, one after the other: a test must notice each
 	@$(BIN)/python -m tests.mutations

@@ -103,6 +103,18 @@ def test_an_entry_opens_the_form_and_no_number_stands_in_an_address(anna: Browse
     assert anna.get(str(link["href"])).fields("/messages")["recipient"] == EMIL
 
 
+def test_a_contact_that_wants_no_more_texts_is_noted_from_its_row(anna: Browser) -> None:
+    page = anna.get("/contacts", query_string={"q": "Frieda"})
+    link = page.soup.select_one("main td a.beside")
+    assert link is not None
+    assert link.get_text() == "Wants no more texts"
+    form = anna.get(str(link["href"]))
+    anna.post("/blocked", {**form.fields("/blocked"), "how": "phone"}, status=303)
+    page = anna.get("/contacts", query_string={"q": "Frieda"})
+    assert not page.soup.select("main td a.beside")
+    assert "wants no texts" in page.text
+
+
 def test_names_stand_beside_numbers_once_the_worker_has_read_them(
     app: Flask, anna: Browser
 ) -> None:

@@ -176,6 +176,41 @@ def test_signed_out_with_a_handover_it_is_finished_and_then_the_sign_in_ends(
     assert stored_rows(app)["token_sets"][0]["ended_at"] is not None
 
 
+@pytest.mark.parametrize("pieces", [0, 1, 3])
+def test_signed_out_with_a_handover_a_planned_list_goes_to_sipgate_whole(
+    app: Flask, anna: Browser, pieces: int
+) -> None:
+    later = f"{now() + timedelta(hours=5):%Y-%m-%dT%H:%M}"
+    check = lists.checked(anna, lists.people(PEOPLE))
+    batch = lists.send(anna, check, send_at=later, time_zone="UTC")
+    tasks.queue.flush()
+    fill_some(app, batch, pieces)
+    sign_out(anna, "hand_over")
+    tasks.queue.flush()
+    fill_some(app, batch, 10)
+    work(app)
+    assert made(app) == {"scheduled": PEOPLE}
+    work(app)
+    assert stored_rows(app)["token_sets"][0]["ended_at"] is not None
+
+
+def test_of_a_planned_list_cancelled_after_a_handover_nothing_more_goes(
+    app: Flask, anna: Browser
+) -> None:
+    later = f"{now() + timedelta(hours=5):%Y-%m-%dT%H:%M}"
+    check = lists.checked(anna, lists.people(PEOPLE))
+    batch = lists.send(anna, check, send_at=later, time_zone="UTC")
+    tasks.queue.flush()
+    fill_some(app, batch, 1)
+    sign_out(anna, "hand_over")
+    tasks.queue.flush()
+    anna.sign_in()
+    press(anna, batch, "cancel")
+    fill_some(app, batch, 10)
+    work(app)
+    assert made(app) == {"cancelled": PEOPLE}
+
+
 @pytest.mark.parametrize("pieces", [0, 2])
 def test_once_the_last_sign_in_has_ended_it_waits_for_its_member(
     app: Flask, anna: Browser, sipgate: Simulator, batch: Page, pieces: int

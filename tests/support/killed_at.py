@@ -1,9 +1,10 @@
 """Run one of our programs and SIGKILL it at a named point.
 
-`python -m tests.support.killed_at POINT MODULE`.
+`python -m tests.support.killed_at POINT MODULE [PIECE]`.
 
 With `frozen: POINT` it is stopped there once instead (SIGSTOP), until the test continues it, and a
-claim is too old after `FROZEN_LIMIT_S`, so that no test has to wait for the real limit.
+claim is too old after `FROZEN_LIMIT_S`, so that no test has to wait for the real limit. With PIECE,
+so many messages of a list are made in a transaction, so that a short list has several pieces.
 
 The points are found from outside, by events of SQLAlchemy and by the standard library's HTTP
 connection: the program itself is unchanged.
@@ -26,6 +27,7 @@ import urllib3.connection
 from sqlalchemy.engine.default import DefaultDialect
 
 from webapp.messages import sending
+from webapp.messages.lists import fill
 
 FREEZE = "frozen: "
 FROZEN_LIMIT_S = 2.0
@@ -261,7 +263,9 @@ POINTS: dict[str, Callable[[], None]] = {
 
 
 if __name__ == "__main__":
-    point, module = sys.argv[1:]
+    point, module, *sizes = sys.argv[1:]
+    for size in sizes:
+        fill.PIECE = int(size)
     if point.startswith(FREEZE):
         freeze()
     POINTS[point.removeprefix(FREEZE)]()

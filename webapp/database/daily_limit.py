@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from webapp.config import settings
 from webapp.database.idempotency import NotTaken
 from webapp.database.models import IS_FILLING, Batch, Member, Message, Submission
-from webapp.rules.outcomes import Outcome
+from webapp.rules.outcomes import FillWish, Outcome
 from webapp.rules.times import now
 
 
@@ -54,7 +54,7 @@ def _to_be_made() -> sa.ScalarSelect[int]:
         Batch.member_id == sa.bindparam("member"),
         Batch.created_at >= sa.bindparam("day"),
         IS_FILLING,
-        Batch.wish == "",
+        Batch.wish != FillWish.CANCEL,
     )
     return query.scalar_subquery()
 

@@ -276,7 +276,7 @@ class Batch(Base, kw_only=True):
     filled_at: Mapped[datetime | None] = mapped_column(default_factory=now)
     """When all its messages were there. A batch from a list waits for that."""
     wish: Mapped[str] = mapped_column(sa.String(8), default="", server_default=sa.text("''"))
-    """`cancel`: it was withdrawn while its messages were made; the rest is made as cancelled."""
+    """A `FillWish`."""
     list_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
     """The list it was made from."""
     name: Mapped[str | None] = mapped_column(Encrypted, default=None)

@@ -21,7 +21,7 @@ from webapp.i18n.formats import when
 from webapp.messages.blocked import How, Noted
 from webapp.messages.reconcile import BY_HISTORY, BY_PERSON
 from webapp.rules.numbers import RecipientProblem, RecipientRefused, phone
-from webapp.rules.outcomes import WAITING, Outcome, Reason, Wish
+from webapp.rules.outcomes import WAITING, FillWish, Outcome, Reason, Wish
 from webapp.rules.text import TextProblem, TextRefused
 from webapp.rules.times import TimeProblem, TimeRefused
 from webapp.signin.flow import SignInProblem
@@ -507,7 +507,7 @@ def batch_sentence(batch: Batch, counts: dict[Outcome, int]) -> str:
 
 
 def _filling_sentence(batch: Batch) -> str:
-    if batch.wish:
+    if batch.wish == FillWish.CANCEL:
         return gettext("The list was cancelled while its messages were prepared. Nothing is sent.")
     if batch.stop_reason:
         return gettext(

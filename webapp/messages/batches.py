@@ -23,7 +23,7 @@ from webapp.database.models import IS_FILLING, Batch, Member, Message
 from webapp.messages import transitions
 from webapp.messages.timing import tolerance
 from webapp.messages.transitions import CAN_PAUSE, Claimed
-from webapp.rules.outcomes import Actor, Outcome, Reason, Wish
+from webapp.rules.outcomes import Actor, FillWish, Outcome, Reason, Wish
 from webapp.rules.times import now
 from webapp.signin import Result
 
@@ -193,7 +193,7 @@ def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
     with transaction() as session:
         locked(session, batch.id)
         filling = sa.update(Batch).where(Batch.id == batch.id, IS_FILLING)
-        rows_changed(session, filling.values(wish=Wish.CANCEL))
+        rows_changed(session, filling.values(wish=FillWish.CANCEL))
         counts = withdraw_all(session, Message.batch_id == batch.id)
         record(session, AuditEvent.WITHDREW, by, batch_id=batch.id, detail=str(counts.total()))
     return counts
@@ -299,7 +299,7 @@ def to_be_made(whose: sa.ColumnElement[bool]) -> sa.Select[int]:
     """How many messages will still be made for batches that are being filled."""
     made = sa.select(sa.func.count()).select_from(Message).where(Message.batch_id == Batch.id)
     left = sa.func.sum(Batch.total - made.correlate(Batch).scalar_subquery())
-    is_on = (Batch.stop_reason == "", Batch.wish == "")
+    is_on = (Batch.stop_reason == "", Batch.wish != FillWish.CANCEL)
     return sa.select(sa.func.coalesce(left, 0)).where(whose, IS_FILLING, *is_on)
 
 

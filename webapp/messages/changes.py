@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from webapp.database import db, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
-from webapp.database.models import Batch, Member, Message
+from webapp.database.models import IS_FILLING, Batch, Member, Message
 from webapp.messages import batches, blocked, transitions
 from webapp.messages.history import Entry
 from webapp.messages.submit import NewMessage
@@ -19,6 +19,7 @@ from webapp.rules.outcomes import (
     NEEDS_RESUME,
     WAITING,
     Actor,
+    FillWish,
     Outcome,
     Reason,
     Wish,
@@ -77,8 +78,13 @@ def pause_waiting_of(member_id: int, reason: Reason) -> int:
 
 
 def hand_over_now(member_id: int) -> None:
-    """Let the worker hand over the planned messages of a member who signs out."""
+    """Let the worker hand over the planned messages of a member who signs out, also those that are
+    still to be made from a list."""
     with transaction() as session:
+        # First, so that a piece that is being made now is there before the messages are changed.
+        filling = (Batch.member_id == member_id, IS_FILLING, Batch.stop_reason == "")
+        change = sa.update(Batch).where(*filling, Batch.wish == FillWish.NONE)
+        rows_changed(session, change.values(wish=FillWish.HAND_OVER))
         rows_changed(
             session,
             sa.update(Message)

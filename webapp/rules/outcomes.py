@@ -92,6 +92,15 @@ class Wish(enum.StrEnum):
     PAUSE = "pause"
 
 
+class FillWish(enum.StrEnum):
+    """What was asked of a batch while its messages were still being made from a list: those that
+    follow obey it. `Batch.wish`; a stop stands in its `stop_reason`."""
+
+    NONE = ""
+    CANCEL = "cancel"
+    HAND_OVER = "handover"  # planned ones go to sipgate at once: their member signed out
+
+
 BY_WISH: Mapping[Wish, Outcome] = {
     Wish.CANCEL: Outcome.CANCELLED,
     Wish.PAUSE: Outcome.PAUSED,

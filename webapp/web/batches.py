@@ -30,7 +30,7 @@ from webapp.i18n import sentences
 from webapp.i18n.formats import when
 from webapp.jobs import tasks
 from webapp.messages import attention, batches, visibility
-from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome, Wish
+from webapp.rules.outcomes import NEEDS_RESUME, WAITING, FillWish, Outcome, Wish
 from webapp.web import guard, security
 from webapp.web.compose import as_fields, form_page
 from webapp.web.forms import whole_number
@@ -90,7 +90,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
     stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
     wished = batches.wish_counts(batch.id)
     is_own, manages = visibility.owns(member, batch), visibility.may_manage(member, batch)
-    can_still = batch.is_filling and not batch.wish
+    can_still = batch.is_filling and batch.wish != FillWish.CANCEL
     page = render_template(
         "batch.html",
         batch=batch,

@@ -21,6 +21,7 @@ from webapp.database.models import BlockedNumber, Member
 from webapp.i18n import sentences
 from webapp.messages import blocked, visibility
 from webapp.messages.blocked import How
+from webapp.rules.numbers import phone
 from webapp.rules.times import now
 from webapp.web import guard
 from webapp.web.forms import BlockForm
@@ -34,7 +35,10 @@ MAX_WORDS_CHARACTERS = 100
 
 @blueprint.get("/blocked")
 def index(member: Member) -> ResponseReturnValue:
-    return _list_page(member, BlockForm(formdata=None))
+    """The list, and the form; `contact` names whose number stands in it."""
+    contact = contacts.find_one(member, request.args.get("contact", ""))
+    number = phone(contact.number) if contact and contact.number else ""
+    return _list_page(member, BlockForm(formdata=None, number=number))
 
 
 @blueprint.post("/blocked")

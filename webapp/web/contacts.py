@@ -5,8 +5,10 @@ from flask.typing import ResponseReturnValue
 
 from webapp.account import contacts
 from webapp.account.cache import cached
+from webapp.database import db
 from webapp.database.models import Contact, Member
 from webapp.i18n.sentences import CONTACT_TROUBLES
+from webapp.messages import blocked
 from webapp.rules.names import first_name
 from webapp.web import guard, limits
 
@@ -28,9 +30,13 @@ def index(member: Member) -> ResponseReturnValue:
     known = contacts.read(member, guard.credentials())
     found = contacts.find(member, typed, after=request.args.get("after", ""), limit=PAGE_SIZE + 1)
     more = found[PAGE_SIZE - 1].id if len(found) > PAGE_SIZE else None
+    shown = found[:PAGE_SIZE]
     return render_template(
         "contacts.html",
-        contacts=found[:PAGE_SIZE],
+        contacts=shown,
+        blocked=blocked.among(
+            db.session, member.account_id, {one.number for one in shown if one.number}
+        ),
         typed=typed,
         total=contacts.count(member),
         note=str(CONTACT_TROUBLES.get(known.trouble, "")),

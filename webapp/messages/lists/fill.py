@@ -38,7 +38,7 @@ from webapp.messages.lists.mapping import Mapped, text_of
 from webapp.messages.lists.reading import Column, Row
 from webapp.messages.submit import NewMessage, Submitted, find_submission, new_message
 from webapp.messages.timing import tolerance
-from webapp.rules.outcomes import Outcome, Reason, Wish, first_outcome
+from webapp.rules.outcomes import FillWish, Outcome, Reason, first_outcome
 from webapp.rules.times import now
 from webapp.sipgate import Extension
 from webapp.telemetry import logs
@@ -181,7 +181,9 @@ class BeingMade:
 
 def being_made(account_id: str) -> Iterator[BeingMade]:
     """The messages of the account's lists that are not made yet: nobody finds them elsewhere."""
-    query = sa.select(Batch.id).where(Batch.account_id == account_id, IS_FILLING, Batch.wish == "")
+    query = sa.select(Batch.id).where(
+        Batch.account_id == account_id, IS_FILLING, Batch.wish != FillWish.CANCEL
+    )
     for batch_id in db.session.scalars(query).all():
         source = _source(batch_id)
         if source is None or not source.is_readable:
@@ -317,12 +319,14 @@ def _message(batch: Batch, source: _Source, number: int) -> Message:
         template_id=batch.template_id,
     )
     message = new_message(new, source.member, batch, number, batch.created_at)
-    if batch.wish == Wish.CANCEL:
+    if batch.wish == FillWish.CANCEL:
         message.outcome = first_outcome(Outcome.CANCELLED)
         message.settled_at = now()
     elif batch.stop_reason:
         message.outcome = first_outcome(Outcome.PAUSED)
         message.reason = batch.stop_reason
+    if batch.wish == FillWish.HAND_OVER:
+        message.due_at = now()
     return message
 
 
@@ -340,7 +344,7 @@ def _text(source: _Source, number: int) -> str:
 def _finish(session: Session, batch: Batch, source: _Source) -> None:
     """All messages are there: the batch may be sent, and the list is deleted."""
     batch.filled_at = now()
-    batch.wish = ""
+    batch.wish = FillWish.NONE
     if source.is_readable:
         batch.total = len(source.recipients)
     uploads.empty(session, UploadedList.id == source.list_id, is_sent=True)
