@@ -16,7 +16,7 @@ from tests.support.pages import Browser, Page
 from tests.support.rows import stored_bytes, stored_rows
 from tests.support.worker import arrived, counts, put_clocks_back, work
 from webapp.database import db, transaction
-from webapp.database.models import Batch, TokenSet, UploadedList
+from webapp.database.models import Batch, Message, TokenSet, UploadedList
 from webapp.jobs import tasks
 from webapp.messages.lists import fill
 from webapp.rules.times import now
@@ -297,6 +297,50 @@ def test_after_a_long_outage_its_messages_are_asked_about(
     work(app)
     assert made(app) == {"missed": PEOPLE}
     assert not arrived(sipgate)
+    question = answer_to(anna, batch, "missed", status=409)
+    assert "This releases 7 messages, 7 parts in total: 0 at their planned times, 7 now." in (
+        question.text
+    )
+    assert made(app) == {"missed": PEOPLE}
+    action = f"{batch.path}/missed"
+    form = {**question.fields(action), "confirm": confirm_of(question)}
+    anna.post(action, form, status=303)
+    finish(app)
+    assert all_went_once(sipgate)
+    page = anna.post(action, form, status=409)  # pressed twice
+    assert "is missed any more" in page.text
+    finish(app)
+    assert all_went_once(sipgate)
+
+
+def answer_to(browser: Browser, batch: Page, what: str, *, status: int) -> Page:
+    action = f"{batch.path}/{what}"
+    return browser.post(action, browser.get(batch.path).fields(action), status=status)
+
+
+def test_of_missed_ones_those_marked_done_and_those_paused_stay(
+    app: Flask, anna: Browser, sipgate: Simulator, batch: Page
+) -> None:
+    fill_some(app, batch, 10)
+    first = Message.position.in_([2, 3])
+    last = Message.position == 8
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Message).where(first).values(outcome="missed", done_at=now()))
+        session.execute(sa.update(Message).where(last).values(outcome="paused", reason="stopped"))
+        rest = sa.not_(sa.or_(first, last))
+        session.execute(sa.update(Message).where(rest).values(outcome="missed"))
+        session.execute(sa.update(Batch).values(stop_reason="stopped"))
+    question = answer_to(anna, batch, "missed", status=409)
+    assert "This releases 4 messages" in question.text
+    anna.press(question, f"{batch.path}/missed", confirm=confirm_of(question))
+    finish(app)
+    assert made(app) == {"accepted": 4, "missed": 2, "paused": 1}
+
+
+def confirm_of(page: Page) -> str:
+    button = page.soup.select_one("main button[name=confirm]")
+    assert button is not None
+    return str(button["value"])
 
 
 def test_a_planned_list_waits_for_its_time(app: Flask, anna: Browser, sipgate: Simulator) -> None:

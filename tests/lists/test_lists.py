@@ -234,3 +234,81 @@ def test_after_a_new_sign_in_the_list_is_still_there(
     lists.send(anna, anna.get(check.path))
     work(app)
     assert sum(arrived(sipgate).values()) == 3
+
+
+CHOSEN = lists.csv_of(
+    [
+        ("0176 04070001", "Ann", "ja"),
+        ("0176 04070002", "Bo", "nein"),
+        ("0176", "Bad", "nein"),
+        ("0176 04070003", "Cy", " JA "),
+        ("0176 04070004", "Di", ""),
+    ],
+    "Handy;Vorname;Einwilligung",
+)
+
+
+def test_only_the_rows_that_say_so_are_sent(app: Flask, anna: Browser, sipgate: Simulator) -> None:
+    page = anna.follow(lists.upload(anna, CHOSEN))
+    check = lists.save(anna, page, "Hi ((Vorname))", only="C", only_value="ja")
+    twin = lists.twin(anna, check)
+    assert (twin["rows"], twin["sendable"], twin["left_out"]) == (5, 2, 3)
+    assert (twin["counts"]["not_chosen"], twin["counts"]["errors"]) == (3, 0)
+    assert [one["letter"] for one in twin["columns"]] == ["A", "B", "C"]
+    assert "3 rows are not among those that you chose." in check.text
+    check = lists.leave_out(anna, check)  # nothing ticked: they are left out all the same
+    batch = lists.send(anna, check)
+    work(app)
+    assert set(arrived(sipgate)) == {"+4917604070001", "+4917604070003"}
+    sent = lists.twin(anna, batch)
+    assert (sent["rows"], sent["left_out"]) == (5, {"not_chosen": 3})
+
+
+def test_a_choice_of_rows_needs_both_its_column_and_its_words(anna: Browser) -> None:
+    page = anna.follow(lists.upload(anna, CHOSEN))
+    found = lists.save(anna, page, "Hi", status=422, only="C", only_value=" ")
+    assert "Enter what stands in that column" in found.error_at("only_value")
+    found = lists.save(anna, page, "Hi", status=422, only="", only_value="ja")
+    assert "Choose the column" in found.error_at("only")
+    lists.save(anna, page, "Hi", status=422, only="Z", only_value="ja")
+    check = lists.save(anna, page, "Hi", only="C", only_value="vielleicht")
+    assert "There is nobody to send to." in check.text
+
+
+def test_a_value_that_stands_for_nothing_is_pointed_out(anna: Browser) -> None:
+    rows = [("0176 04070001", "k. A."), ("0176 04070002", "Bo"), ("0176 04070003", "-")]
+    check = lists.checked(anna, lists.csv_of(rows))
+    twin = lists.twin(anna, check)
+    assert (twin["sendable"], twin["counts"]["hollow"]) == (3, 2)
+    assert "2 texts have “k. A.” or the like where a value should be" in check.text
+    assert check.soup.select_one(f"main a[href='{check.path}?row=4']") is not None
+
+
+def test_numbers_that_were_completed_are_shown_beside_those_typed(anna: Browser) -> None:
+    check = lists.checked(anna, lists.csv_of([("17604070001", "Ann"), ("0176 04070002", "Bo")]))
+    assert "1 number was completed" in check.text
+    cells = [one.get_text() for one in check.soup.select("details .sheet td")]
+    assert cells == ["17604070001", "+49 176 04070001"]
+
+
+def test_dear_dashes_are_swapped_where_the_page_leads(anna: Browser) -> None:
+    check = lists.checked(anna, lists.csv_of([("0176 04070001", "A–B")]))
+    assert "1 text costs more because of –." in check.text
+    link = check.soup.select_one("main a[href$='#plain']")
+    assert link is not None
+    check = lists.save(
+        anna, anna.get(str(link["href"]).partition("#")[0]), "Hello ((Vorname))", plain="1"
+    )
+    assert "costs more" not in check.text
+
+
+def test_who_has_ten_lists_is_told_which_makes_way(app: Flask, anna: Browser) -> None:
+    first = anna.follow(lists.upload(anna, lists.people(1), "oldest.csv"))
+    for n in range(8):
+        lists.upload(anna, lists.people(1), f"{n}.csv")
+    assert "is deleted" not in anna.get("/batches/new").text
+    lists.upload(anna, lists.people(1), "tenth.csv")
+    assert "if you choose another, “oldest.csv” is deleted" in anna.get("/batches/new").text
+    page = anna.follow(lists.upload(anna, lists.people(1), "eleventh.csv"))
+    assert "“oldest.csv” was deleted" in page.text
+    anna.get(first.path, status=410)

@@ -61,6 +61,7 @@ ROUTES = {
     "attention.count": Route(),
     "attention.done": Route(of="message", admin=409),
     "attention.release": Route(status=303),
+    "attention.send_missed": Route(of="batch"),
     "attention.reschedule": Route(of="message"),
     "batches.cancel": Route(of="batch", admin=303),
     "batches.resume": Route(of="batch"),

@@ -157,6 +157,11 @@ def _todo(kind: str, count: int) -> str:
 def choice(kind: str, count: int) -> str:
     """What leaving out is about, beside its checkbox."""
     sentences = {
+        "not_chosen": ngettext(
+            "%(num)s row is not one of those that you chose.",
+            "%(num)s rows are not among those that you chose.",
+            count,
+        ),
         "errors": ngettext(
             "Leave out %(num)s row that cannot be sent",
             "Leave out %(num)s rows that cannot be sent",
@@ -186,7 +191,17 @@ def choice(kind: str, count: int) -> str:
     return sentences[kind]
 
 
+def still_waiting(count: int) -> str:
+    """Of texts of a list that an earlier batch has not sent yet."""
+    return ngettext(
+        "%(num)s is still waiting in an earlier batch: resume or cancel that one.",
+        "%(num)s are still waiting in an earlier batch: resume or cancel that one.",
+        count,
+    )
+
+
 LEFT_OUT: Mapping[str, LazyString] = {
+    "not_chosen": _("not chosen"),
     "errors": _("cannot be sent"),
     "duplicates": _("its number was there before"),
     "hidden": _("hidden in the spreadsheet"),

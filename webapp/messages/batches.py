@@ -184,6 +184,32 @@ def resume(batch: Batch, by: Member) -> None:
         record(session, AuditEvent.RESUMED, by, batch_id=batch.id)
 
 
+def missed(batch: Batch) -> list[Message]:
+    """Its missed messages that nobody has dealt with, in their order."""
+    query = sa.select(Message).where(*_missed(batch)).order_by(Message.position)
+    return list(db.session.scalars(query))
+
+
+def send_missed(batch: Batch, by: Member) -> int:
+    """Send the missed messages after all, now; returns how many. The paused ones stay paused."""
+    at = now()
+    anew = {"reason": "", "send_at": None, "time_zone": "", "due_at": at, "expected_at": at}
+    again = transitions.change_to(Outcome.QUEUED, Actor.PERSON, only_from=(Outcome.MISSED,))
+    with transaction() as session:
+        locked(session, batch.id)
+        again = again.where(*_missed(batch)).values(**anew, first_tried_at=None, tries=0)
+        count = rows_changed(session, again)
+        if count:
+            _restart(session, [batch.id])
+            record(session, AuditEvent.RESUMED, by, batch_id=batch.id, detail=str(count))
+    return count
+
+
+def _missed(batch: Batch) -> tuple[sa.ColumnElement[bool], ...]:
+    is_open = (Message.outcome == Outcome.MISSED, Message.done_at.is_(None))
+    return (Message.batch_id == batch.id, *is_open)
+
+
 def cancel(batch: Batch, by: Member) -> Counter[Outcome]:
     """Withdraw every message that has not left; returns how many are now `cancelled`, and how many
     are still `sending` and have the wish.

@@ -96,6 +96,17 @@ def number_text(cell: Cell) -> str:
     return cell_text(cell)
 
 
+_STANDS_FOR_NOTHING = frozenset(
+    ("-", "--", "–", "—", "?", "n/a", "n. a.", "n.a.", "k. a.", "k.a.", "tba", "tbd", "null", "nan")
+    + ("none", "unbekannt", "unknown", "keine angabe")
+)
+
+
+def stands_for_nothing(text: str) -> bool:
+    """Whether people write this into a cell for which they have nothing: "-", "n/a", "k. A."."""
+    return text.strip().casefold() in _STANDS_FOR_NOTHING
+
+
 def with_cents(column: list[Cell]) -> list[Cell]:
     """Give a column of amounts two decimals: 12.5 becomes 12.50, and 12 becomes 12.00.
 

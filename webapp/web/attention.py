@@ -86,6 +86,9 @@ def release(member: Member) -> ResponseReturnValue:
     if questions.unanswered(asked, request.form.get("confirm", "")):
         page = render_template(
             "attention_release.html",
+            title=_("Release paused messages"),
+            action=url_for("attention.release"),
+            view_url=url_for("history.index", tab="attention"),
             warnings=asked,
             confirm_value=questions.confirm_value(asked),
             count=len(resumed),
@@ -100,6 +103,33 @@ def release(member: Member) -> ResponseReturnValue:
         "success",
     )
     return redirect(url_for("history.index"), 303)
+
+
+@blueprint.post("/batches/<id>/missed")
+def send_missed(id: str, member: Member) -> ResponseReturnValue:
+    """Send all missed messages of a batch now, after a question."""
+    batch = own_or_404(Batch, id, member)
+    missed = batches.missed(batch)
+    if not missed:
+        flash(_("No message of this batch is missed any more."), "warning")
+        return batch_page(batch, member, status=409)
+    chosen = cache.extensions(member, guard.credentials()).find(missed[0].extension_id)
+    resumed = [ResumedMessage(message, None, chosen) for message in missed]
+    asked = questions.questions_about_rest(resumed, member)
+    if questions.unanswered(asked, request.form.get("confirm", "")):
+        page = render_template(
+            "attention_release.html",
+            title=_("Send missed messages"),
+            action=url_for("attention.send_missed", id=id),
+            view_url=url_for("batches.show", id=id, outcome=Outcome.MISSED.value),
+            warnings=asked,
+            confirm_value=questions.confirm_value(asked),
+            count=len(resumed),
+        )
+        return page, 409
+    batches.send_missed(batch, member)
+    tasks.start_batch(id)
+    return redirect(url_for("batches.show", id=id), 303)
 
 
 def _moment_is_clear(form: ComposeForm, message: Message) -> bool:

@@ -90,6 +90,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
     stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
     wished = batches.wish_counts(batch.id)
     is_own, manages = visibility.owns(member, batch), visibility.may_manage(member, batch)
+    to_be_done = attention.open_counts(batch.id)
     can_still = batch.is_filling and batch.wish != FillWish.CANCEL
     page = render_template(
         "batch.html",
@@ -122,7 +123,8 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
         ),
         can_cancel=manages
         and (waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0 or can_still),
-        to_be_done=list(attention.open_counts(batch.id).items()) if manages else [],
+        missed=to_be_done.get(Outcome.MISSED, 0) if is_own else 0,
+        to_be_done=list(to_be_done.items()) if manages else [],
         reload=waits > 0 or Outcome.SENDING in counts or batch.is_filling,
     )
     return page, status

@@ -1,5 +1,6 @@
 """The check page of a list: what can be sent, what cannot and why; and sending it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,14 +24,14 @@ from webapp.jobs import tasks
 from webapp.messages import blocked, submit
 from webapp.messages.lists import already, check, fill, mapping, uploads
 from webapp.messages.lists.already import Earlier
-from webapp.messages.lists.check import CHOICES, PRESET, Checked, CheckedRow, Division
+from webapp.messages.lists.check import ALWAYS, CHOICES, PRESET, Checked, CheckedRow, Division
 from webapp.messages.lists.fill import ListTaken, Order
 from webapp.messages.lists.mapping import Mapped
 from webapp.messages.lists.reading import Column, Question
 from webapp.messages.lists.uploads import ListChanged
 from webapp.messages.submit import NewMessage
 from webapp.rules.numbers import RecipientRefused, parse_recipient
-from webapp.rules.text import Segmentation, segment
+from webapp.rules.text import LOOK_ALIKES, Segmentation, segment
 from webapp.rules.times import now
 from webapp.web import guard, limits, questions
 from webapp.web.forms import ComposeForm, NotReady, compose_form, spent_note, whole_number
@@ -43,6 +44,7 @@ blueprint = Blueprint("list_check", __name__)
 CONTENT_FIELDS = ("list", "version", "send_at", "time_zone", "rule")
 """What a form that sends a list says; the list holds the rest."""
 SHOWN_PROBLEMS = 200
+SHOWN_HOLLOW = 5
 
 
 @dataclass(slots=True)
@@ -360,8 +362,30 @@ def _left_out(looked: Looked) -> dict[str, Any]:
     return {
         "choices": _choices(looked),
         "already_note": _already_note(looked.earlier),
-        "waiting_batches": sorted(set(filter(None, looked.earlier.waiting.values()))),
+        "waiting_batches": _waiting_batches(looked.earlier),
         "dear_note": _dear_note(looked),
+        "can_be_plain": not looked.mapped.is_plain
+        and not LOOK_ALIKES.keys().isdisjoint(looked.checked.dear_characters),
+        **_told_of_rows(looked),
+    }
+
+
+def _waiting_batches(earlier: Earlier) -> list[tuple[str, str]]:
+    """The batches in which some of these texts still wait: (id, sentence)."""
+    counts = Counter(filter(None, earlier.waiting.values()))
+    return [(id_, words.still_waiting(count)) for id_, count in sorted(counts.items())]
+
+
+def _told_of_rows(looked: Looked) -> dict[str, Any]:
+    """What is told of rows that can be sent: numbers that were repaired, values such as "-"."""
+    sendable = looked.division.sendable
+    repaired = [row for row in sendable if row.is_repaired]
+    hollow = [row for row in sendable if row.hollow]
+    return {
+        "repaired_count": len(repaired),
+        "repaired": repaired[:SHOWN_PROBLEMS],
+        "hollow_count": len(hollow),
+        "hollow": hollow[:SHOWN_HOLLOW],
     }
 
 
@@ -371,8 +395,8 @@ def _choices(looked: Looked) -> list[dict[str, Any]]:
         {
             "kind": kind,
             "label": words.choice(kind, looked.division.counts[kind]),
-            "is_on": kind in looked.without or kind == "blocked",
-            "is_fixed": kind == "blocked",
+            "is_on": kind in looked.without | ALWAYS,
+            "is_fixed": kind in ALWAYS,
         }
         for kind in CHOICES
         if looked.division.counts[kind]
@@ -458,6 +482,7 @@ def _as_json(looked: Looked) -> dict[str, Any]:
         "counts": {
             **division.counts,
             "repaired": sum(row.is_repaired for row in looked.checked.rows),
+            "hollow": sum(bool(row.hollow) for row in division.sendable),
         },
         "left_out": len(division.left_out),
         "segments": division.segments,

@@ -3,7 +3,7 @@
 The check page, from which a list is sent, is `list_check.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +35,7 @@ from webapp.messages.lists import check, mapping, reading, uploads
 from webapp.messages.lists.mapping import Mapped, Slot
 from webapp.messages.lists.reading import Column, ListRefused, Question, ReadList
 from webapp.messages.lists.uploads import ListChanged
-from webapp.rules.cells import DATE_FORMS, cell_text
+from webapp.rules.cells import DATE_FORMS, MAX_CELL_CHARACTERS, cell_text
 from webapp.rules.text import (
     TextRefused,
     check_characters,
@@ -87,6 +87,7 @@ def upload(member: Member) -> ResponseReturnValue:
     except ListRefused as refused:
         return refused_page(member, refused, template_id)
     template = message_templates.find(member, template_id)
+    oldest = uploads.makes_way(member)
     kept = uploads.keep(
         member,
         source=source,
@@ -98,6 +99,11 @@ def upload(member: Member) -> ResponseReturnValue:
     page = url_for("lists.columns", id=kept.id)
     if guard.wants_json():
         return jsonify(id=kept.id, url=page), 201
+    if oldest:
+        flash(
+            _("“%(name)s” was deleted: ten open lists are kept.", name=oldest.name or _("List")),
+            "warning",
+        )
     return redirect(page, 303)
 
 
@@ -151,6 +157,7 @@ def _upload_page(
         heads=heads,
         rows=rows,
         lists=uploads.open_lists(member),
+        makes_way=uploads.makes_way(member),
     )
     return page, status
 
@@ -181,6 +188,8 @@ class Page2:
     slots: tuple[Slot, ...]
     dates: str
     is_plain: bool
+    only_column: str = ""
+    only_value: str = ""
     asked: list[Question] = field(default_factory=list)
     errors: dict[str, str] = field(default_factory=dict)
     """By the id of the field."""
@@ -340,6 +349,8 @@ def kept_page(kept: UploadedList, member: Member) -> Page2:
             mapped.slots,
             mapped.dates,
             mapped.is_plain,
+            mapped.only_column,
+            mapped.only_value,
         )
     draft: Mapping[str, str] = (kept.mapping or {}).get("draft", {})
     template = message_templates.find(member, kept.template_id or "")
@@ -405,6 +416,10 @@ def _typed(kept: UploadedList, member: Member, before: Page2) -> Page2:
         slots=(),
         dates=form.get("dates", before.dates),
         is_plain="plain" in form,
+        only_column=form.get("only", before.only_column),
+        only_value=" ".join(form.get("only_value", before.only_value).split())[
+            :MAX_CELL_CHARACTERS
+        ],
     )
     page.slots = tuple(
         _typed_slot(place, name, found, page) for place, name in enumerate(placeholders(text))
@@ -418,7 +433,17 @@ def _typed(kept: UploadedList, member: Member, before: Page2) -> Page2:
         page.errors["sms_id"] = _("Choose one of your extensions.")
     if page.dates not in DATE_FORMS:
         page.dates = before.dates
+    _check_choice_of_rows(page, {column.letter for column in found})
     return page
+
+
+def _check_choice_of_rows(page: Page2, letters: Set[str]) -> None:
+    if page.only_column and page.only_column not in letters:
+        page.errors["only"] = _("Choose a column of this list.")
+    elif page.only_column and not page.only_value:
+        page.errors["only_value"] = _("Enter what stands in that column of the rows you mean.")
+    elif page.only_value and not page.only_column:
+        page.errors["only"] = _("Choose the column in which that stands.")
 
 
 def _text_problem(text: str) -> str:
@@ -468,6 +493,8 @@ def _mapped(kept: UploadedList, page: Page2) -> Mapped:
         dates=page.dates,
         language=str(get_locale() or "en"),
         is_plain=page.is_plain,
+        only_column=page.only_column,
+        only_value=page.only_value,
         answered=tuple(dict.fromkeys(answered)),
     )
 

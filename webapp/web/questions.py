@@ -103,6 +103,11 @@ def questions_about_all(resumed: Sequence[ResumedMessage], member: Member) -> li
     ]
 
 
+def questions_about_rest(resumed: Sequence[ResumedMessage], member: Member) -> list[Question]:
+    """The same about the rest of a batch, without a look at each of its recipients."""
+    return [_all_of_these(resumed), *_counted(resumed, member)]
+
+
 def _counted(resumed: Sequence[ResumedMessage], member: Member) -> Iterator[Question]:
     lately = _sent_lately(resumed, member)
     each = Counter((item.message.recipient, item.text) for item in resumed)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from webapp.messages.lists.mapping import Mapped, text_of, used_columns
+from webapp.messages.lists.mapping import Mapped, hollow_value, is_chosen, text_of, used_columns
 from webapp.messages.lists.reading import Column, Row
 from webapp.rules.cells import Cell, number_text
 from webapp.rules.numbers import (
@@ -23,10 +23,11 @@ from webapp.rules.numbers import (
 )
 from webapp.rules.text import Encoding, Segmentation, TextProblem, TextRefused, check_text, segment
 
-CHOICES = ("errors", "duplicates", "hidden", "blocked", "already_sent")
+CHOICES = ("not_chosen", "errors", "duplicates", "hidden", "blocked", "already_sent")
 """Why a row can be left out, in the order in which they are told."""
-PRESET = ("duplicates", "hidden", "blocked", "already_sent")
-NEVER_SENT = ("errors", "blocked")
+PRESET = ("duplicates", "hidden", "already_sent")
+ALWAYS = frozenset(("not_chosen", "blocked"))
+"""These are left out whatever is chosen."""
 _NUMBER_CODES = {
     RecipientProblem.EMPTY: "missing",
     RecipientProblem.TOO_LONG: "number_too_long",
@@ -65,6 +66,9 @@ class CheckedRow:
     country: str = ""
     is_hidden: bool = False
     is_repaired: bool = False
+    is_chosen: bool = True
+    hollow: str = ""
+    """A value of its text that stands for nothing, such as "-"; it can be sent all the same."""
     problem: Problem | None = None
 
 
@@ -133,7 +137,7 @@ class _Look:
         if isinstance(found, RecipientProblem):
             problem = problem or self._number_problem(found, typed)
             found = CheckedRow(row.number, typed)
-        segments, key = 0, ""
+        segments, key, chosen = 0, "", is_chosen(self._mapped, cells)
         try:
             text = self._text(cells)
         except _RowRefused as refused:
@@ -143,7 +147,8 @@ class _Look:
             problem = problem or text_problem
             segments = segmentation.segment_count if segmentation else 0
             key = key_of(found.recipient, text)
-            self._note_dear(segmentation)
+            if chosen:
+                self._note_dear(segmentation)
         return CheckedRow(
             number=row.number,
             typed=typed[:MAX_TYPED_CHARACTERS],
@@ -154,6 +159,8 @@ class _Look:
             country=found.country,
             is_hidden=row.is_hidden,
             is_repaired=found.is_repaired,
+            is_chosen=chosen,
+            hollow=hollow_value(self._mapped, cells)[:MAX_TYPED_CHARACTERS],
             problem=problem,
         )
 
@@ -240,7 +247,7 @@ def divide(
     """Put each row where it belongs. `had`: the keys of texts that were sent already; `blocked`:
     numbers that want no texts. Of several rows with one number the first that can be sent counts.
     """
-    without = without | {"blocked"}
+    without = without | ALWAYS
     counts = Counter[str](dict.fromkeys(CHOICES, 0))
     sendable: list[CheckedRow] = []
     left_out: list[tuple[CheckedRow, str]] = []
@@ -250,6 +257,7 @@ def divide(
         reasons = [
             reason
             for reason, is_so in (
+                ("not_chosen", not row.is_chosen),
                 ("hidden", row.is_hidden),
                 ("errors", row.problem is not None),
                 ("blocked", row.recipient in blocked),
@@ -285,10 +293,17 @@ def as_json(checked: Checked) -> dict[str, Any]:
         ]
         for row in checked.rows
     ]
-    return {"rows": rows, "dear": [checked.dear_count, list(checked.dear_characters)]}
+    return {
+        "rows": rows,
+        "dear": [checked.dear_count, list(checked.dear_characters)],
+        # The numbers of the few rows that need them.
+        "not_chosen": [row.number for row in checked.rows if not row.is_chosen],
+        "hollow": [[row.number, row.hollow] for row in checked.rows if row.hollow],
+    }
 
 
 def from_json(kept: Mapping[str, Any]) -> Checked:
+    not_chosen, hollow = frozenset(kept.get("not_chosen", ())), dict(kept.get("hollow", ()))
     rows = tuple(
         CheckedRow(
             number=row[0],
@@ -300,6 +315,8 @@ def from_json(kept: Mapping[str, Any]) -> Checked:
             country=row[6],
             is_hidden=bool(row[7]),
             is_repaired=bool(row[8]),
+            is_chosen=row[0] not in not_chosen,
+            hollow=hollow.get(row[0], ""),
             problem=Problem(*row[9]) if row[9] else None,
         )
         for row in kept["rows"]

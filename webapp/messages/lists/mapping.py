@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from webapp.messages.lists.reading import Column
-from webapp.rules.cells import Cell, cell_text
+from webapp.rules.cells import Cell, cell_text, stands_for_nothing
 from webapp.rules.columns import heading_key
 from webapp.rules.text import LOOK_ALIKES, filled, placeholders
 
@@ -51,6 +51,10 @@ class Mapped:
     """Whether quotes and dashes become those that make no text dearer."""
     answered: tuple[str, ...] = ()
     """The codes of the questions that were answered."""
+    only_column: str = ""
+    """The letter of a column that says which rows are meant; "" if all are."""
+    only_value: str = ""
+    """What stands there in those rows."""
 
     @property
     def as_json(self) -> dict[str, Any]:
@@ -97,11 +101,28 @@ def can_be_salutation(name: str, columns: Sequence[Column]) -> bool:
 
 
 def used_columns(mapped: Mapped, columns: Sequence[Column]) -> set[str]:
-    """The letters of the columns that the texts and the numbers need."""
-    used = {mapped.number} | {slot.column for slot in mapped.slots}
+    """The letters of the columns that the texts, the numbers and the choice of rows need."""
+    used = {mapped.number, mapped.only_column} | {slot.column for slot in mapped.slots}
     if SALUTATION in used:
         used |= {_column(names, columns) for names in (_TITLE, _FIRST, _LAST)}
     return used - {"", SALUTATION}
+
+
+def is_chosen(mapped: Mapped, cells: Mapping[str, Cell]) -> bool:
+    """Whether the row is one of those that are meant, without regard to case and spaces."""
+    if not mapped.only_column:
+        return True
+    return _plain(_cell_text(mapped, cells, mapped.only_column)) == _plain(mapped.only_value)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def hollow_value(mapped: Mapped, cells: Mapping[str, Cell]) -> str:
+    """The first value of the text that stands for nothing, such as "-"; "" if none does."""
+    values = (_cell_text(mapped, cells, slot.column) for slot in mapped.slots)
+    return next((value.strip() for value in values if stands_for_nothing(value)), "")
 
 
 def text_of(
@@ -128,9 +149,11 @@ def text_of(
 def _value(slot: Slot, mapped: Mapped, columns: Sequence[Column], cells: Mapping[str, Cell]) -> str:
     if slot.column == SALUTATION:
         return _salutation_of(mapped, columns, cells) or slot.empty
-    cell = cells.get(slot.column, "")
-    text = cell_text(cell, dates=mapped.dates, language=mapped.language)
-    return text.strip() or slot.empty
+    return _cell_text(mapped, cells, slot.column).strip() or slot.empty
+
+
+def _cell_text(mapped: Mapped, cells: Mapping[str, Cell], letter: str) -> str:
+    return cell_text(cells.get(letter, ""), dates=mapped.dates, language=mapped.language)
 
 
 def _salutation_of(mapped: Mapped, columns: Sequence[Column], cells: Mapping[str, Cell]) -> str:

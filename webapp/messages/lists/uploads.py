@@ -63,6 +63,11 @@ def open_lists(member: Member) -> list[UploadedList]:
     return list(db.session.scalars(query.order_by(UploadedList.touched_at.desc())))
 
 
+def makes_way(member: Member) -> UploadedList | None:
+    """The list that is deleted if the member chooses another; None while there is room."""
+    return next(iter(open_lists(member)[MAX_OPEN - 1 :]), None)
+
+
 _IS_OPEN = (UploadedList.deleted_at.is_(None), UploadedList.batch_id.is_(None))
 
 
