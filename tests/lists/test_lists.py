@@ -308,7 +308,7 @@ def test_who_has_ten_lists_is_told_which_makes_way(app: Flask, anna: Browser) ->
         lists.upload(anna, lists.people(1), f"{n}.csv")
     assert "is deleted" not in anna.get("/batches/new").text
     lists.upload(anna, lists.people(1), "tenth.csv")
-    assert "if you choose another, “oldest.csv” is deleted" in anna.get("/batches/new").text
+    assert "If you choose another, “oldest.csv” is deleted" in anna.get("/batches/new").text
     page = anna.follow(lists.upload(anna, lists.people(1), "eleventh.csv"))
     assert "“oldest.csv” was deleted" in page.text
     anna.get(first.path, status=410)
