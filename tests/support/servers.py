@@ -104,6 +104,16 @@ class PostgreSQL:
     def create(self, database: str, template: str = "template0") -> None:
         self._sql(f'CREATE DATABASE "{database}" TEMPLATE "{template}"')
 
+    def dump(self, database: str) -> bytes:
+        """What `pg_dump` writes of it."""
+        return subprocess.run(
+            [self._bin / "pg_dump", "-h", self.folder, "-U", "postgres", database],
+            check=True,
+            capture_output=True,
+            cwd=self.folder,
+            **self._user,
+        ).stdout
+
     def drop(self, database: str) -> None:
         self._sql(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
 
