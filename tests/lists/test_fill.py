@@ -289,9 +289,12 @@ def test_a_list_that_is_being_sent_is_deleted_by_nobody(
 def test_after_a_long_outage_its_messages_are_asked_about(
     app: Flask, anna: Browser, sipgate: Simulator, batch: Page
 ) -> None:
+    past = now() - timedelta(hours=2)
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Batch).values(created_at=past))
     fill_some(app, batch, 1)
     with app.app_context(), transaction() as session:
-        session.execute(sa.update(Batch).values(active_at=now() - timedelta(hours=2)))
+        session.execute(sa.update(Batch).values(active_at=past))
     work(app)
     work(app)
     work(app)

@@ -236,7 +236,7 @@ def new_message(
     )
     if waits:
         message.due_at = new.send_at - handover_lead() if for_later and new.send_at else now()
-        message.expected_at = new.send_at or now()
+        message.expected_at = new.send_at or taken_at
     else:
         message.attempt = secrets.token_hex(16)
         message.sending_since = now()

@@ -1,6 +1,7 @@
 """A batch's page, and stopping, resuming and withdrawing it."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,9 +90,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
     waits = sum(counts.get(outcome, 0) for outcome in WAITING)
     stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
     wished = batches.wish_counts(batch.id)
-    is_own, manages = visibility.owns(member, batch), visibility.may_manage(member, batch)
-    to_be_done = attention.open_counts(batch.id)
-    can_still = batch.is_filling and batch.wish != FillWish.CANCEL
+    is_own = visibility.owns(member, batch)
     page = render_template(
         "batch.html",
         batch=batch,
@@ -114,20 +113,31 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
         more_url=url_for("batches.show", id=batch.id, outcome=_chosen_outcome(), after=more)
         if more is not None
         else None,
-        can_stop=manages
-        and (waits + wished[Wish.NONE] > 0 or (can_still and not batch.stop_reason)),
-        can_resume=is_own
-        and (
-            counts.get(Outcome.PAUSED, 0) + wished[Wish.PAUSE] > 0
-            or bool(can_still and batch.stop_reason)
-        ),
-        can_cancel=manages
-        and (waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0 or can_still),
-        missed=to_be_done.get(Outcome.MISSED, 0) if is_own else 0,
-        to_be_done=list(to_be_done.items()) if manages else [],
         reload=waits > 0 or Outcome.SENDING in counts or batch.is_filling,
+        **_what_can_be_done(batch, member, counts, wished),
     )
     return page, status
+
+
+def _what_can_be_done(
+    batch: Batch, member: Member, counts: dict[Outcome, int], wished: Counter[Wish]
+) -> dict[str, Any]:
+    """The buttons that the member has."""
+    is_own, manages = visibility.owns(member, batch), visibility.may_manage(member, batch)
+    waits = sum(counts.get(outcome, 0) for outcome in WAITING)
+    stuck = sum(counts.get(outcome, 0) for outcome in NEEDS_RESUME)
+    to_be_done = attention.open_counts(batch.id)
+    can_still = batch.is_filling and batch.wish != FillWish.CANCEL
+    runs = waits + wished[Wish.NONE] > 0 or (can_still and not batch.stop_reason)
+    is_paused = counts.get(Outcome.PAUSED, 0) + wished[Wish.PAUSE] > 0
+    is_left = waits + stuck + wished[Wish.NONE] + wished[Wish.PAUSE] > 0
+    return {
+        "can_stop": manages and runs,
+        "can_resume": is_own and (is_paused or bool(can_still and batch.stop_reason)),
+        "can_cancel": manages and (is_left or can_still),
+        "missed": to_be_done.get(Outcome.MISSED, 0) if is_own else 0,
+        "to_be_done": list(to_be_done.items()) if manages else [],
+    }
 
 
 def _bar(counts: dict[Outcome, int]) -> list[tuple[str, float, float]]:
