@@ -12,6 +12,12 @@ import { showTime, startInOwnZone } from "./when.js";
 
 const BUSY_MS = 25_000; // as in app.js
 
+/** What is sent; a blank line after the recipients is none. */
+function content() {
+	const { recipient, message, sms_id, send_at, time_zone, fold } = fields;
+	return JSON.stringify([recipient.value.trim(), ...[message, sms_id, send_at, time_zone, fold].map((field) => field?.value)]);
+}
+
 function show() {
 	showRecipients();
 	showFills();
@@ -39,8 +45,9 @@ function showReady() {
 startInOwnZone();
 restoreDraft();
 for (const bar of form.querySelectorAll("[role=toolbar]")) makeToolbar(bar);
+const original = content();
 form.addEventListener("input", () => {
-	find("send").classList.add("changed");
+	find("send").classList.toggle("changed", content() !== original);
 	show();
 	keepDraft();
 });

@@ -38,9 +38,14 @@ function cost(segmentCount) {
 
 function dearLine({ parts, dear, excess }) {
 	const notes = [];
-	if (dear.length) notes.push(say(words.dear, 1, dear.slice(0, MAX_DEAR_SHOWN).join(" ")));
+	if (dear.length) notes.push(say(words.dear, 1, dear.slice(0, MAX_DEAR_SHOWN).map(visible).join(" ")));
 	if (parts.length > 1 && excess <= MAX_EXCESS_SHOWN) notes.push(say(words.less, excess));
 	return notes.join(" ");
+}
+
+/** Words for one that nobody sees, such as a space from a word processor. */
+function visible(character) {
+	return /^[\p{Cc}\p{Cf}\p{Z}]+$/u.test(character) ? words.invisible : character;
 }
 
 /** Only where it makes the text cheaper: each dear character has one that looks alike. */

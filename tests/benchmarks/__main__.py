@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [--parts send,pages,crowd,worker,start] [--quick]`."""
+"""`python -m tests.benchmarks [--parts send,pages,lists,crowd,worker,start] [--quick]`."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tests.benchmarks import crowd, pages, send, start, worker
+from tests.benchmarks import crowd, lists, pages, send, start, worker
 from tests.benchmarks.serving import Place, fsync_ms, machine, place
 from tests.benchmarks.table import Table
 
@@ -23,7 +23,14 @@ def main() -> int:
     times, rounds = (20, 2) if quick else (150, 5)
     parts: dict[str, Callable[[Place], Table]] = {
         "send": lambda at: send.measure(at, times, rounds),
-        "pages": lambda at: pages.measure(at, times, rounds, many=20_000 if quick else pages.MANY),
+        "pages": lambda at: pages.measure(at, times, rounds),
+        "lists": lambda at: lists.measure(
+            at,
+            times // 5,
+            min(rounds, 3),
+            many=20_000 if quick else lists.MANY,
+            databases=options.databases.split(","),
+        ),
         "crowd": lambda at: crowd.measure(at, 300 if quick else 2_000, rounds),
         "worker": lambda at: worker.measure(
             at,
@@ -56,8 +63,10 @@ def _load(when: str) -> str:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--parts", default="", help="send,pages,crowd,worker,start; empty: all")
-    parser.add_argument("--databases", default="sqlite,postgresql", help="for the worker")
+    parser.add_argument(
+        "--parts", default="", help="send,pages,lists,crowd,worker,start; empty: all"
+    )
+    parser.add_argument("--databases", default="sqlite,postgresql", help="for lists and worker")
     parser.add_argument("--sizes", default="1000,20000", help="of the worker's queues")
     parser.add_argument("--quick", action="store_true", help="small numbers: does it run at all?")
     return parser.parse_args()

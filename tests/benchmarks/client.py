@@ -88,6 +88,16 @@ class Connection:
         return data
 
 
+def asker(at: Connection, request: bytes) -> Callable[[], None]:
+    """A call that asks for a page, which has to be there."""
+
+    def ask() -> None:
+        answer = at.ask(request)
+        assert answer.status == 200, (answer.status, answer.body[:1000])
+
+    return ask
+
+
 def timed_ms(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()

@@ -17,6 +17,7 @@ import requests
 
 from tests.benchmarks import authority
 from tests.chaos.processes import Program
+from tests.support import servers
 from tests.support.servers import free_port
 
 HOST = "127.0.0.1"
@@ -71,7 +72,7 @@ class Place:
             "SIPGATE_ISSUER": f"{sipgate}/auth/realms/third-party",
             "SIPGATE_API_URL": f"{sipgate}/v2",
             "SIPGATE_ACCOUNTS": "*",
-            "DATABASE_URL": f"sqlite:///{self.folder / name}.sqlite",
+            "DATABASE_URL": self.database("sqlite", name),
             # What is measured is one send; how many are allowed is another matter.
             "RATE_LIMITS": "",
             "DAILY_LIMIT": "1000000",
@@ -79,6 +80,15 @@ class Place:
             authority.BUNDLE: str(self.upstream.bundle),
         }
         return {**values, **changed}
+
+    def database(self, kind: str, name: str) -> str:
+        """The address of a new, empty database; `kind` is `sqlite` or `postgresql`."""
+        if kind == "sqlite":
+            return f"sqlite:///{self.folder / name}.sqlite"
+        server, own = servers.postgresql(), f"bench{time.monotonic_ns()}"
+        server.create(own)
+        self._stack.callback(server.drop, own)
+        return server.url(own)
 
     def serve(self, module: str, values: dict[str, str]) -> Program:
         """Start a web server with these settings, and wait until it answers."""
@@ -153,8 +163,22 @@ def cpu_s(program: Program) -> float:
 
     By the processes' own clocks (nanoseconds; `/proc` counts hundredths of a second).
     """
-    pids = [int(program.pid or 0), *program.children()]
-    return sum(time.clock_gettime((~pid << 3) | _PROCESS_CLOCK) for pid in pids)
+    return _cpu_s([int(program.pid or 0), *program.children()])
+
+
+def database_cpu_s() -> float:
+    """The processor time of PostgreSQL's processes that serve somebody, in seconds."""
+    pid = (servers.postgresql().folder / "data" / "postmaster.pid").read_text().split()[0]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return _cpu_s([int(child) for child in children])
+
+
+def _cpu_s(pids: list[int]) -> float:
+    found = 0.0
+    for pid in pids:
+        with suppress(OSError):  # ended meanwhile
+            found += time.clock_gettime((~pid << 3) | _PROCESS_CLOCK)
+    return found
 
 
 def machine() -> str:

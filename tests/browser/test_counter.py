@@ -38,11 +38,13 @@ TEXTS = [
     "ends with blanks   ",
     "\t",
     "\u00a0",
+    "a\u200bb",
     "x" * 1530,
 ]
 UNTIL_SOMETHING_IS_WRITTEN = (
     "One part holds 160 characters, or 70 with emoji and other rare ones. Each part is charged."
 )
+UNSEEN = dict.fromkeys("\t\u00a0\u200b", "(invisible character)")
 LETTERS = "abc äß €[]{}^ жλ “” 😀 👍🏽 \n\u0308"
 ALL_COUNTS = """texts => {
   const field = document.querySelector("[name=message]");
@@ -69,7 +71,8 @@ def expected(text: str) -> list[object]:
     left = found.units_left
     parts = "1 part" if found.segment_count == 1 else f"{found.segment_count} parts"
     characters = "1 character" if left == 1 else f"{left} characters"
-    dear = f"{' '.join(found.forcing[:4])} makes this text more expensive:" if found.forcing else ""
+    shown = [UNSEEN.get(one, one) for one in found.forcing[:4]]
+    dear = f"{' '.join(shown)} makes this text more expensive:" if shown else ""
     return [f"{parts} · {characters} left", found.segment_count - 1, dear]
 
 

@@ -161,8 +161,11 @@ def test_the_first_stop_skips_the_navigation(anna: Visitor) -> None:
     expect(anna.main).to_be_focused()
 
 
-def test_twelve_stops_lead_from_the_top_of_the_page_to_send(anna: Visitor) -> None:
-    visitor = anna
+@WITH_AND_WITHOUT
+def test_twelve_stops_lead_from_the_top_of_the_page_to_send(
+    signed_in: Callable[..., Visitor], with_script: bool
+) -> None:
+    visitor = signed_in(java_script_enabled=with_script)
     for name in ("Reminder", "Closed", "Ready"):
         kept_template(visitor, name=name)
     visitor.go("/")

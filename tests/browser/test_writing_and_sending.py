@@ -8,11 +8,17 @@ from zoneinfo import ZoneInfo
 import pytest
 from playwright.sync_api import expect
 
+from tests.browser.hand import IS_IN_SIGHT
 from tests.browser.visitor import RECIPIENT, Visitor
 from webapp.simulator import Fault
 
 BERLIN = ZoneInfo("Europe/Berlin")
 BUTTON_REPEATS = 10
+REMEMBER_BUTTON = """() => document.querySelector("[data-compose]").addEventListener("submit",
+  ({ submitter }) => setTimeout(() => { localStorage.said = submitter.textContent; }))"""
+SCROLL = (
+    "share => scrollTo(0, share * document.querySelector('.sendbar').parentElement.scrollHeight)"
+)
 
 
 def tomorrow(hour: int = 8) -> datetime:
@@ -114,6 +120,51 @@ def test_a_double_click_sends_once(writer: Visitor) -> None:
     writer.page.wait_for_url("**/messages/*")
     writer.see("Accepted")
     assert writer.sent_texts() == ["Hello"]
+
+
+def test_the_button_says_at_once_that_it_is_sending(anna: Visitor) -> None:
+    anna.sipgate.fail_next("send", Fault(delay_s=1, deliver=True))
+    anna.go("/")
+    anna.write()
+    anna.page.evaluate(REMEMBER_BUTTON)
+    anna.button.click()
+    anna.page.wait_for_url("**/messages/*")
+    assert anna.page.evaluate("localStorage.said") == "Sending…"
+
+
+def test_what_sends_the_form_is_in_sight_all_along_a_long_form(anna: Visitor) -> None:
+    anna.page.set_viewport_size({"width": 320, "height": 640})
+    anna.go("/")
+    anna.write("0171 3920050\n0171 3920051", "A line\n" * 40, at=field_value(tomorrow()))
+    for share in (0, 0.25, 0.5, 0.75):
+        anna.page.evaluate(SCROLL, share)
+        expect(anna.button).to_be_in_viewport(ratio=1)
+        assert anna.button.evaluate(IS_IN_SIGHT)
+
+
+def test_an_edited_message_can_be_sent_once_it_was_edited(anna: Visitor) -> None:
+    question_before_sending(anna)
+    edited = anna.page.get_by_role("button", name="Send the edited message")
+    expect(edited).to_be_hidden()
+    for field in (anna.to, anna.message, anna.to):  # one may look around
+        field.focus()
+    expect(edited).to_be_hidden()
+    anna.message.fill("Something else")
+    expect(edited).to_be_visible()
+    anna.message.fill("Hello")
+    expect(edited).to_be_hidden()
+    anna.message.fill("Something else")
+    edited.click()
+    anna.see("Check before sending")
+    anna.page.get_by_role("button", name="Send 2 messages").click()
+    anna.page.wait_for_url("**/batches/*")
+
+
+def question_before_sending(visitor: Visitor) -> None:
+    visitor.go("/")
+    visitor.write("0171 3920050\n0171 3920051")
+    visitor.button.click()
+    visitor.see("Check before sending")
 
 
 def test_a_held_enter_key_sends_once(writer: Visitor) -> None:

@@ -384,6 +384,30 @@ def test_outcomes_are_read_from_their_index_however_many_others_there_are(
 
 
 @pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("path", "condition", "index"),
+    [
+        ("/messages", "done_at IS NULL", "ix_messages_attention_"),
+        ("/messages?tab=attention", "done_at IS NULL", "ix_messages_attention_"),
+        ("/messages?reason=balance", "messages.reason", "ix_messages_reason_"),
+        ("/messages?extension=s1", "messages.extension_id", "ix_messages_extension"),
+        (f"/messages?template={'0' * 32}", "messages.template_id", "ix_messages_template"),
+    ],
+)
+@pytest.mark.parametrize("person", ["anna", "ben"])
+def test_each_filter_is_read_from_an_index_of_its_own(
+    app: Flask, sipgate: Simulator, person: str, path: str, condition: str, index: str
+) -> None:
+    browser = Browser(app, sipgate)
+    browser.sign_in(person)
+    searches = searched(app, condition, lambda: browser.get(path))
+    assert any(index in search for search in searches), searches
+    # What every page shows is one statement, with a few rows of a batch or of one outcome.
+    few = (index, "outcome=?", "batch_id=?")
+    assert all(any(by in search for by in few) for search in searches), searches
+
+
+@pytest.mark.sqlite
 @pytest.mark.parametrize("path", ["/messages", "/messages?outcome=cancelled"])
 def test_a_page_reads_its_own_messages_by_their_ids(app: Flask, anna: Browser, path: str) -> None:
     anna.send()

@@ -4,6 +4,7 @@ The page says them once, for what it was loaded with; static/compose.js says the
 key. Both take them from here, so that they cannot differ.
 """
 
+import unicodedata
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from webapp.rules.text import Segmentation, counter_table
 GAP = "{n}"
 """Where the script fills in what only it knows."""
 MAX_FORCING_SHOWN = 4
+UNSEEN = ("Cc", "Cf", "Zs", "Zl", "Zp")
+"""Unicode's categories of controls and spaces."""
 Words = dict[str, str | list[str]]
 """By name, a sentence or its two forms: for one, and for several."""
 _TABLE: Any = counter_table()
@@ -51,7 +54,13 @@ def dear_line(found: Segmentation | None) -> str:
     """Which characters make the text dearer; empty if none does."""
     if found is None or not found.forcing:
         return ""
-    return _dearer(" ".join(found.forcing[:MAX_FORCING_SHOWN]))
+    return _dearer(" ".join(_visible(one) for one in found.forcing[:MAX_FORCING_SHOWN]))
+
+
+def _visible(character: str) -> str:
+    """The character, or words for one that nobody sees, such as a space from a word processor."""
+    is_seen = any(unicodedata.category(one) not in UNSEEN for one in character)
+    return character if is_seen else gettext("(invisible character)")
 
 
 # --- For the script -------------------------------------------------------------------------------
@@ -107,6 +116,7 @@ def _counter_words() -> Words:
         "less": [_less(ONE), _less(SEVERAL)],
         "cost": [_cost(ONE, GAP), _cost(SEVERAL, GAP)],
         "dear": _dearer(GAP),
+        "invisible": _visible("\u200b"),
         "long": gettext(
             "Too long: at most %(most)s parts can be sent.", most=_TABLE["max_segments"]
         ),

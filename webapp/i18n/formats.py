@@ -134,7 +134,7 @@ def clock(moment: datetime, zone: str = "") -> str:
         shown += f" {zone_name(local)}"
     there = moment.astimezone(ZoneInfo(zone)) if zone in zone_names() else local
     if there.utcoffset() != local.utcoffset():
-        shown += f" ({there:%H:%M} {zone_name(there)})"
+        shown += f" ({there:%H:%M}\N{NO-BREAK SPACE}{zone_name(there)})"
     return shown
 
 
