@@ -21,6 +21,7 @@ FLOORS: tuple[dict[str, str], ...] = (
     {"server": "the web process", "worker": "the worker's process"},
     {"__init__": "create_app"},
     {"web": "pages and forms", "cli": "the command line"},
+    {"doctor": "one look at everything"},
     {"jobs": "what runs without a browser"},
     {"alerts": "word of trouble"},
     {"i18n": "the language of pages"},

@@ -1,6 +1,7 @@
 """`flask --app webapp …`: like sipgate's own example script, by the same rules as the pages."""
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from webapp.database.idempotency import OnHold
 from webapp.database.installation import BackupFailed
 from webapp.database.models import Member, Message
 from webapp.database.schema import SchemaError
+from webapp.doctor import Level, examine
 from webapp.i18n import sentences
 from webapp.i18n.alerts import outlet_name, outlet_problem, trial_body, trial_subject
 from webapp.jobs import retention
@@ -43,6 +45,8 @@ EXIT_CODES = {
 }
 """1 is for a wrong setting or sipgate being away beforehand, 2 for a wrong argument (click's)."""
 
+ASK = "-"
+
 sms_group = AppGroup("sms", help="List extensions and send with a personal access token.")
 
 
@@ -63,7 +67,7 @@ verbose_option = click.option(
 
 
 def setup_cli(app: Flask) -> None:
-    for command in (sms_group, alert, backup, hold, release, prune, forget):
+    for command in (sms_group, alert, doctor, backup, hold, release, prune, forget):
         app.cli.add_command(command)
 
 
@@ -203,6 +207,29 @@ def _try_outlet(outlet: Outlet) -> bool:
     else:
         click.echo(f"{where}: the test was accepted. Look whether it has arrived.")
     return problem is None
+
+
+@click.command("doctor")
+@click.option("--token-id", default="", help="A personal token's id, instead of SIPGATE_TOKEN_ID.")
+@click.option("--token", default="", help="The token; `-` asks for it, so that no list shows it.")
+@verbose_option
+@with_appcontext
+def doctor(token_id: str, token: str) -> None:
+    """Look at everything once, and say what to do; 1 if there is a fault. Sends nothing."""
+    if token == ASK:
+        token = click.prompt("Token", hide_input=True)
+    given = token_id or settings.sipgate_token_id, token or settings.sipgate_token
+    heading, counts = "", Counter[Level]()
+    for part, finding in examine(PersonalToken(*given) if all(given) else None):
+        if part != heading:
+            click.echo(f"{part}:")
+            heading = part
+        click.echo(f"  {finding.level:5}  {finding.what}.")
+        if finding.to_do:
+            click.echo(f"         -> {finding.to_do}.")
+        counts[finding.level] += 1
+    click.echo(f"{counts[Level.FAULT]} faults, {counts[Level.LOOK]} to look at.")
+    sys.exit(1 if counts[Level.FAULT] else 0)
 
 
 @click.command("backup")

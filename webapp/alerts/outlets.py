@@ -68,6 +68,16 @@ def send(outlet: Outlet, subject: str, body: str, link: str) -> OutletProblem | 
     return None
 
 
+def try_mail_server() -> None:
+    """Sign in to it, and send nothing. Raises `OutletFailed`."""
+    server = urlsplit(settings.smtp_url)
+    connection = _tried(lambda: _connected(server), OutletProblem.UNREACHABLE)
+    try:
+        _tried(lambda: _admitted(connection, server), OutletProblem.NO_ANSWER)
+    finally:
+        _leave(connection)
+
+
 # --- Mail -----------------------------------------------------------------------------------------
 
 
@@ -115,9 +125,13 @@ def _mail(subject: str, body: str) -> OutletProblem | None:
         )
         return OutletProblem.RECIPIENT if refused else None
     finally:
-        with suppress(smtplib.SMTPException, OSError):
-            connection.quit()
-        connection.close()
+        _leave(connection)
+
+
+def _leave(connection: smtplib.SMTP) -> None:
+    with suppress(smtplib.SMTPException, OSError):
+        connection.quit()
+    connection.close()
 
 
 def _connected(server: SplitResult) -> smtplib.SMTP:

@@ -99,4 +99,4 @@ def _key(row: sa.Row[tuple[Outcome, str, str, int, str | None, int, int]]) -> Ke
         return OUTCOMES[row.outcome], row.entry_id
     if row.reason == Reason.SIGN_IN_ENDED:
         return AlertKind.SIGN_IN, str(row.member_id)
-    return (AlertKind.BATCH if row.batch_id else AlertKind.PAUSED), row.entry_id
+    return (AlertKind.BATCH, row.batch_id) if row.batch_id else (AlertKind.PAUSED, row.entry_id)

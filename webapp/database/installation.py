@@ -14,6 +14,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -155,11 +156,25 @@ def backup(target: Path) -> None:
             _sync(part)
             _give_name(part, target)
             _sync(part.parent)
+        Path(_backup_note()).touch(mode=0o600)
     except OSError as error:
         raise BackupFailed(f"{target} could not be written: {error.strerror}") from None
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
         reason = getattr(error, "orig", error)
         raise BackupFailed(f"{target} could not be written: {reason}") from None
+
+
+def last_backup_at() -> datetime | None:
+    """When `backup` last succeeded here; None if it never did, or if that is not known."""
+    try:
+        return datetime.fromtimestamp(Path(_backup_note()).stat().st_mtime, UTC)
+    except OSError:
+        return None
+
+
+def _backup_note() -> str:
+    """A file beside the database: when it was last written is when a backup was last made."""
+    return f"{_file()}.last-backup"
 
 
 @contextmanager

@@ -20,6 +20,7 @@ import requests
 from flask import Flask, current_app
 
 from webapp.rules.numbers import is_sendable
+from webapp.rules.outcomes import Reason
 from webapp.sipgate import transport
 from webapp.sipgate.records import (
     AddressBook,
@@ -40,6 +41,7 @@ from webapp.sipgate.responses import (
     printable,
     raise_for_no_response,
     raise_for_outcome,
+    sent_at,
 )
 from webapp.telemetry import logs, metrics
 
@@ -80,6 +82,15 @@ class Authorization:
         return "Authorization(…)"
 
 
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What sipgate answers to somebody without a token, and when by its own clock (to the second);
+    None if it does not say."""
+
+    status: int
+    at: datetime | None
+
+
 class Sipgate:
     """The client. One per process; safe to share between threads."""
 
@@ -96,6 +107,19 @@ class Sipgate:
         self._threads = threading.local()
         self._send_deadline_s = send_deadline_s
         self._read_deadline_s = read_deadline_s
+
+    def greet(self) -> Greeting:
+        """Ask without a token, which sipgate refuses, to see whether it answers. Raises
+        `Unreachable`."""
+        with transport.deadline(self._read_deadline_s, MAX_ANSWER_BYTES):
+            try:
+                response = self._request("GET", "/authorization/userinfo", Authorization(""))
+                answer = Response.read(response)
+            except Exception as error:  # the libraries raise more than they document
+                untrusted = isinstance(error, requests.exceptions.SSLError)
+                reason = Reason.UNTRUSTED if untrusted else Reason.UNREACHABLE
+                raise Unreachable(reason) from None
+        return Greeting(answer.status, sent_at(answer))
 
     def identity(self, auth: Authorization) -> Identity:
         answer = self._get("/authorization/userinfo", auth)

@@ -104,6 +104,19 @@ def ask_token_endpoint(ask: Callable[[Any, datetime], Grant]) -> Grant:
                 answered.append(exchange.status)
 
 
+def accepts_client() -> bool:
+    """Whether the login server knows our client and its secret: then it refuses a token that was
+    made up, and not us. Raises `LoginUnavailable`."""
+    made_up = {"refresh_token": "made-up", "allow_redirects": False}
+    try:
+        ask_token_endpoint(
+            lambda client, at: checked_grant(client.refresh_token(endpoint("token"), **made_up), at)
+        )
+    except GrantRefused as refused:
+        return refused.code == "invalid_grant"
+    return True
+
+
 def _checked_answer(response: requests.Response) -> requests.Response:
     """Pass on only usable JSON: Authlib accepts `{}` as a token and raises on HTML."""
     try:

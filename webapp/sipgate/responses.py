@@ -120,6 +120,15 @@ class Response:
             return None
 
 
+def sent_at(response: Response) -> datetime | None:
+    """When its server sent it, by that one's clock; None if it does not say."""
+    try:
+        at = parsedate_to_datetime(response.headers.get("Date", ""))
+    except ValueError:
+        return None
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+
+
 def raise_for_no_response(exchange: transport.Exchange, error: Exception) -> Response:
     """Decide by what had left us, never by the type of the error.
 
