@@ -9,7 +9,7 @@ JOBS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$((3 * n)))
 CATALOGS := $(patsubst %.po,%.mo,$(wildcard webapp/translations/*/LC_MESSAGES/messages.po))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run worker test test-tls test-postgresql image-test check chaos scale-test list-mutants list-kills mutations bench strings lock clean
+.PHONY: help install demo run worker doctor test test-tls test-postgresql image-test check chaos scale-test list-mutants list-kills mutations bench strings lock clean
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -24,6 +24,9 @@ run: $(VENV)/app $(CATALOGS) ## the production server; settings from the environ
 
 worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make run` (needs PostgreSQL)
 	@$(BIN)/python -m webapp.worker
+
+doctor: $(VENV)/app $(CATALOGS) ## look at settings, database, worker, sipgate, clock, disk and alerts once
+	@$(BIN)/flask --app webapp doctor
 
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
 test test-tls test-postgresql chaos scale-test list-mutants list-kills mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)

@@ -293,7 +293,10 @@ def _rights(token: PersonalToken) -> Iterator[Finding]:
         yield fault("sipgate could not be asked whose token it is", "try again later")
         return
     if settings.admits(owner.account_id):
-        yield ok(f"The token is of the account {owner.account_id}, whose people may sign in")
+        yield ok(
+            f"The token is of the account {owner.account_id}, whose people may sign in. Sending is "
+            "not tried: it costs a message"
+        )
     else:
         what = f"The token is of the account {owner.account_id}, whose people may not sign in"
         yield look(what, "add it to SIPGATE_ACCOUNTS, if it is yours")

@@ -71,7 +71,7 @@ def test_where_all_is_well_there_is_no_fault(doctor: Doctor, app: Flask) -> None
     report = doctor(**ALL_SCOPES)
     assert report.exit_code == 0, report.output
     for words in (
-        "The login server knows our client",
+        "The login server answers and knows our client",
         "/v2 answers",
         "This machine's clock",
         "The token is of the account 1234567",
