@@ -450,7 +450,6 @@ def own_lists(visitor: Visitor) -> None:
 def overview_of_some(visitor: Visitor) -> None:
     list_of_batches(visitor)
     visitor.quick.send("0171 3920003", TEXT)
-    planned(visitor)
     visitor.go("/overview")
     visitor.page.get_by_text("The same as a table").click()
 
