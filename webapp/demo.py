@@ -146,7 +146,8 @@ Send to 0171 3920050 to see a text arrive. 0171 3920001 to 0171 3920016 make eve
 outcome; {simulator} has the list.
 
 To many people, each with their own text: "From a spreadsheet", with the example that can be
-downloaded there.
+downloaded there. Its appointments are in two and three days: choose "Before each appointment"
+when you check it, and each person is reminded the day before.
 
 Ctrl-C stops everything.
 """

@@ -287,6 +287,8 @@ class Batch(Base, kw_only=True):
     days."""
     left_out_counts: Mapped[dict[str, Any] | None] = mapped_column(default=None)
     """How many rows were left out, by reason."""
+    rule: Mapped[dict[str, Any] | None] = mapped_column(default=None)
+    """Of reminders: how long before its appointment each goes."""
     member: Mapped[Member] = relationship(init=False)
 
     @property
@@ -304,6 +306,7 @@ NEEDS_ATTENTION = sa.text(
 indexes repeat this text exactly: a database uses them only if it recognises the condition."""
 HAS_REASON = sa.text("reason <> ''")
 HAS_TEMPLATE = sa.text("template_id IS NOT NULL")
+HAS_LIMIT = sa.text("not_after IS NOT NULL")
 
 
 WAITS = sa.text("outcome IN ('held', 'queued')")
@@ -345,6 +348,12 @@ class Message(Base, kw_only=True):
                 postgresql_where=HAS_REASON,
             )
             for whose in ("member_id", "account_id")
+        ),
+        sa.Index(
+            "ix_messages_not_after",
+            *("account_id", "not_after"),
+            sqlite_where=HAS_LIMIT,
+            postgresql_where=HAS_LIMIT,
         ),
         sa.Index(None, "outcome", "sending_since"),
         sa.Index(None, "outcome", "due_at"),
@@ -418,6 +427,8 @@ class Message(Base, kw_only=True):
     )
     template_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
     """The message template that it was written from."""
+    not_after: Mapped[datetime | None] = mapped_column(default=None)
+    """The appointment that it reminds of: from then on it is not sent."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     shown_at: Mapped[datetime] = mapped_column(init=False)
     """Where it stands in the list: a message for now when it was taken, a planned one at its time,

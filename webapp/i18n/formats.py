@@ -37,7 +37,19 @@ def setup_i18n(app: Flask) -> None:
     babel.init_app(app, default_locale="en", locale_selector=choose_locale)
     # Pages are UTF-8, so letters in the JSON for scripts need no escapes of six characters.
     cast("DefaultJSONProvider", app.json).ensure_ascii = False
-    filters = (when, clock, day_and_clock, distance, phone, sender, money, device, capped, decimal)
+    filters = (
+        when,
+        clock,
+        day_and_clock,
+        day_title,
+        distance,
+        phone,
+        sender,
+        money,
+        device,
+        capped,
+        decimal,
+    )
     for template_filter in filters:
         app.add_template_filter(template_filter)
     app.jinja_env.install_gettext_callables(  # type: ignore[attr-defined]

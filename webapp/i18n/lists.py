@@ -5,6 +5,7 @@ A sentence begins with what to do, and names rows and columns as the person's ow
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flask_babel import LazyString, gettext, ngettext
 from flask_babel import lazy_gettext as _
@@ -12,7 +13,9 @@ from flask_babel import lazy_gettext as _
 from webapp.i18n.sentences import MAX_QUOTED_CHARACTERS, RECIPIENT_PROBLEMS
 from webapp.messages.lists.check import CheckedRow, Problem
 from webapp.messages.lists.reading import ListRefused, Notice, Question
+from webapp.messages.lists.reminders import ListRule
 from webapp.rules.numbers import RecipientProblem
+from webapp.rules.reminders import ReminderProblem, Unit
 
 REFUSALS = {
     "nothing": _("Choose a file, or paste the cells of your spreadsheet."),
@@ -66,9 +69,33 @@ OUR_PROBLEMS = {
     ),
     "cell_too_long": _("Shorten column %(name)s in row %(row)s: 2,000 characters fit."),
     "ragged": _("Look at the separators in row %(row)s: it has a cell too many."),
+    "date_unreadable": _("Write the day in row %(row)s as in 24.11.2026: not “%(typed)s”."),
+    "date_order": _(
+        "Write the day in row %(row)s as in 24.11.2026: in “%(typed)s” it is not clear what is the "
+        "day and what is the month."
+    ),
+    "no_such_day": _("Correct the day in row %(row)s: there is no “%(typed)s”."),
+    "time_unreadable": _("Enter the time of the appointment in row %(row)s, as in 14:30."),
+    "does_not_exist": _(
+        "Correct the time in row %(row)s: the clocks skip “%(typed)s” in that night."
+    ),
+    "appointment_past": _("Leave out row %(row)s: its appointment is over (%(typed)s)."),
+    "after_appointment": _(
+        "Choose an earlier time, or leave out row %(row)s: its reminder would come after the "
+        "appointment (%(typed)s)."
+    ),
+    "already_due": _("Row %(row)s: the time of its reminder has passed."),
+    "too_far": _("Row %(row)s: its reminder would go in more than 30 days."),
 }
 
-GROUPS = {"missing": "missing", "too_long": "too_long", "cell_too_long": "too_long"}
+GROUPS = {
+    "missing": "missing",
+    "too_long": "too_long",
+    "cell_too_long": "too_long",
+    **{problem.value: "appointments" for problem in ReminderProblem},
+    "already_due": "already_due",
+    "too_far": "too_far",
+}
 """What is done about a problem, by its code; numbers are looked up, the rest is `other`."""
 
 
@@ -124,7 +151,8 @@ def problem(row: CheckedRow) -> str:
 
 
 def group(code: str) -> str:
-    """What kind of work a problem is: `numbers`, `missing`, `too_long` or `other`."""
+    """What kind of work a problem is: `numbers`, `missing`, `too_long`, `appointments`,
+    `already_due`, `too_far` or `other`."""
     if code in GROUPS:
         return GROUPS[code]
     is_other = code in OUR_PROBLEMS and code != "digits_lost"
@@ -137,7 +165,10 @@ def todo(rows: Sequence[CheckedRow]) -> list[tuple[str, str]]:
     return [(kind, _todo(kind, counts[kind])) for kind in _TODO_ORDER if counts[kind]]
 
 
-_TODO_ORDER = ("numbers", "missing", "too_long", "other")
+_TODO_ORDER = (
+    *("numbers", "missing", "too_long", "appointments", "other"),
+    *("already_due", "too_far"),
+)
 
 
 def _todo(kind: str, count: int) -> str:
@@ -150,6 +181,20 @@ def _todo(kind: str, count: int) -> str:
     if kind == "too_long":
         return ngettext(
             "Shorten the text in %(num)s row", "Shorten the text in %(num)s rows", count
+        )
+    if kind == "appointments":
+        return ngettext(
+            "Look at the appointment in %(num)s row",
+            "Look at the appointments in %(num)s rows",
+            count,
+        )
+    if kind == "already_due":
+        return ngettext(
+            "%(num)s reminder is already due", "%(num)s reminders are already due", count
+        )
+    if kind == "too_far":
+        return ngettext(
+            "%(num)s reminder is too far away", "%(num)s reminders are too far away", count
         )
     return ngettext("Look at %(num)s row", "Look at %(num)s rows", count)
 
@@ -188,6 +233,37 @@ def choice(kind: str, count: int) -> str:
             count,
         ),
     }
+    return sentences.get(kind) or _reminders_choice(kind, count)
+
+
+def _reminders_choice(kind: str, count: int) -> str:
+    sentences = {
+        "already_planned": ngettext(
+            "%(num)s of these people has a reminder of the same appointment already. Leave it out?",
+            "%(num)s of these people have a reminder of the same appointment already. Leave them "
+            "out?",
+            count,
+        ),
+        "already": ngettext(
+            "%(num)s of these people got exactly this text today, or has a reminder of the same "
+            "appointment already. Leave them out?",
+            "%(num)s of these people got exactly this text today, or have a reminder of the same "
+            "appointment already. Leave them out?",
+            count,
+        ),
+        "late": ngettext(
+            "%(num)s reminder is already due. If it is not left out, it goes at once, but not at "
+            "night and not in the hour before the appointment.",
+            "%(num)s reminders are already due. If they are not left out, they go at once, but not "
+            "at night and not in the hour before the appointment.",
+            count,
+        ),
+        "too_far": ngettext(
+            "%(num)s reminder would go in more than 30 days. Its row is left out.",
+            "%(num)s reminders would go in more than 30 days. Their rows are left out.",
+            count,
+        ),
+    }
     return sentences[kind]
 
 
@@ -207,6 +283,9 @@ LEFT_OUT: Mapping[str, LazyString] = {
     "hidden": _("hidden in the spreadsheet"),
     "blocked": _("wants no texts"),
     "already_sent": _("had this text today"),
+    "already_planned": _("had a reminder of this appointment already"),
+    "late": _("the time of its reminder had passed"),
+    "too_far": _("its reminder would go in more than 30 days"),
 }
 
 
@@ -218,8 +297,34 @@ def left_out(code: str) -> str:
         "numbers": gettext("its number cannot be used"),
         "missing": gettext("a value is missing"),
         "too_long": gettext("its text is too long"),
+        "appointments": gettext("its appointment cannot be used"),
         "other": gettext("cannot be sent"),
     }[group(code)]
+
+
+def reminders_rule(kept: Mapping[str, Any] | None) -> str:
+    """When each reminder of a batch goes; empty if it is none."""
+    if not kept:
+        return ""
+    rule = ListRule.from_json(kept).rule
+    if rule.unit == Unit.HOURS:
+        return ngettext(
+            "Reminders: %(num)s hour before each appointment",
+            "Reminders: %(num)s hours before each appointment",
+            rule.before,
+        )
+    if rule.at is None:
+        return ngettext(
+            "Reminders: %(num)s day before each appointment, at its time",
+            "Reminders: %(num)s days before each appointment, at its time",
+            rule.before,
+        )
+    return ngettext(
+        "Reminders: %(num)s day before each appointment, at %(at)s",
+        "Reminders: %(num)s days before each appointment, at %(at)s",
+        rule.before,
+        at=f"{rule.at:%H:%M}",
+    )
 
 
 DATE_FORMS = {

@@ -94,6 +94,7 @@ REASONS = {
     Reason.INTERRUPTED: _(
         "This app was interrupted while it was passing the message on to sipgate."
     ),
+    Reason.APPOINTMENT_PASSED: _("What it reminds of was over, so it was not sent."),
     Reason.SIGNED_OUT: _(
         "It is waiting because you paused it when you signed out. Nothing was sent."
     ),
@@ -399,6 +400,11 @@ def message_sentence(message: Message) -> str:
 
 def _missed_sentence(message: Message) -> str:
     """A message without a planned time was to go at once."""
+    if message.reason == Reason.APPOINTMENT_PASSED and message.not_after:
+        return gettext(
+            "It was not sent: what it reminds of was over (%(at)s).",
+            at=when(message.not_after, message.time_zone),
+        )
     planned = message.send_at or message.expected_at or message.created_at
     at = when(planned, message.time_zone)
     return gettext("It was not sent: its planned time had passed (%(at)s).", at=at)

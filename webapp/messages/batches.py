@@ -266,7 +266,17 @@ def release_all(member: Member) -> tuple[int, list[str]]:
 
 def _releasable(member: Member) -> tuple[sa.ColumnElement[bool], ...]:
     in_time = sa.or_(Message.send_at.is_(None), Message.send_at > now() - tolerance())
-    return (Message.member_id == member.id, Message.outcome == Outcome.PAUSED, in_time)
+    return (
+        Message.member_id == member.id,
+        Message.outcome == Outcome.PAUSED,
+        in_time,
+        _has_meaning(),
+    )
+
+
+def _has_meaning() -> sa.ColumnElement[bool]:
+    """The condition on messages that they remind of nothing that is over."""
+    return sa.or_(Message.not_after.is_(None), Message.not_after > now())
 
 
 def _restart(session: Session, batch_ids: list[str]) -> None:
@@ -287,7 +297,7 @@ def _wait_again(session: Session, *which: sa.ColumnElement[bool]) -> int:
     planned = planned.where(*which, Message.send_at > at).values(expected_at=Message.send_at)
     count = rows_changed(session, planned.values(**anew))
     due = transitions.change_to(Outcome.QUEUED, Actor.PERSON, only_from=paused)
-    due = due.where(*which).values(due_at=at, expected_at=at)
+    due = due.where(*which, _has_meaning()).values(due_at=at, expected_at=at)
     return count + rows_changed(session, due.values(**anew))
 
 

@@ -154,15 +154,18 @@ def _change_to_waiting(only_from: tuple[Outcome, ...], send_at: datetime | None)
 
 def _when(send_at: datetime | None, zone: str) -> dict[str, object]:
     """The columns that say when it goes. In the list, a batch's message that gets another time
-    leaves its batch and stands there by itself."""
+    leaves its batch and stands there by itself. A reminder that a person sends after its
+    appointment is none any longer."""
     at = now()
     is_same = Message.send_at == send_at
     in_list = sa.literal(send_at or at, Message.shown_at.type)
+    is_reminder = Message.not_after >= in_list
     return {
         "send_at": send_at,
         "time_zone": zone if send_at else "",
         "due_at": max(at, send_at - handover_lead()) if send_at else at,
         "expected_at": send_at or at,
+        "not_after": sa.case((is_reminder, Message.not_after), else_=sa.null()),
         "shown_at": sa.case((is_same, Message.shown_at), else_=in_list),
         "entry_id": sa.case((is_same, Message.entry_id), else_=Message.id),
         "first_tried_at": None,

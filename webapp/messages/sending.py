@@ -22,7 +22,7 @@ from webapp.messages.claims import Claim
 from webapp.messages.transitions import Claimed
 from webapp.rules.numbers import mask
 from webapp.rules.outcomes import BY_WISH, Outcome, Reason
-from webapp.rules.times import now
+from webapp.rules.times import now, steady_s
 from webapp.signin import Credentials, Result, alarm_admins, outcome_of, tokens
 from webapp.sipgate import SEND_DEADLINE_S, Authorization, client, must_begin_by
 from webapp.telemetry import logs, metrics
@@ -177,11 +177,15 @@ def _found(session: Session | sa.Connection, message: Claimed, change: _Change) 
 
 
 def _post(claim: Claim, within_s: float, authorization: Authorization) -> Outcome:
-    """One request to sipgate; it does not begin later than `within_s` after the claim."""
+    """One request to sipgate; it does not begin later than `within_s` after the claim, nor after
+    the appointment that the message reminds of."""
     message = claim.message
+    begin_by = claim.at + within_s
+    if message.not_after is not None:
+        begin_by = min(begin_by, steady_s() + (message.not_after - now()).total_seconds())
     # Late, but within the tolerance: it goes now, and its page says that it was late.
     is_ahead = message.send_at is not None and message.send_at > now()
-    with must_begin_by(claim.at + within_s):
+    with must_begin_by(begin_by):
         client().send_sms(
             authorization,
             extension_id=message.extension_id,

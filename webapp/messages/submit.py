@@ -47,6 +47,8 @@ class NewMessage:
     send_at: datetime | None
     time_zone: str
     template_id: str | None = None
+    not_after: datetime | None = None
+    """The appointment that it reminds of; None if it is no reminder."""
 
     @property
     def is_for_later(self) -> bool:
@@ -187,6 +189,20 @@ def _link(session: sa.Connection, messages: list[Message]) -> None:
         failed = batches.failed_to(session, named, messages[0].member_id)
         for one in messages:
             one.previous_id = failed.get(one.recipient)
+    for one in messages:
+        if one.previous_id:
+            one.not_after = _limit(session, one)
+
+
+def _limit(session: sa.Connection, again: Message) -> datetime | None:
+    """The appointment that the message before reminded of, if this one reminds the same person of
+    it in time."""
+    query = sa.select(Message.not_after).where(
+        Message.id == again.previous_id,
+        Message.recipient == again.recipient,
+        Message.not_after > (again.send_at or now()),
+    )
+    return session.scalar(query)
 
 
 def _is_there(session: sa.Connection, id_: str) -> bool:
@@ -231,6 +247,7 @@ def new_message(
         send_at=new.send_at,
         time_zone=new.time_zone,
         template_id=new.template_id,
+        not_after=new.not_after,
         outcome=first_outcome(outcome),
         created_at=taken_at,
     )

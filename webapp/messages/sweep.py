@@ -69,20 +69,24 @@ def sweep() -> FoundWork:
 
 
 def mark_missed() -> None:
-    """Mark what is later than the tolerance: it is asked about, and not sent by itself."""
+    """Mark what is later than the tolerance, or than the appointment that it reminds of: it is
+    asked about, and not sent by itself."""
     limit = now() - tolerance()
     stalled = sa.select(Batch.id).where(Batch.active_at < limit)
     # What is queued in a batch that moves waits for its turn; one released alone has its own time.
     stands_still = sa.and_(Message.outcome == Outcome.QUEUED, Message.batch_id.in_(stalled))
     alone = Message.batch_id.is_(None)
-    late = sa.and_(
+    too_late = sa.and_(
         Message.expected_at < limit,
         sa.or_(alone, Message.outcome == Outcome.HELD, stands_still),
     )
+    is_over = Message.not_after <= now()
+    late = sa.or_(is_over, too_late)
     waiting = Message.outcome.in_(allowed_from(Outcome.MISSED, Actor.WORKER))
     if db.session.scalar(sa.select(Message.id).where(waiting, late).limit(1)) is None:
         return
-    change = transitions.change_to(Outcome.MISSED, Actor.WORKER).where(late)
+    why = sa.case((is_over, Reason.APPOINTMENT_PASSED.value), else_=Message.reason)
+    change = transitions.change_to(Outcome.MISSED, Actor.WORKER).where(late).values(reason=why)
     with transaction() as session:
         batches.lock_batches(session, waiting, late)
         count = rows_changed(session, change)

@@ -65,6 +65,7 @@ class ClaimedMessage:
     recipient: str
     text: str
     send_at: datetime | None
+    not_after: datetime | None
     attempt: str | None
     expected_at: datetime | None
     first_tried_at: datetime | None

@@ -159,6 +159,9 @@ class Reason(enum.StrEnum):
     STOPPED = "stopped"  # somebody stopped the batch
     UNKNOWNS = "unknowns"  # three unknown outcomes in a row stopped the batch
 
+    # Its time passed.
+    APPOINTMENT_PASSED = "appointment_passed"  # it reminds of something that is over
+
     # It was withdrawn.
     BLOCKED = "blocked"  # its recipient wants no more texts
 

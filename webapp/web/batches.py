@@ -95,6 +95,7 @@ def batch_page(batch: Batch, member: Member, *, status: int = 200) -> ResponseRe
         "batch.html",
         batch=batch,
         first=batches.first(batch.id),
+        rule=words.reminders_rule(batch.rule),
         bar=_bar(counts),
         # A list is sent again as a list: it reaches only those who did not get their text.
         failed=len(batches.failed(batch)) if is_own and not batch.list_id else 0,
@@ -214,6 +215,7 @@ def _download(name: str, lines: Iterator[str]) -> Response:
 
 def _report_lines(batch_id: str) -> Iterator[str]:
     heads = [_("Row"), _("Recipient"), _("Status"), _("When"), _("Segments"), _("Text")]
+    heads += [_("Planned for"), _("Not sent after")]
     yield csv_text([heads], first=True)
     for chunk in batches.iter_chunks(batch_id):
         yield csv_text(
@@ -224,6 +226,10 @@ def _report_lines(batch_id: str) -> Iterator[str]:
                 (message.settled_at or message.created_at).isoformat(timespec="seconds"),
                 str(message.segment_count),
                 message.text,
+                *(
+                    at.isoformat(timespec="seconds") if at else ""
+                    for at in (message.send_at, message.not_after)
+                ),
             ]
             for message in chunk
         )

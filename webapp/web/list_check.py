@@ -1,7 +1,7 @@
 """The check page of a list: what can be sent, what cannot and why; and sending it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,26 +22,37 @@ from webapp.i18n import sentences
 from webapp.i18n.formats import when
 from webapp.jobs import tasks
 from webapp.messages import blocked, submit
-from webapp.messages.lists import already, check, fill, mapping, uploads
+from webapp.messages.lists import already, check, fill, mapping, reminders, uploads
 from webapp.messages.lists.already import Earlier
-from webapp.messages.lists.check import ALWAYS, CHOICES, PRESET, Checked, CheckedRow, Division
+from webapp.messages.lists.check import (
+    ALWAYS,
+    CHOICES,
+    PRESET,
+    Checked,
+    CheckedRow,
+    Division,
+    Problem,
+)
 from webapp.messages.lists.fill import ListTaken, Order
 from webapp.messages.lists.mapping import Mapped
 from webapp.messages.lists.reading import Column, Question
 from webapp.messages.lists.uploads import ListChanged
 from webapp.messages.submit import NewMessage
 from webapp.rules.numbers import RecipientRefused, parse_recipient
+from webapp.rules.reminders import MAX_BEFORE
 from webapp.rules.text import LOOK_ALIKES, Segmentation, segment
 from webapp.rules.times import now
-from webapp.web import guard, limits, questions
+from webapp.signin import tokens
+from webapp.web import guard, limits, list_reminders, questions
 from webapp.web.forms import ComposeForm, NotReady, compose_form, spent_note, whole_number
 from webapp.web.guard import own_or_404
 from webapp.web.list_questions import questions_about
+from webapp.web.list_reminders import ReminderFields
 from webapp.web.lists import changed_note, own_open_list
 
 blueprint = Blueprint("list_check", __name__)
 
-CONTENT_FIELDS = ("list", "version", "send_at", "time_zone", "rule")
+CONTENT_FIELDS = ("list", "version", "send_at", "time_zone", *list_reminders.FIELDS)
 """What a form that sends a list says; the list holds the rest."""
 SHOWN_PROBLEMS = 200
 SHOWN_HOLLOW = 5
@@ -60,6 +71,7 @@ class Looked:
     division: Division
     asked: list[Question]
     """What was asked about how it is read, and not answered yet."""
+    fields: ReminderFields
 
     @property
     def can_be_sent(self) -> bool:
@@ -91,6 +103,17 @@ def choose(id: str, member: Member) -> ResponseReturnValue:
     except ListChanged:
         return _changed(id, member)
     return redirect(url_for("list_check.show", id=id), 303)
+
+
+@blueprint.post("/lists/<id>/reminders")
+def remind(id: str, member: Member) -> ResponseReturnValue:
+    """Say when reminders go, and see for each row when. Nothing is sent by that."""
+    kept = own_open_list(id, member)
+    fields = list_reminders.typed_fields(kept, request.form)
+    if fields.errors:
+        return check_page(look_at(kept, member, fields), member, status=422)
+    uploads.save_rule(kept, fields.rule.as_json if fields.rule else None)
+    return redirect(url_for("list_check.show", id=id, _anchor="times"), 303)
 
 
 @blueprint.post("/lists/<id>/test")
@@ -152,6 +175,7 @@ def send(member: Member) -> ResponseReturnValue:
             content_hash=idempotency.content_hash(request.form, CONTENT_FIELDS),
         )
     except NotReady as not_ready:
+        _keep_rule(not_ready.shown["looked"])
         return check_page(member=member, submission=submission, **not_ready.shown)
     except ListTaken:
         return _changed(id, member)
@@ -166,6 +190,12 @@ def send(member: Member) -> ResponseReturnValue:
         return check_page(looked, member, note=sentences.on_hold(), status=503)
     tasks.start_fill(str(taken.batch_id))
     return redirect(url_for("batches.show", id=taken.batch_id), 303)
+
+
+def _keep_rule(looked: Looked) -> None:
+    if not looked.fields.errors:
+        rule = looked.fields.rule
+        uploads.save_rule(looked.kept, rule.as_json if rule else None)
 
 
 def _too_many(looked: Looked, left: int) -> str:
@@ -194,7 +224,9 @@ def _changed(id: str, member: Member) -> ResponseReturnValue:
 # --- Looking at it ----------------------------------------------------------------------------
 
 
-def look_at(kept: UploadedList, member: Member) -> Looked:
+def look_at(kept: UploadedList, member: Member, fields: ReminderFields | None = None) -> Looked:
+    """`fields`: what was typed about reminders; else as it was saved."""
+    fields = fields or list_reminders.saved_fields(kept)
     mapped, found = uploads.mapped_of(kept), uploads.columns_of(kept)
     if mapped is None:
         abort(409)
@@ -203,15 +235,21 @@ def look_at(kept: UploadedList, member: Member) -> Looked:
         rows = uploads.rows_of(kept)
         checked = check.check(mapped, found, rows, region=settings.default_region)
         uploads.save_result(kept, checked)
+    if fields.rule:
+        rows, quiet = uploads.rows_of(kept), settings.quiet_hours
+        checked = reminders.with_times(checked, fields.rule, found, rows, quiet=quiet)
     recipients = {row.recipient for row in checked.rows}
     earlier = already.earlier(member, {row.key for row in checked.rows}, recipients)
     without = frozenset((kept.choices or {}).get("without", PRESET))
     division = check.divide(
-        checked, without, had=earlier.keys, blocked=_blocked(member, recipients)
+        checked,
+        without,
+        had=earlier.keys,
+        blocked=_blocked(member, recipients),
+        planned=already.reminded(member) if fields.rule else frozenset(),
     )
-    return Looked(
-        kept, mapped, found, checked, without, earlier, division, uploads.questions_of(kept)
-    )
+    asked = uploads.questions_of(kept)
+    return Looked(kept, mapped, found, checked, without, earlier, division, asked, fields)
 
 
 def _blocked(member: Member, recipients: set[str]) -> frozenset[str]:
@@ -222,26 +260,24 @@ def _blocked(member: Member, recipients: set[str]) -> frozenset[str]:
 def _order(id: str, member: Member, submission: SubmissionId) -> Order:
     """The list as the form means it, all questions answered. Raises `NotReady`."""
     looked_at = now()
-    kept = uploads.find(id, member)
-    if kept and (kept.batch_id or kept.deleted_at):
-        raise ListTaken  # perhaps by this very form, a moment ago
-    # Loaded once: a second look might find that it was taken in between.
-    looked = look_at(kept if kept and kept.content else own_open_list(id, member), member)
-    if request.form.get("version") != str(looked.kept.version):
-        raise NotReady(looked=looked, note=changed_note(), status=409)
-    form = _form(member)
+    looked = _as_typed(id, member)
+    fields, form = looked.fields, _form(member)
     chosen = form.extensions.find(looked.mapped.extension_id)
     if chosen is None:
         note = _("Choose one of your extensions.")
         raise NotReady(looked=looked, form=form, note=note, status=422)
+    if fields.errors:
+        raise NotReady(looked=looked, form=form, status=422)
     if not looked.can_be_sent:
         raise NotReady(looked=looked, form=form, note=_not_yet(looked), status=409)
-    if not form.validate_time():
+    if fields.rule is None and not form.validate_time():
         raise NotReady(looked=looked, form=form, status=422)
+    moment = form.moment if fields.rule is None else None
     asked = questions_about(
         looked.division,
         member,
-        moment=form.moment,
+        moment=moment,
+        rule=fields.rule,
         chosen=chosen,
         shown=submission.senders.get(chosen.id),
         earlier=looked.earlier,
@@ -255,10 +291,24 @@ def _order(id: str, member: Member, submission: SubmissionId) -> Order:
         kept=looked.kept,
         division=looked.division,
         extension=chosen,
-        send_at=form.moment,
-        time_zone=form.zone,
+        send_at=moment,
+        time_zone=fields.rule.rule.zone if fields.rule else form.zone,
         looked_at=looked_at,
+        rule=fields.rule.as_json if fields.rule else None,
     )
+
+
+def _as_typed(id: str, member: Member) -> Looked:
+    """The list, and what the form says of reminders."""
+    kept = uploads.find(id, member)
+    if kept and (kept.batch_id or kept.deleted_at):
+        raise ListTaken  # perhaps by this very form, a moment ago
+    # Loaded once: a second look might find that it was taken in between.
+    kept = kept if kept and kept.content else own_open_list(id, member)
+    looked = look_at(kept, member, list_reminders.typed_fields(kept, request.form))
+    if request.form.get("version") != str(kept.version):
+        raise NotReady(looked=looked, note=changed_note(), status=409)
+    return looked
 
 
 def _not_yet(looked: Looked) -> str:
@@ -319,6 +369,8 @@ def check_page(
     status: int = 200,
 ) -> ResponseReturnValue:
     form = form or _form(member)
+    if looked.fields.is_on and not form.is_submitted():
+        form.time_zone.data = looked.fields.time_zone
     chosen = form.extensions.find(looked.mapped.extension_id)
     submission = submission or idempotency.new_submission(member)
     senders = {one.id: one.caller_id for one in form.extensions.items}
@@ -344,6 +396,11 @@ def check_page(
         cost=settings.segment_price and settings.segment_price * division.segments,
         left_today=room_left(db.session, member),
         open_questions=[(one.field, words.question(one)) for one in looked.asked],
+        fields=looked.fields,
+        most_before=MAX_BEFORE,
+        quiet_hours=settings.quiet_hours,
+        handover_minutes=settings.schedule_handover_minutes,
+        **_times(looked, member),
         **_left_out(looked),
         **_problems(looked),
         **_phone(looked),
@@ -351,8 +408,15 @@ def check_page(
     return page, status
 
 
+def _times(looked: Looked, member: Member) -> dict[str, Any]:
+    shown = list_reminders.shown(looked.fields, looked.division)
+    return {**shown, "sign_in_ends": tokens.last_end(member.id) if shown["times"] else None}
+
+
 def _send_label(looked: Looked, form: ComposeForm) -> str:
     count = len(looked.division.sendable)
+    if looked.fields.is_on:
+        return str(ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count))
     if form.moment if hasattr(form, "moment") else form.send_at.data:
         return str(ngettext("Schedule %(num)s message", "Schedule %(num)s messages", count))
     return str(ngettext("Send %(num)s message", "Send %(num)s messages", count))
@@ -361,6 +425,7 @@ def _send_label(looked: Looked, form: ComposeForm) -> str:
 def _left_out(looked: Looked) -> dict[str, Any]:
     return {
         "choices": _choices(looked),
+        "unshown": sorted(kind for kind in looked.without if not looked.division.counts[kind]),
         "already_note": _already_note(looked.earlier),
         "waiting_batches": _waiting_batches(looked.earlier),
         "dear_note": _dear_note(looked),
@@ -394,13 +459,20 @@ def _choices(looked: Looked) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
-            "label": words.choice(kind, looked.division.counts[kind]),
+            "label": _choice_label(kind, looked.division.counts),
             "is_on": kind in looked.without | ALWAYS,
             "is_fixed": kind in ALWAYS,
         }
         for kind in CHOICES
         if looked.division.counts[kind]
     ]
+
+
+def _choice_label(kind: str, counts: Mapping[str, int]) -> str:
+    if kind == "already_sent" and (planned := counts["already_planned"]):
+        kind = "already_planned" if planned == counts[kind] else "already"
+        return words.choice(kind, counts["already_sent"])
+    return words.choice(kind, counts[kind])
 
 
 def _already_note(earlier: Earlier) -> str:
@@ -441,8 +513,16 @@ def _problems(looked: Looked) -> dict[str, Any]:
 
 def _rows_with_problems(looked: Looked) -> list[CheckedRow]:
     """Also those that are left out for it, but not what is left out because it is hidden."""
-    left_out = [row for row, why in looked.division.left_out if why == "errors"]
+    left_out = [
+        row if row.problem else replace(row, problem=Problem(_OF_TIMING[why], ""))
+        for row, why in looked.division.left_out
+        if why == "errors" or why in _OF_TIMING
+    ]
     return sorted([*looked.division.standing, *left_out], key=lambda row: row.number)
+
+
+_OF_TIMING = {"late": "already_due", "too_far": "too_far"}
+"""Why a reminder cannot go at its time, as a problem of its row."""
 
 
 def _code(row: CheckedRow) -> str:
@@ -458,10 +538,21 @@ def _phone(looked: Looked) -> dict[str, Any]:
     row = rows[place]
     return {
         "row": row,
+        "row_note": _row_note(looked, row),
         "row_text": _text_of_row(looked, row.number) or "",
         "row_before": numbers[place - 1] if place else None,
         "row_after": numbers[place + 1] if place + 1 < len(numbers) else None,
     }
+
+
+def _row_note(looked: Looked, row: CheckedRow) -> str:
+    """When the row's reminder goes, and when its appointment is; empty if it is none."""
+    if row.when is None or looked.fields.rule is None or row.when.not_after is None:
+        return ""
+    zone = looked.fields.rule.rule.zone
+    goes = when(row.when.send_at, zone) if row.when.send_at else _("at once")
+    at = list_reminders.appointment(row.when.not_after, zone)
+    return str(_("Goes %(goes)s · appointment %(at)s", goes=goes, at=at))
 
 
 # --- For programs -----------------------------------------------------------------------------
@@ -470,6 +561,7 @@ def _phone(looked: Looked) -> dict[str, Any]:
 def _as_json(looked: Looked) -> dict[str, Any]:
     kept, division, look = looked.kept, looked.division, looked.kept.look
     price = settings.segment_price
+    goes = [row.when.send_at for row in division.sendable if row.when and row.when.send_at]
     return {
         "id": kept.id,
         "name": kept.name,
@@ -486,6 +578,8 @@ def _as_json(looked: Looked) -> dict[str, Any]:
         },
         "left_out": len(division.left_out),
         "segments": division.segments,
+        "first_at": min(goes).isoformat() if goes else None,
+        "last_at": max(goes).isoformat() if goes else None,
         "cost": str(price * division.segments) if price else None,
         "questions": [{"code": one.code, "field": one.field} for one in looked.asked],
         "problems": [_problem_json(row) for row in _rows_with_problems(looked)[:SHOWN_PROBLEMS]],
@@ -508,6 +602,8 @@ def _row_json(looked: Looked, number: int) -> dict[str, Any]:
     if row is None:
         abort(404)
     text = _text_of_row(looked, number)
+    goes = row.when.send_at if row.when else None
+    late = _OF_TIMING.get(row.when.reason) if row.when else None
     found: Segmentation | None = segment(text) if text is not None else None
     return {
         "row": number,
@@ -516,6 +612,6 @@ def _row_json(looked: Looked, number: int) -> dict[str, Any]:
         "text": text,
         "segments": row.segments,
         "encoding": found.encoding.value if found else None,
-        "send_at": None,
-        "code": _code(row) or None,
+        "send_at": goes.isoformat() if goes else None,
+        "code": _code(row) or late,
     }

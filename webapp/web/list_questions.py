@@ -13,8 +13,10 @@ from webapp.database.models import Member
 from webapp.i18n.formats import money, sender
 from webapp.messages.lists.already import MAX_NAMED, Earlier
 from webapp.messages.lists.check import Division
+from webapp.messages.lists.reminders import ListRule, summary
 from webapp.rules.times import now
 from webapp.sipgate import Extension
+from webapp.web.list_reminders import sentence
 from webapp.web.questions import PRICE_CURRENCY, Question, may_be_night
 
 
@@ -23,12 +25,14 @@ def questions_about(
     member: Member,
     *,
     moment: datetime | None,
+    rule: ListRule | None,
     chosen: Extension,
     shown: str | None,
     earlier: Earlier,
 ) -> list[Question]:
     """`shown`: the sender that the page showed."""
     return [
+        *_reminders(division, rule),
         *_many(division),
         *_balance(division, member),
         *_night(division, moment or now()),
@@ -68,9 +72,22 @@ def _balance(division: Division, member: Member) -> Iterator[Question]:
         yield Question(f"balance-{cost}", sentence)
 
 
+def _reminders(division: Division, rule: ListRule | None) -> Iterator[Question]:
+    """When they go: once one goes at another time, or another row, it is asked again."""
+    if rule is None:
+        return
+    zone = rule.rule.zone
+    found = summary(division.sendable, division.left_out, zone)
+    each = [(row.number, row.when.send_at) for row in division.sendable if row.when]
+    digest = hashlib.sha256(repr(each).encode()).hexdigest()[:8]
+    yield Question(f"reminders-{len(each)}-{digest}", sentence(found, zone))
+
+
 def _night(division: Division, moment: datetime) -> Iterator[Question]:
-    countries = Counter(row.country for row in division.sendable)
-    count = sum(n for country, n in countries.items() if may_be_night(country, moment))
+    goes = Counter(
+        (row.country, (row.when and row.when.send_at) or moment) for row in division.sendable
+    )
+    count = sum(n for (country, at), n in goes.items() if may_be_night(country, at))
     if count:
         sentence = ngettext(
             "%(num)s of them may arrive at night.",

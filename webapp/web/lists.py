@@ -5,6 +5,7 @@ The check page, from which a list is sent, is `list_check.py`.
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from flask import (
@@ -29,7 +30,7 @@ from webapp.database import end_read
 from webapp.database.models import Member, UploadedList
 from webapp.i18n import lists as words
 from webapp.i18n import sentences
-from webapp.i18n.formats import when
+from webapp.i18n.formats import local_time, when
 from webapp.messages import message_templates
 from webapp.messages.lists import check, mapping, reading, uploads
 from webapp.messages.lists.mapping import Mapped, Slot
@@ -43,6 +44,7 @@ from webapp.rules.text import (
     normalise_text,
     placeholders,
 )
+from webapp.rules.times import now
 from webapp.web import guard, limits
 from webapp.web.forms import whole_number
 from webapp.web.spreadsheet import csv_text
@@ -163,11 +165,15 @@ def _upload_page(
 
 
 def _example(member: Member, template_id: str) -> tuple[list[str], list[list[str]]]:
-    """Headings and two rows as a template would need them."""
+    """Headings and two rows as a template would need them, with appointments to be reminded of."""
     template = message_templates.find(member, template_id)
     names = placeholders(template.text) if template else ()
     heads = list(names) or [_("First name"), _("Appointment")]
-    values = [_("Jo"), _("24.11.2026 14:30")], [_("Alex"), _("24.11.2026 15:00")]
+    day = local_time(now()).date()
+    values = [
+        [name, f"{day + timedelta(days=ahead):%d.%m.%Y} {clock}"]
+        for name, ahead, clock in ((_("Jo"), 2, "14:30"), (_("Alex"), 3, "15:00"))
+    ]
     rows = [
         [number, *(value[place] if place < 2 else "…" for place in range(len(heads)))]
         for number, value in zip(("0171 3920050", "0171 3920051"), values, strict=True)

@@ -11,11 +11,13 @@ from webapp.account import contacts
 from webapp.database import db, idempotency
 from webapp.database.models import Member, Message
 from webapp.i18n import sentences
+from webapp.i18n.formats import when
 from webapp.jobs import tasks
 from webapp.messages import attention, batches, blocked, changes, reconcile, visibility
 from webapp.messages.blocked import NumbersBlocked
 from webapp.messages.history import PLANNED
 from webapp.rules.outcomes import NEEDS_RESUME, Outcome
+from webapp.rules.times import now
 from webapp.web import guard, questions
 from webapp.web.compose import as_fields, form_of, form_page, refused_page
 from webapp.web.forms import ComposeForm
@@ -58,6 +60,10 @@ def change(id: str, member: Member) -> ResponseReturnValue:
     if len(form.numbers) > 1:
         note = _("Enter one number: a planned message goes to one recipient.")
         return form_page(member, submission, form=form, editing=message, note=note, status=422)
+    if message.not_after and message.not_after < (form.moment or now()):
+        at = when(message.not_after, message.time_zone)
+        form.send_at.errors = [_("Choose a time before the appointment (%(at)s).", at=at)]
+        return form_page(member, submission, form=form, editing=message, status=422)
     try:
         changed = changes.edit(message, form.checked()[0], member)
     except NumbersBlocked as refused:
@@ -183,6 +189,7 @@ def _as_json(message: Message) -> dict[str, Any]:
         "message": message.text,
         "segments": message.segment_count,
         "send_at": message.send_at.isoformat() if message.send_at else None,
+        "not_after": message.not_after.isoformat() if message.not_after else None,
         "created_at": message.created_at.isoformat(),
         "member": message.member.name,
     }

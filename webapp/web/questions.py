@@ -82,12 +82,24 @@ def questions_about(
     """
     shown = submission.senders.get(form.chosen.id) if form.chosen else None
     finished = list(_finished(form)) if is_filled else []
-    return [*finished, *_questions(form, member, shown)]
+    again = db.session.get(Message, submission.previous) if submission.previous else None
+    over = list(_is_over(again, form.moment)) if again else []
+    return [*finished, *over, *_questions(form, member, shown)]
 
 
 def questions_about_resumed(resumed: ResumedMessage, member: Member) -> list[Question]:
     """The same about a message that waited: much may have changed since it was written."""
-    return _questions(resumed, member, resumed.message.caller_id, itself=resumed.message.id)
+    message = resumed.message
+    over = _is_over(message, resumed.moment)
+    return [*over, *_questions(resumed, member, message.caller_id, itself=message.id)]
+
+
+def _is_over(message: Message, moment: datetime | None) -> Iterator[Question]:
+    """What the message reminds of is over by then."""
+    if message.not_after and message.not_after < (moment or now()):
+        at = when(message.not_after, message.time_zone)
+        sentence = gettext("It reminds of an appointment that is over by then (%(at)s).", at=at)
+        yield Question(f"over-{message.id[:12]}", sentence)
 
 
 def questions_about_all(resumed: Sequence[ResumedMessage], member: Member) -> list[Question]:

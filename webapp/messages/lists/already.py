@@ -13,7 +13,7 @@ from webapp.database import db
 from webapp.database.models import Member, Message
 from webapp.messages import visibility
 from webapp.messages.lists import fill
-from webapp.messages.lists.check import key_of
+from webapp.messages.lists.check import Reminder, key_of
 from webapp.rules.outcomes import Outcome
 from webapp.rules.times import now
 
@@ -74,6 +74,24 @@ def earlier(member: Member, keys: Set[str], recipients: Set[str]) -> Earlier:
     return found
 
 
+def reminded(member: Member) -> frozenset[Reminder]:
+    """Who has a reminder of an appointment ahead that went, will go, or may have gone.
+
+    A member who may not see colleagues' messages is told nothing of their appointments.
+    """
+    sees_all, outcomes = visibility.sees_account(member), {*HAD, *STILL_WAITING}
+    rows = db.session.execute(_AHEAD, {"account": member.account_id, "now": now()})
+    found = {
+        (recipient, limit)
+        for recipient, limit, outcome, member_id in rows
+        if outcome in outcomes and (sees_all or member_id == member.id)
+    }
+    for one in fill.being_made(member.account_id):
+        if one.not_after and (sees_all or one.member.id == member.id):
+            found.add((one.recipient, one.not_after))
+    return frozenset(found)
+
+
 # `shown_at` is never earlier than `created_at`, and has an index.
 _TODAY = (
     sa.select(
@@ -92,4 +110,9 @@ _TODAY = (
         Message.created_at > sa.bindparam("since"),
     )
     .order_by(Message.created_at)
+)
+_AHEAD = sa.select(Message.recipient, Message.not_after, Message.outcome, Message.member_id).where(
+    Message.account_id == sa.bindparam("account"),
+    Message.not_after.is_not(None),
+    Message.not_after > sa.bindparam("now"),
 )

@@ -8,6 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from webapp.messages.lists.mapping import Mapped, hollow_value, is_chosen, text_of, used_columns
@@ -21,13 +22,21 @@ from webapp.rules.numbers import (
     number_kind,
     parse_listed,
 )
+from webapp.rules.reminders import Moved
 from webapp.rules.text import Encoding, Segmentation, TextProblem, TextRefused, check_text, segment
 
-CHOICES = ("not_chosen", "errors", "duplicates", "hidden", "blocked", "already_sent")
+CHOICES = (
+    *("not_chosen", "errors", "duplicates", "hidden", "blocked", "already_sent"),
+    *("late", "too_far"),
+)
 """Why a row can be left out, in the order in which they are told."""
-PRESET = ("duplicates", "hidden", "already_sent")
-ALWAYS = frozenset(("not_chosen", "blocked"))
+PRESET = ("duplicates", "hidden", "already_sent", "late")
+ALWAYS = frozenset(("not_chosen", "blocked", "too_far"))
 """These are left out whatever is chosen."""
+CHOICE_OF = {"already_planned": "already_sent"}
+"""Of a reason that has no choice of its own, the one that it goes with."""
+Reminder = tuple[str, datetime | None]
+"""A number (E.164) and its appointment; None if it is no reminder."""
 _NUMBER_CODES = {
     RecipientProblem.EMPTY: "missing",
     RecipientProblem.TOO_LONG: "number_too_long",
@@ -52,6 +61,21 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Timing:
+    """When a row's reminder goes."""
+
+    send_at: datetime | None
+    """None: at once."""
+    not_after: datetime | None
+    """The appointment; None for one that is so far away that nobody computed it."""
+    moved: Moved = Moved.NOT
+    reason: str = ""
+    """`late` or `too_far`, if it cannot go at its time."""
+    can_go: bool = True
+    """Whether one that is late may go at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class CheckedRow:
     number: int
     """The row's own."""
@@ -70,6 +94,8 @@ class CheckedRow:
     hollow: str = ""
     """A value of its text that stands for nothing, such as "-"; it can be sent all the same."""
     problem: Problem | None = None
+    when: Timing | None = None
+    """Of a reminder: when it goes, or would go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +114,12 @@ class Division:
 
     sendable: tuple[CheckedRow, ...]
     left_out: tuple[tuple[CheckedRow, str], ...]
-    """With the reason, one of `CHOICES`."""
+    """With the reason: one of `CHOICES`, or of `CHOICE_OF`."""
     standing: tuple[CheckedRow, ...]
     """Errors that are not left out: nothing is sent while there are some."""
     counts: Mapping[str, int]
-    """How many rows each of `CHOICES` is about, left out or not."""
+    """How many rows each reason is about, left out or not; a choice counts all that it stands
+    for."""
 
     @property
     def segments(self) -> int:
@@ -243,41 +270,62 @@ def divide(
     *,
     had: Set[str] = frozenset(),
     blocked: Set[str] = frozenset(),
+    planned: Set[Reminder] = frozenset(),
 ) -> Division:
     """Put each row where it belongs. `had`: the keys of texts that were sent already; `blocked`:
-    numbers that want no texts. Of several rows with one number the first that can be sent counts.
+    numbers that want no texts; `planned`: who is reminded of which appointment already.
+
+    Of several rows with one number the first that can be sent counts; of reminders, of several with
+    one number and one appointment.
     """
     without = without | ALWAYS
-    counts = Counter[str](dict.fromkeys(CHOICES, 0))
+    counts = Counter[str](dict.fromkeys((*CHOICES, *CHOICE_OF), 0))
     sendable: list[CheckedRow] = []
     left_out: list[tuple[CheckedRow, str]] = []
     standing: list[CheckedRow] = []
-    seen: set[str] = set()
+    seen: set[Reminder] = set()
     for row in checked.rows:
-        reasons = [
-            reason
-            for reason, is_so in (
-                ("not_chosen", not row.is_chosen),
-                ("hidden", row.is_hidden),
-                ("errors", row.problem is not None),
-                ("blocked", row.recipient in blocked),
-                ("duplicates", row.recipient in seen),
-                ("already_sent", row.key in had),
-            )
-            if is_so
-        ]
-        reason = next((one for one in reasons if one in without), "")
-        # What comes behind the reason for which it is left out is of no interest.
-        counts.update(reasons[: reasons.index(reason) + 1] if reason else reasons)
+        person = (row.recipient, row.when.not_after if row.when else None)
+        known = {
+            "blocked": row.recipient in blocked,
+            "duplicates": person in seen,
+            "already_sent": row.key in had,
+            "already_planned": person in planned,
+        }
+        reason, told = _reason(row, known, without)
+        counts.update(told)
         if reason:
             left_out.append((row, reason))
         elif row.problem is not None:
             standing.append(row)
         else:
             sendable.append(row)
-        if row.problem is None and reason in ("", "already_sent"):
-            seen.add(row.recipient)
+        if row.problem is None and reason in ("", "already_sent", "already_planned"):
+            seen.add(person)
     return Division(tuple(sendable), tuple(left_out), tuple(standing), counts)
+
+
+def _reason(
+    row: CheckedRow, known: Mapping[str, bool], without: Set[str]
+) -> tuple[str, Iterable[str]]:
+    """Why the row is left out, or ""; and what it counts for."""
+    timing = row.when.reason if row.when else ""
+    each = {
+        "not_chosen": not row.is_chosen,
+        "hidden": row.is_hidden,
+        "errors": row.problem is not None,
+        "blocked": known["blocked"],
+        "too_far": timing == "too_far",
+        **known,
+        "late": timing == "late",
+    }
+    reasons = [reason for reason, is_so in each.items() if is_so]
+    if row.when and not row.when.can_go:
+        without = without | {"late"}
+    reason = next((one for one in reasons if CHOICE_OF.get(one, one) in without), "")
+    # What comes behind the reason for which it is left out is of no interest.
+    told = reasons[: reasons.index(reason) + 1] if reason else reasons
+    return reason, {*told, *(CHOICE_OF[one] for one in told if one in CHOICE_OF)}
 
 
 # --- As it is kept ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -33,7 +34,7 @@ from webapp.database.idempotency import NotTaken, OnHold, SubmissionId, take_onc
 from webapp.database.models import IS_FILLING, Batch, Member, Message, Submission, UploadedList
 from webapp.messages import batches, blocked
 from webapp.messages.lists import uploads
-from webapp.messages.lists.check import Division
+from webapp.messages.lists.check import CheckedRow, Division
 from webapp.messages.lists.mapping import Mapped, text_of
 from webapp.messages.lists.reading import Column, Row
 from webapp.messages.submit import NewMessage, Submitted, find_submission, new_message
@@ -63,9 +64,12 @@ class Order:
     division: Division
     extension: Extension
     send_at: datetime | None
+    """Of all; of reminders, each row has a time of its own."""
     time_zone: str
     looked_at: datetime
     """When it was compared with what was sent before."""
+    rule: dict[str, Any] | None = None
+    """Of reminders, as the batch keeps it."""
 
 
 # --- Taking -----------------------------------------------------------------------------------
@@ -96,6 +100,7 @@ def _take(order: Order, member: Member, submission: SubmissionId, content_hash: 
         template_id=order.kept.template_id,
         left_out=[[row.number, row.typed, _reason(row, why)] for row, why in division.left_out],
         left_out_counts=_counted(division),
+        rule=order.rule,
     )
     used = Submission(
         id=submission.id, member_id=member.id, content_hash=content_hash, batch_id=batch.id
@@ -113,7 +118,8 @@ def _take(order: Order, member: Member, submission: SubmissionId, content_hash: 
         _mark_taken(session, order, batch)
         insert(session, batch)
         insert(session, used)
-        done = AuditEvent.PLANNED if order.send_at else AuditEvent.SENT
+        is_planned = order.send_at or order.rule
+        done = AuditEvent.PLANNED if is_planned else AuditEvent.SENT
         record(session, done, member, batch_id=batch.id, detail=str(batch.total))
         return True
 
@@ -139,7 +145,7 @@ def _mark_taken(session: Session, order: Order, batch: Batch) -> None:
     """From now on the list belongs to this batch, and to no other."""
     kept = order.kept
     plan = {
-        "rows": [[row.number, row.recipient] for row in order.division.sendable],
+        "rows": [_planned_row(row) for row in order.division.sendable],
         "extension": asdict(order.extension),
         "send_at": order.send_at.isoformat() if order.send_at else None,
         "time_zone": order.time_zone,
@@ -154,6 +160,14 @@ def _mark_taken(session: Session, order: Order, batch: Batch) -> None:
     change = sa.update(UploadedList).where(*free)
     if not rows_changed(session, change.values(**values, touched_at=now())):
         raise ListTaken
+
+
+def _planned_row(row: CheckedRow) -> list[Any]:
+    """The row's number and recipient; of a reminder, when it goes and until when."""
+    if row.when is None:
+        return [row.number, row.recipient]
+    times = (row.when.send_at, row.when.not_after)
+    return [row.number, row.recipient, *(one.isoformat() if one else None for one in times)]
 
 
 def _has_newer_list(session: Session, member: Member, looked_at: datetime) -> bool:
@@ -177,6 +191,7 @@ class BeingMade:
     text: str
     batch_id: str
     member: Member
+    not_after: datetime | None
 
 
 def being_made(account_id: str) -> Iterator[BeingMade]:
@@ -191,13 +206,15 @@ def being_made(account_id: str) -> Iterator[BeingMade]:
         last = db.session.scalar(_LAST, {"batch": batch_id})
         for number, recipient in source.recipients.items():
             if last is None or number > last:
-                yield BeingMade(recipient, _text(source, number), batch_id, source.member)
+                _, not_after = source.times.get(number, (None, None))
+                text = _text(source, number)
+                yield BeingMade(recipient, text, batch_id, source.member, not_after)
 
 
 # --- Filling ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Source:
     """What the messages of a batch are made from, as of one version of its list."""
 
@@ -207,12 +224,20 @@ class _Source:
     member: Member
     recipients: Mapping[int, str]
     """By the row's own number, in the list's order."""
+    times: Mapping[int, tuple[datetime | None, datetime | None]]
+    """Of reminders, by the row's own number: when each goes, and until when."""
     rows: Mapping[int, Row]
     columns: Sequence[Column]
     mapped: Mapped | None
     extension: Extension | None
     send_at: datetime | None
     time_zone: str
+
+    @cached_property
+    def first_at(self) -> datetime | None:
+        """Of reminders: when the first goes; None if that is at once."""
+        goes = [send_at for send_at, _ in self.times.values()]
+        return None if None in goes else min((at for at in goes if at), default=None)
 
 
 def fill(batch_id: str, *, is_stopping: Callable[[], bool] = lambda: False) -> bool:
@@ -256,14 +281,19 @@ def _source(batch_id: str) -> _Source | None:
         version=kept.version if kept else 0,
         is_readable=is_readable,
         member=db.session.get_one(Member, batch.member_id),
-        recipients=dict(plan["rows"]),
+        recipients={row[0]: row[1] for row in plan["rows"]},
+        times={row[0]: (_time(row[2]), _time(row[3])) for row in plan["rows"] if len(row) > 2},
         rows={row.number: row for row in uploads.rows_of(kept)} if kept and is_readable else {},
         columns=uploads.columns_of(kept) if kept and is_readable else (),
         mapped=mapped,
         extension=Extension(**plan["extension"]) if plan["extension"] else None,
-        send_at=datetime.fromisoformat(plan["send_at"]) if plan["send_at"] else None,
+        send_at=_time(plan["send_at"]),
         time_zone=plan["time_zone"],
     )
+
+
+def _time(written: str | None) -> datetime | None:
+    return datetime.fromisoformat(written) if written else None
 
 
 def _make_piece(batch_id: str, source: _Source) -> str:
@@ -310,15 +340,19 @@ def _insert(session: Session, batch: Batch, source: _Source, numbers: Sequence[i
 def _message(batch: Batch, source: _Source, number: int) -> Message:
     if source.extension is None:
         raise LookupError("only for a list that can be read")
+    send_at, not_after = source.times.get(number, (source.send_at, None))
     new = NewMessage(
         extension=source.extension,
         recipient=source.recipients[number],
         text=_text(source, number),
-        send_at=source.send_at,
+        send_at=send_at,
         time_zone=source.time_zone,
         template_id=batch.template_id,
+        not_after=not_after,
     )
     message = new_message(new, source.member, batch, number, batch.created_at)
+    if source.times:  # a batch stands in the list once: at the time of its first message
+        message.shown_at = source.first_at or batch.created_at
     if batch.wish == FillWish.CANCEL:
         message.outcome = first_outcome(Outcome.CANCELLED)
         message.settled_at = now()

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, undefer
 from webapp.config import settings
 from webapp.database import db, rows_changed, transaction
 from webapp.database.models import Member, UploadedList
-from webapp.messages.lists import check
+from webapp.messages.lists import check, reminders
 from webapp.messages.lists.check import Checked
 from webapp.messages.lists.mapping import Mapped, used_columns
 from webapp.messages.lists.reading import Column, Notice, Question, ReadList, Row
@@ -173,8 +173,8 @@ def save_mapping(
 ) -> None:
     """Save page 2, what the check found, and what is asked about page 2. Raises `ListChanged`.
 
-    Once nothing is asked any more, what no text needs is dropped: the file, and all columns but
-    those that are used.
+    Once nothing is asked any more, what nothing needs is dropped: the file, and all columns but
+    those that the texts use, and those with days and times, which reminders may use.
     """
     read = [one for one in kept.look["questions"] if not one["field"].startswith("column-")]
     look = {**kept.look, "questions": [*read, *map(_question_json, asked)]}
@@ -194,7 +194,18 @@ def save_result(kept: UploadedList, checked: Checked) -> None:
 
 def save_choices(kept: UploadedList, without: Iterable[str], version: int) -> None:
     """Save which rows are left out. Raises `ListChanged`."""
-    _save(kept, version, choices={"without": sorted(without)})
+    _save(kept, version, choices={**(kept.choices or {}), "without": sorted(without)})
+
+
+def save_rule(kept: UploadedList, rule: Mapping[str, Any] | None) -> None:
+    """Keep what page 3 says of reminders, for when it is opened again. What is sent stands in the
+    form that sends it, so this is no other version of the list."""
+    if (kept.choices or {}).get("rule") == rule:
+        return
+    kept_rule = {**(kept.choices or {"without": sorted(check.PRESET)}), "rule": rule}
+    this = (UploadedList.id == kept.id, UploadedList.version == kept.version, *_IS_OPEN)
+    with transaction() as session:
+        rows_changed(session, sa.update(UploadedList).where(*this).values(choices=kept_rule))
 
 
 def touch(kept: UploadedList) -> None:
@@ -260,7 +271,7 @@ def _question_json(asked: Question) -> dict[str, Any]:
 
 def _only_used(kept: UploadedList, mapped: Mapped) -> dict[str, Any]:
     found = columns_of(kept)
-    used = used_columns(mapped, found)
+    used = used_columns(mapped, found) | reminders.time_columns(found, rows_of(kept)).all
     places = [place for place, column in enumerate(found) if column.letter in used]
     return {
         "columns": [[found[place].letter, found[place].name] for place in places],
