@@ -369,8 +369,6 @@ def check_page(
     status: int = 200,
 ) -> ResponseReturnValue:
     form = form or _form(member)
-    if looked.fields.is_on and not form.is_submitted():
-        form.time_zone.data = looked.fields.time_zone
     chosen = form.extensions.find(looked.mapped.extension_id)
     submission = submission or idempotency.new_submission(member)
     senders = {one.id: one.caller_id for one in form.extensions.items}
@@ -396,11 +394,7 @@ def check_page(
         cost=settings.segment_price and settings.segment_price * division.segments,
         left_today=room_left(db.session, member),
         open_questions=[(one.field, words.question(one)) for one in looked.asked],
-        fields=looked.fields,
-        most_before=MAX_BEFORE,
-        quiet_hours=settings.quiet_hours,
-        handover_minutes=settings.schedule_handover_minutes,
-        **_times(looked, member),
+        **_times(looked, form, member),
         **_left_out(looked),
         **_problems(looked),
         **_phone(looked),
@@ -408,9 +402,19 @@ def check_page(
     return page, status
 
 
-def _times(looked: Looked, member: Member) -> dict[str, Any]:
-    shown = list_reminders.shown(looked.fields, looked.division)
-    return {**shown, "sign_in_ends": tokens.last_end(member.id) if shown["times"] else None}
+def _times(looked: Looked, form: ComposeForm, member: Member) -> dict[str, Any]:
+    fields = looked.fields
+    if fields.is_on and not form.is_submitted():
+        form.time_zone.data = fields.time_zone
+    shown = list_reminders.shown(fields, looked.division)
+    return {
+        **shown,
+        "fields": fields,
+        "most_before": MAX_BEFORE,
+        "quiet_hours": settings.quiet_hours,
+        "handover_minutes": settings.schedule_handover_minutes,
+        "sign_in_ends": tokens.last_end(member.id) if shown["times"] else None,
+    }
 
 
 def _send_label(looked: Looked, form: ComposeForm) -> str:
