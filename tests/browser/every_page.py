@@ -442,6 +442,36 @@ def list_prepared(visitor: Visitor) -> None:
     visitor.see("Preparing 0 of 2")
 
 
+def list_with_days(visitor: Visitor) -> None:
+    """Of people with appointments in two days; the last one's is over."""
+    day = datetime.now(UTC) + timedelta(days=2)
+    rows = [f"0176 0407000{n}\tPerson{n}\t{day:%d.%m.%Y} 1{n}:30" for n in range(3)]
+    rows.append("0176 04070009\tRobin\t01.02.2026 10:00")
+    visitor.go("/batches/new")
+    cells = "\n".join(["Handy\tVorname\tTermin", *rows])
+    visitor.page.get_by_label("Or paste the cells").fill(cells)
+    visitor.page.get_by_role("button", name="Read the list").click()
+    visitor.message.fill("Hello ((Vorname)), see you at ((Termin))")
+    visitor.page.get_by_role("button", name="Check the list").click()
+    visitor.page.get_by_label("Before each appointment").check()
+
+
+def list_of_reminders(visitor: Visitor) -> None:
+    list_with_days(visitor)
+    visitor.page.get_by_label("Also on Sundays").check()
+    visitor.page.get_by_role("button", name="Show when each one goes").click()
+    visitor.see("3 of 4 can be sent.")
+
+
+def list_of_wrong_reminders(visitor: Visitor) -> None:
+    list_with_days(visitor)
+    # As a browser without fields for numbers sends it.
+    visitor.page.locator("#before").evaluate("field => { field.type = 'text'; }")
+    visitor.page.get_by_label("How long before").fill("99")
+    visitor.page.get_by_role("button", name="Show when each one goes").click()
+    visitor.see("Enter how many days or hours before: 0 to 30.")
+
+
 def own_lists(visitor: Visitor) -> None:
     list_checked(visitor)
     visitor.go("/lists")
@@ -499,6 +529,8 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "list checked": ("anna", list_checked),
     "list with questions": ("anna", list_questions),
     "list being prepared": ("anna", list_prepared),
+    "list of reminders": ("anna", list_of_reminders),
+    "list of wrong reminders": ("anna", list_of_wrong_reminders),
     "own lists": ("anna", own_lists),
     "messages found": ("anna", messages_found),
     "no messages found": ("anna", path("/messages?q=nothing")),
