@@ -251,6 +251,15 @@ def test_a_table_is_written_by_its_room_alone(table: str) -> None:
             )
 
 
+def test_migrations_form_one_chain() -> None:
+    after: dict[str, str] = {}
+    for path in sorted((WEBAPP / "database" / "migrations").glob("0*.py")):
+        names = dict(re.findall(r'^(revision|down_revision) = "(\w+)"', path.read_text(), re.M))
+        before = names.get("down_revision", "")
+        assert before not in after, f"{path.name} and {after[before]} follow the same migration"
+        after[before] = path.name
+
+
 def test_pages_hold_no_sql_text_and_no_address_of_sipgate() -> None:
     pattern = re.compile(r"sipgate\.com|/sessions/sms|openid-connect|\btext\(\s*[\"']")
     for path in of("web"):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import time_machine
 
 from tests.browser.visitor import Visitor
-from tests.support.pages import Page
+from tests.support.pages import Browser, Page
 from tests.support.worker import send_to_many, work
 from webapp.database import installation
 from webapp.messages import sweep
@@ -484,6 +484,21 @@ def overview_of_some(visitor: Visitor) -> None:
     visitor.page.get_by_text("The same as a table").click()
 
 
+def record_of_some(visitor: Visitor) -> None:
+    list_of_batches(visitor)
+    planned(visitor)
+    visitor.go("/record")
+
+
+def ending_of_ben(visitor: Visitor) -> None:
+    ben = Browser(visitor.quick.app, visitor.quick.sipgate)
+    ben.sign_in("ben")
+    ben.send("0171 3920050", TEXT, send_at=tomorrow(), time_zone="UTC")
+    visitor.go("/record")
+    visitor.page.get_by_role("link", name="End sign-ins: Ben Wagner").click()
+    visitor.see("Pause and end sign-ins")
+
+
 STRANGER = ""
 PAGES: dict[str, tuple[str, Arrive]] = {
     "start page": (STRANGER, path("/")),
@@ -538,6 +553,8 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "form after a test": ("anna", form_after_a_test),
     "overview of nothing": ("ben", path("/overview")),
     "overview": ("anna", overview_of_some),
+    "record": ("anna", record_of_some),
+    "question before ending sign-ins": ("anna", ending_of_ben),
     "contacts": ("anna", path("/contacts")),
     "contacts found": ("anna", contacts_found),
     "nobody found": ("anna", path("/contacts?q=nobody")),

@@ -16,6 +16,7 @@ ALARM_SHOWN_FOR = timedelta(days=1)
 class AuditEvent(StrEnum):
     SIGNED_IN = "signed_in"
     SIGNED_OUT = "signed_out"
+    ENDED_SIGN_INS = "ended_sign_ins"
     SENT = "sent"
     PLANNED = "planned"
     CHANGED = "changed"

@@ -54,6 +54,8 @@ class Member(Base, kw_only=True):
     last_extension_id: Mapped[str | None] = mapped_column(sa.String(64), default=None)
     own_number: Mapped[str] = mapped_column(sa.String(16), default="")
     """Where a test to oneself goes (E.164); empty until the member has entered it."""
+    last_seen_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When they last used the app in a browser, to the minute; None: never."""
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
 
 
@@ -521,7 +523,11 @@ class Event(Base, kw_only=True):
     """The audit trail: who did what. Rows are only added; they hold no text and no number."""
 
     __tablename__ = "events"
-    __table_args__ = (sa.Index(None, "account_id", "at"),)
+    __table_args__ = (
+        sa.Index(None, "account_id", "at"),
+        sa.Index(None, "member_id", "at"),
+        sa.Index(None, "account_id", "kind", "at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, init=False)
     at: Mapped[datetime] = mapped_column(default_factory=now)

@@ -354,6 +354,39 @@ TEMPLATE_CHANGES = {
     AuditEvent.TEMPLATE_RESTORED: _("restored"),
 }
 
+RECORD = {
+    AuditEvent.SIGNED_IN: _("signed in"),
+    AuditEvent.SIGNED_OUT: _("signed out"),
+    AuditEvent.ENDED_SIGN_INS: _("ended the sign-ins of somebody"),
+    AuditEvent.SENT: _("sent a message"),
+    AuditEvent.PLANNED: _("planned a message"),
+    AuditEvent.CHANGED: _("changed a planned message"),
+    AuditEvent.WITHDREW: _("cancelled a message"),
+    AuditEvent.DONE: _("marked a message as done"),
+    AuditEvent.RESUMED: _("released paused messages"),
+    AuditEvent.STOPPED: _("stopped a batch"),
+    AuditEvent.SETTLED: _("said what became of an unknown message"),
+    AuditEvent.TEMPLATE_MADE: _("created a message template"),
+    AuditEvent.TEMPLATE_CHANGED: _("changed a message template"),
+    AuditEvent.TEMPLATE_DELETED: _("deleted a message template"),
+    AuditEvent.TEMPLATE_RESTORED: _("restored a message template"),
+    AuditEvent.BLOCKED: _("noted who wants no more texts"),
+    AuditEvent.UNBLOCKED: _("lifted a note that somebody wants no more texts"),
+    AuditEvent.SENDER_ASKED_FOR: _("asked for a sender number"),
+    AuditEvent.SENDER_PROVED: _("confirmed a sender number"),
+    AuditEvent.SENDER_CHOSEN: _("chose another sender"),
+    AuditEvent.SENDER_REMOVED: _("removed a sender number"),
+}
+"""What somebody of an account did. The operator's own deeds are in no account's record."""
+
+RECORD_OF_BATCH = {
+    AuditEvent.SENT: _("sent a message to several people"),
+    AuditEvent.PLANNED: _("planned a message to several people"),
+    AuditEvent.WITHDREW: _("cancelled a batch"),
+    AuditEvent.DONE: _("marked messages of a batch as done"),
+    AuditEvent.RESUMED: _("resumed a batch"),
+}
+
 SCOPES = {
     "sessions:sms:write": _("to send text messages for you"),
     "sms:read": _("to list your Web SMS extensions and their senders"),
@@ -368,6 +401,19 @@ SCOPES = {
 
 def outcome_word(outcome: Outcome) -> str:
     return str(OUTCOMES[outcome].word)
+
+
+def record_sentence(kind: AuditEvent, note: str, *, is_batch: bool, name: str = "") -> str:
+    """What somebody did, to be read after their name. `name`: of the one it was done to."""
+    if kind == AuditEvent.ENDED_SIGN_INS and name:
+        return gettext("ended the sign-ins of %(name)s", name=name)
+    said = str((RECORD_OF_BATCH if is_batch else {}).get(kind, RECORD[kind]))
+    if kind == AuditEvent.SETTLED and note in set(Outcome):
+        return f"{said}: {outcome_word(Outcome(note))}"
+    if note.isdigit():
+        count = ngettext("%(num)s message", "%(num)s messages", int(note))
+        return f"{said} ({count})"
+    return said
 
 
 def reason_word(reason: Reason) -> str:

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from webapp.config import settings
 from webapp.database import DATABASE_ERRORS, db, rows_changed, table, transaction, upsert
@@ -59,6 +60,7 @@ def open_session(
                 device=device[:MAX_NAME_CHARACTERS],
             )
         )
+        _note_presence(session, member.id, now())
         record(session, AuditEvent.SIGNED_IN, member)
     return member
 
@@ -145,7 +147,10 @@ _OPEN_SESSION = (
 def _note_use(found: OpenSession, at: datetime) -> None:
     """Record the use; a busy database must not keep anybody from a page that only reads."""
     try:
-        _change_session(found, last_seen_at=at)
+        with transaction() as session:
+            mine = BrowserSession.id_hash == found.id_hash
+            rows_changed(session, sa.update(BrowserSession).where(mine).values(last_seen_at=at))
+            _note_presence(session, found.member_id, at)
     except DATABASE_ERRORS:
         log.warning("the use of a session could not be noted: the database is busy")
 
@@ -155,6 +160,12 @@ def _change_session(found: OpenSession, **values: datetime) -> None:
     with transaction() as session:
         mine = BrowserSession.id_hash == found.id_hash
         rows_changed(session, sa.update(BrowserSession).where(mine).values(**values))
+
+
+def _note_presence(session: Session, member_id: int, at: datetime) -> None:
+    """The session will be erased; when its member was last here stays."""
+    change = sa.update(Member).where(Member.id == member_id)
+    rows_changed(session, change.values(last_seen_at=at))
 
 
 def _is_alive() -> tuple[sa.ColumnElement[bool], ...]:
@@ -196,6 +207,14 @@ def end_all_sessions(member: Member) -> None:
         session.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
     for refresh_token in taken:  # last, because sipgate may be slow
         login.revoke(refresh_token)
+
+
+def end_sign_ins(member: Member, by: Member) -> None:
+    """An administrator ends all sign-ins of a member, who can sign in again."""
+    with transaction() as session:
+        session.execute(sa.delete(BrowserSession).where(BrowserSession.member_id == member.id))
+        record(session, AuditEvent.ENDED_SIGN_INS, by, detail=member.sub)
+    end_all_sessions(member)
 
 
 def _person_of(authorization: Authorization, sub: str, known: Member | None = None) -> Person:

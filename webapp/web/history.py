@@ -58,7 +58,7 @@ def index(member: Member) -> ResponseReturnValue:
         extensions=cache.known_extensions([one.id for one in writers] or [member.id]),
         templates=_templates(which, member),
         outcomes=list(Outcome),
-        dates={name: request.args.get(name, "") if _day_of(name) else "" for name in DAYS},
+        dates={name: request.args.get(name, "") if day_of(name) else "" for name in DAYS},
         is_filtered=replace(which, tab=Tab.ALL) != MessageFilter(),
         next_url=url_for("history.index", **arguments, before=next_id) if next_id else None,
         export_url=url_for("history.export", **arguments),
@@ -120,7 +120,7 @@ def _which(member: Member) -> MessageFilter:
     asked = set(request.args.getlist("outcome"))
     words = " ".join(request.args.get("q", "").replace("\x00", "").split())[:MAX_WORDS_CHARACTERS]
     tab, reason = request.args.get("tab"), request.args.get("reason")
-    since, until = _day_of("from"), _day_of("to")
+    since, until = day_of("from"), day_of("to")
     return MessageFilter(
         tab=Tab(tab) if tab in set(Tab) else Tab.ALL,
         outcomes=tuple(outcome for outcome in Outcome if outcome.value in asked),
@@ -146,7 +146,7 @@ def _plain(name: str) -> str:
     return request.args.get(name, "").replace("\x00", "")[:MAX_ID_CHARACTERS]
 
 
-def _day_of(name: str) -> date | None:
+def day_of(name: str) -> date | None:
     """A day in the address, such as 2026-12-24; None if there is none or it cannot be read."""
     try:
         day = date.fromisoformat(request.args.get(name, ""))
@@ -166,7 +166,7 @@ def _arguments(which: MessageFilter) -> dict[str, Any]:
         "template": which.template,
         "reason": which.reason,
         "q": which.words,
-        **{name: request.args[name] for name in DAYS if _day_of(name)},
+        **{name: request.args[name] for name in DAYS if day_of(name)},
     }
     return {name: value for name, value in arguments.items() if value}
 
