@@ -486,7 +486,6 @@ def overview_of_some(visitor: Visitor) -> None:
 
 def record_of_some(visitor: Visitor) -> None:
     list_of_batches(visitor)
-    planned(visitor)
     visitor.go("/record")
 
 
