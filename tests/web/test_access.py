@@ -157,10 +157,10 @@ MAY_CHANGE = {
 
 
 def contents(app: Flask) -> Rows:
-    """All rows of all tables, but for MAY_CHANGE and the time when a session was last seen."""
+    """All rows of all tables, but for MAY_CHANGE and the times when somebody was last seen."""
     found = stored_rows(app, without=MAY_CHANGE)
-    for session in found["sessions"]:
-        del session["last_seen_at"]
+    for seen in found["sessions"] + found["members"]:
+        del seen["last_seen_at"]
     return found
 
 

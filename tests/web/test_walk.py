@@ -118,6 +118,12 @@ ROUTES = {
     "operator.metrics_page": Route(status=404),  # no METRICS_TOKEN is set
     "operator.operator": Route(not_by_ben=403),
     "operator.readyz": Route(status=503),  # no worker runs here
+    "overview.export": Route(),
+    "overview.index": Route(),
+    "record.ask_end": Route(of="member", admin=200),
+    "record.end": Route(of="member", admin=303),
+    "record.export": Route(not_by_ben=403),
+    "record.index": Route(not_by_ben=403),
     "senders.add": Route(status=404),  # the form names no extension
     "senders.choose": Route(of="extension"),
     "senders.waiting": Route(of="extension"),
@@ -157,7 +163,9 @@ def objects_of(browser: Browser, app: Flask, digits: str) -> dict[str, list[str]
             BrowserSession.member_id == me.scalar_subquery()
         )
         sessions = list(db.session.scalars(mine))
+        member_id = db.session.scalars(me).one()
     return {
+        "member": [str(member_id)],
         "message": [last_part(page) for page in sent],
         "batch": [last_part(batch)],
         "list": [uploaded_list(browser)],
@@ -233,8 +241,8 @@ class Walk:
     def state(self) -> tuple[Rows, int]:
         """All rows that a visitor must not change, and how many requests have reached sipgate."""
         rows = stored_rows(self.app, without=NOT_COMPARED)
-        for session in rows["sessions"]:
-            del session["last_seen_at"]
+        for seen in rows["sessions"] + rows["members"]:
+            del seen["last_seen_at"]
         return rows, len(self.sipgate.world.arrivals)
 
     def open(self, browser: Browser, method: str, path: str, data: dict[str, str]) -> Answer:

@@ -17,6 +17,8 @@ from webapp.messages import history
 from webapp.rules.outcomes import WAITING
 
 EXPORT_CHUNK = 500
+MAX_DIGITS = 10
+"""That an id of a member may have, so that the database's integers hold it."""
 Key = tuple[datetime, int]
 """An entry's place: when, and its id."""
 
@@ -113,9 +115,10 @@ def people(member: Member) -> list[Person]:
     ]
 
 
-def find_person(member: Member, id_: int) -> Member | None:
-    """A member of the same account."""
-    found = db.session.get(Member, id_, populate_existing=True)
+def find_person(member: Member, id_: str) -> Member | None:
+    """A member of the same account, by the id in an address."""
+    is_number = id_.isascii() and id_.isdigit() and len(id_) < MAX_DIGITS
+    found = db.session.get(Member, int(id_), populate_existing=True) if is_number else None
     return found if found and found.account_id == member.account_id else None
 
 
