@@ -1,6 +1,6 @@
 """The record that one can read: filtered by member and by kind, and when members were last here.
 
-Revision: 0014, after: 0013
+Revision: 0014, after: 0015
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 from webapp.database import UTCDateTime
 
 revision = "0014"
-down_revision = "0013"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 
