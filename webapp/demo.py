@@ -70,6 +70,9 @@ def start_app(simulator_port: int, port: int, secret: str, folder: Path) -> subp
         "SEGMENT_PRICE": "0.075",
         "DATABASE_URL": f"sqlite:///{folder / 'demo.sqlite'}",
         "TRUSTED_PROXY_HOPS": "0",
+        "SMTP_URL": "",
+        "ALERT_EMAIL": "",
+        "ALERT_WEBHOOK": f"http://127.0.0.1:{simulator_port}/alerts",
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
     }
     return start("webapp.server", [], {**os.environ, **values})
@@ -136,6 +139,7 @@ def welcome(app_port: int, simulator_port: int) -> str:
 Team SMS is ready:        http://localhost:{app_port}
 The simulated sipgate:    {simulator}
 The phones, with texts:   {simulator}/phones
+Where it warns:           {simulator}/alerts
 
 Sign in as    Anna Sommer   (practice; administrator, two extensions)
               Ben Wagner    (practice; one extension)

@@ -14,6 +14,7 @@ from flask import Flask
 from tests.chaos.processes import Program
 from tests.conftest import MakeApp, values_for
 from tests.messages.test_faults_worker import later, plan
+from tests.support import servers
 from tests.support.outlets import ADDRESS, Hook, Mailbox
 from tests.support.pages import Browser
 from tests.support.raw_servers import wait_until
@@ -31,6 +32,11 @@ from webapp.simulator.server import Simulator
 TEXT = "Geheimer Befund 4711"
 METRICS_TOKEN = "a-word-that-only-the-operators-prometheus-knows"
 NUMBER = re.compile(r"\+?\d[\d /-]{5,}\d")
+
+
+class QuickWatch(Watch):
+    EVERY_S = 0.05
+    SILENT_FOR_S = 0.3
 
 
 @pytest.fixture
@@ -449,7 +455,7 @@ def test_every_process_watches_and_a_silent_worker_is_told_once(
     make_app: MakeApp, values: dict[str, str], mailbox: Mailbox
 ) -> None:
     apps = [make_app(**values) for _ in range(2)]
-    watches = [Watch(app, every_s=0.05, silent_for_s=0.3) for app in apps]
+    watches = [QuickWatch(app) for app in apps]
     for watch in watches:
         watch.start()
     try:
@@ -469,7 +475,7 @@ def test_a_mail_server_that_hangs_does_not_hold_up_messages(
 ) -> None:
     page = send_to_many(anna, 3)
     mailbox.may_answer.clear()
-    watch = Watch(app, every_s=0.05, silent_for_s=0)
+    watch = QuickWatch(app)
     watch.start()
     try:
         wait_until(lambda: len(mailbox.mails) == 1, seconds=20)
@@ -483,6 +489,37 @@ def test_a_mail_server_that_hangs_does_not_hold_up_messages(
 
 
 def test_without_an_outlet_nobody_watches(make_app: MakeApp, either_url: str) -> None:
-    watch = Watch(make_app(DATABASE_URL=either_url), every_s=0.01)
+    watch = QuickWatch(make_app(DATABASE_URL=either_url))
     watch.start()
     assert not watch._thread.is_alive()
+
+
+@pytest.mark.slow  # starts a server with two processes
+def test_a_real_server_tells_once_by_whichever_process_lives(
+    app: Flask, values: dict[str, str], sipgate: Simulator, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    """On PostgreSQL there is no worker, so that is told, too."""
+    with app.app_context():
+        installation.hold()
+    mailbox.may_answer.clear()
+    port = {"PORT": str(servers.free_port()), "WEB_PROCESSES": "2"}
+    environment = values_for(sipgate, tmp_path, **values, **port)
+    server = Program("tests.support.quick_watch", ["webapp.server"], environment, tmp_path / "log")
+    server.start()
+    try:
+        wait_until(lambda: len(mailbox.mails) == 1, seconds=60)
+        assert server.kill_oldest_child()
+        mailbox.may_answer.set()
+        with app.app_context(), transaction() as session:
+            session.execute(sa.update(AlertOutlet).values(next_at=now()))
+        wait_until(lambda: told_by_mail(app), seconds=60)
+    finally:
+        server.kill()
+    assert len(mailbox.mails) <= 3
+    assert "Sending is on hold" in text_of(mailbox, 0)
+
+
+def told_by_mail(app: Flask) -> bool:
+    with app.app_context():
+        found = list(db.session.scalars(sa.select(Alert.mailed_at)))
+        return bool(found) and None not in found

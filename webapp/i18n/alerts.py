@@ -30,7 +30,7 @@ ADVICE = {
     AlertKind.HOLD: _("Look through what waits, then release it with: flask --app webapp release"),
     AlertKind.WORKER: _(
         "Start the server again (make run), or a worker (make worker) where workers run apart from "
-        "it."
+        "it. make doctor looks what else is wrong."
     ),
     AlertKind.SIGN_IN: _("As soon as they sign in again, they can release what waits."),
     AlertKind.BATCH: _("Its page says why. When that is mended, resume sending there."),

@@ -15,21 +15,17 @@ from webapp.jobs import heartbeat
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 60.0
-SILENT_FOR_S = 60.0
-"""So long we must have seen no heartbeat ourselves: at a start, or after the machine slept, there
-is none for a moment."""
-
 
 class Watch:
     """Looks, if there is somebody to tell. `start` once per process, after any fork."""
 
-    def __init__(
-        self, app: Flask, *, every_s: float = LOOK_EVERY_S, silent_for_s: float = SILENT_FOR_S
-    ) -> None:
+    EVERY_S = 60.0
+    SILENT_FOR_S = 60.0
+    """So long we must have seen no heartbeat ourselves: at a start, or after the machine slept,
+    there is none for a moment."""
+
+    def __init__(self, app: Flask) -> None:
         self._app = app
-        self._every_s = every_s
-        self._silent_for_s = silent_for_s
         self._silent_since: float | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch", daemon=True)
@@ -44,7 +40,7 @@ class Watch:
         self._stopped.set()
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self._every_s):
+        while not self._stopped.wait(self.EVERY_S):
             try:
                 with self._app.app_context():
                     telling.look_and_tell(worker_is_silent=self._is_silent())
@@ -59,4 +55,4 @@ class Watch:
         at = time.monotonic()
         if self._silent_since is None:
             self._silent_since = at
-        return True if at - self._silent_since >= self._silent_for_s else None
+        return True if at - self._silent_since >= self.SILENT_FOR_S else None

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from flask import Blueprint, Response, jsonify, render_template, request
 
-from webapp.simulator.access import world
+from webapp.simulator.access import no_content, world
 from webapp.simulator.outcomes import BLOCKS, OUTCOMES
 from webapp.simulator.records import PhoneText, e164, iso
 
@@ -12,6 +12,8 @@ bp = Blueprint("pages", __name__)
 
 PHONES_SHOWN = 60
 """On one page; a load test can ring thousands."""
+
+ALERTS_KEPT = 60
 
 SECURITY_HEADERS = {
     "Content-Security-Policy": (
@@ -69,6 +71,23 @@ def phone(number: str) -> str:
     known = e164(number) or number
     texts = world().phones.get(known, [])
     return render_template("phone.html", number=known, texts=texts, revision=_revision())
+
+
+@bp.get("/alerts")
+def alerts() -> str:
+    """What the app told unasked, newest first. sipgate has no such page: it is the demo's."""
+    return render_template("alerts.html", alerts=world().alerts[::-1])
+
+
+@bp.post("/alerts")
+def take_alert() -> Response:
+    """Where the demo's ALERT_WEBHOOK leads."""
+    told = request.get_json(silent=True)
+    if not isinstance(told, dict):
+        return Response("not a JSON object\n", 400)
+    words = {name: str(told.get(name, "")) for name in ("title", "message", "url")}
+    world().alerts = [*world().alerts, (world().now(), words)][-ALERTS_KEPT:]
+    return no_content()
 
 
 @bp.get("/phones.json")

@@ -69,6 +69,8 @@ class World:
         self.paging: Paging = USUAL_PAGING  # of the contacts
         self._arrivals: list[Arrival] = []
         self._texts: list[PhoneText] = []
+        self.alerts: list[tuple[float, dict[str, str]]] = []
+        """What the app's webhook told, if it leads here: when, and `title`, `message`, `url`."""
         self._history = [self._first_text(), self._first_call()]
         if self._balance is not None:
             for account in self.accounts.values():
