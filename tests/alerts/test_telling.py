@@ -21,7 +21,7 @@ from tests.support.raw_servers import wait_until
 from tests.support.worker import put_clocks_back, send_to_many, work
 from webapp.alerts import telling
 from webapp.database import db, installation, transaction
-from webapp.database.models import Alert, AlertOutlet, TokenSet
+from webapp.database.models import Alert, AlertOutlet, Message, TokenSet
 from webapp.jobs import heartbeat, retention
 from webapp.jobs.watch import Watch
 from webapp.rules.alerts import AlertKind, Outlet
@@ -275,6 +275,26 @@ def test_what_was_over_before_it_could_be_told_is_told_as_over(
     mailbox.whims.answer_to_data = "250 taken"
     look(app, silent=False, minutes=3)
     assert "This is over by now." in text_of(mailbox)
+
+
+def test_a_great_many_are_told_in_one_mail_and_their_end_is_noted(
+    app: Flask, anna: Browser, mailbox: Mailbox
+) -> None:
+    plan(anna)
+    with app.app_context(), transaction() as session:
+        first = session.scalars(sa.select(Message)).one()
+        names = [column.key for column in sa.inspect(Message).columns]
+        copied = {name: getattr(first, name) for name in names} | {"outcome": "missed"}
+        for place in range(3_000):
+            id_ = f"{place:032x}"
+            session.execute(sa.insert(Message).values({**copied, "id": id_, "entry_id": id_}))
+    look(app)
+    assert "3000 messages were not sent: their time had passed." in text_of(mailbox)
+    with app.app_context(), transaction() as session:
+        session.execute(sa.update(Message).values(done_at=now()))
+    look(app, minutes=20)
+    assert {is_over for _, _, is_over in rows(app)} == {True}
+    assert len(mailbox.mails) == 1
 
 
 # --- At most one mail in a quarter of an hour -----------------------------------------------------

@@ -585,5 +585,6 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "sipgate's sign-in": (STRANGER, path("/login")),
     "simulator": ("anna", simulator("/")),
     "phones": ("anna", simulator("/phones")),
+    "simulator's alerts": ("anna", simulator("/alerts")),
     "phone": ("anna", simulator("/phones/+491713920050")),
 }

@@ -80,7 +80,7 @@ def is_turn(statement: str, _values: str) -> bool:
 
 def is_told(statement: str, _values: str) -> bool:
     """It is written down that a mail was taken."""
-    return statement.startswith("UPDATE alerts SET mailed_at") and "alerts.id IN" in statement
+    return statement.startswith("UPDATE alerts SET mailed_at") and "alerts.id <=" in statement
 
 
 def around_mail(*, before: bool) -> None:

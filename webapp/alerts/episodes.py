@@ -5,7 +5,7 @@ and looks again before.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -21,10 +21,15 @@ from webapp.rules.times import now
 log = logging.getLogger(__name__)
 
 
+CHUNK = 1000
+"""A statement takes only so many values."""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     begun: Mapping[Key, Trouble]
-    ended: Iterable[Alert]
+    ended: Sequence[int]
+    """The ids of the episodes."""
 
     def __bool__(self) -> bool:
         return bool(self.begun or self.ended)
@@ -38,9 +43,10 @@ def update(*, worker_is_silent: bool | None) -> dict[Key, Trouble]:
     with transaction() as session:
         locks.have_alone(session, "alerts")
         present, changes = _look(session, worker_is_silent)
-        over = [alert.id for alert in changes.ended]
-        ending = sa.update(Alert).where(Alert.id.in_(over), Alert.ended_at.is_(None))
-        rows_changed(session, ending.values(ended_at=now()))
+        for first in range(0, len(changes.ended), CHUNK):
+            over = changes.ended[first : first + CHUNK]
+            ending = sa.update(Alert).where(Alert.id.in_(over), Alert.ended_at.is_(None))
+            rows_changed(session, ending.values(ended_at=now()))
         if changes.begun:
             begun = [_next(session, key, trouble) for key, trouble in changes.begun.items()]
             insert_missing(session, begun, ("kind", "about", "episode"))
@@ -51,14 +57,16 @@ def update(*, worker_is_silent: bool | None) -> dict[Key, Trouble]:
 
 def _look(session: Session, worker_is_silent: bool | None) -> tuple[dict[Key, Trouble], Changes]:
     present = troubles.present(session, worker_is_silent=worker_is_silent)
-    query = sa.select(Alert).where(Alert.ended_at.is_(None))
-    open_ = session.scalars(query.execution_options(populate_existing=True)).all()
+    query = sa.select(Alert.id, Alert.kind, Alert.about, Alert.mark)
+    open_ = session.execute(query.where(Alert.ended_at.is_(None))).all()
     if worker_is_silent is None:
         open_ = [alert for alert in open_ if alert.kind != AlertKind.WORKER]
-    return present, compare(present, open_)
+    return present, _compare(present, open_)
 
 
-def compare(present: Mapping[Key, Trouble], open_: Iterable[Alert]) -> Changes:
+def _compare(
+    present: Mapping[Key, Trouble], open_: Iterable[sa.Row[int, str, str, str]]
+) -> Changes:
     """What has begun and what is over, if these episodes were open."""
     lasting, ended = set(), []
     for alert in open_:
@@ -67,7 +75,7 @@ def compare(present: Mapping[Key, Trouble], open_: Iterable[Alert]) -> Changes:
         if trouble and (not alert.mark or not trouble.mark or alert.mark == trouble.mark):
             lasting.add(key)
         else:
-            ended.append(alert)
+            ended.append(alert.id)
     return Changes({key: one for key, one in present.items() if key not in lasting}, ended)
 
 

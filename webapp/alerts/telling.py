@@ -81,7 +81,7 @@ def _tell(outlet: Outlet, present: Mapping[Key, Trouble]) -> None:
     except OutletFailed as failed:
         _note_failure(outlet, failed)
     else:
-        _note_told(outlet, [alert.id for alert in alerts], problem)
+        _note_told(outlet, alerts[-1].id, problem)
 
 
 def _take_turn(outlet: Outlet) -> bool:
@@ -97,15 +97,16 @@ def _take_turn(outlet: Outlet) -> bool:
         return rows_changed(session, mine.values(next_at=at + COLLECTED_FOR)) == 1
 
 
-def _note_told(outlet: Outlet, ids: Collection[int], problem: OutletProblem | None) -> None:
-    """`problem`: not all of its addresses took it."""
+def _note_told(outlet: Outlet, last_id: int, problem: OutletProblem | None) -> None:
+    """All up to this one; what has begun since has a higher id. `problem`: not all of its addresses
+    took it."""
     at = now()
     with transaction() as session:
-        told = sa.update(Alert).where(Alert.id.in_(ids)).values({TOLD_AT[outlet]: at})
-        rows_changed(session, told)
+        told = sa.update(Alert).where(Alert.id <= last_id, TOLD_AT[outlet].is_(None))
+        count = rows_changed(session, told.values({TOLD_AT[outlet]: at}))
         well = {"told_at": at, "failures": 0, "problem": problem or ""}
         rows_changed(session, _of(outlet).values(well))
-    log.info("%d alerts were told by %s", len(ids), outlet)
+    log.info("%d alerts were told by %s", count, outlet)
     metrics.count_alert(outlet, "told")
 
 

@@ -33,13 +33,13 @@ ADVICE = {
         "it. make doctor looks what else is wrong."
     ),
     AlertKind.SIGN_IN: _("As soon as they sign in again, they can release what waits."),
-    AlertKind.BATCH: _("Its page says why. When that is mended, resume sending there."),
-    AlertKind.PAUSED: _("Their pages say why. When that is mended, release them there."),
-    AlertKind.MISSED: _("Decide on their pages: send now, at another time, or not at all."),
-    AlertKind.NOT_SENT: _("Their pages say why. Send them again there, or close them."),
+    AlertKind.BATCH: _("Look there why. When that is mended, resume sending."),
+    AlertKind.PAUSED: _("Look there why. When that is mended, release what waits."),
+    AlertKind.MISSED: _("Decide there: send now, at another time, or not at all."),
+    AlertKind.NOT_SENT: _("Look there why. Then send again, or mark as done."),
     AlertKind.UNKNOWN: _(
-        "Look in sipgate's event list, and note on their pages what you find. They are never "
-        "resent automatically."
+        "Look in sipgate's event list, and note there what you find. Nothing is resent "
+        "automatically."
     ),
 }
 
