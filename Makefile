@@ -85,7 +85,7 @@ list-kills: $(VENV)/dev $(CATALOGS) ## send a list of 5,000 through 38 kills, on
 mutations: $(VENV)/dev $(CATALOGS) ## remove the guards, one after the other: a test must notice each
 	@$(BIN)/python -m tests.mutations
 
-# BENCH=send,pages,lists,crowd,worker,start chooses parts. On the disk, not in memory: commits wait for it.
+# BENCH=send,pages,lists,spreadsheet,crowd,worker,start chooses parts. On the disk, not in memory: commits wait for it.
 BENCH ?=
 bench: $(VENV)/dev $(CATALOGS) ## what sends, pages, crowds and long queues cost, as ratios (docs/benchmarks.md; 30 minutes)
 	@$(BIN)/python -m tests.benchmarks --parts "$(BENCH)"

@@ -345,7 +345,7 @@ MUTATIONS = (
     Mutation(
         "two stray quotation marks swallow nobody",
         (("list_reader.py", "    refuse_swallowed(rows, separator)\n", ""),),
-        ("lists/test_kinds.py::test_a_stray_quotation_mark_swallows_nobody",),
+        ("lists/test_kinds.py::test_b12_a_stray_quotation_mark_swallows_nobody",),
     ),
     Mutation(
         "a number that lost digits is not repaired",

@@ -14,11 +14,7 @@ TABLE = TESTS.parent / "docs" / "faults.md"
 IDS = [f"F{n:02}" for n in range(1, 87)] + [f"B{n:02}" for n in range(1, 31)]
 NAME = re.compile(r"test_([fb]\d\d)_")
 
-LISTS = "lists from a file or a large paste come with a later version"
 NOT_YET = {
-    "B11": LISTS,
-    "B12": LISTS,
-    "B14": LISTS,
     "F45": "`make chaos`; a small run is tests/processes/test_chaos.py",
     "F62": "tests/rules/test_times.py and B10",
     "F63": "B10 when submitted; F60 when handed over",

@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [--parts send,pages,lists,crowd,worker,start] [--quick]`."""
+"""`python -m tests.benchmarks [--parts send,pages,lists,spreadsheet,crowd,worker,start] [--quick]`."""
 
 import argparse
 import os
@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tests.benchmarks import crowd, lists, pages, send, start, worker
+from tests.benchmarks import crowd, lists, pages, send, spreadsheet, start, worker
 from tests.benchmarks.serving import Place, fsync_ms, machine, place
 from tests.benchmarks.table import Table
 
@@ -30,6 +30,9 @@ def main() -> int:
             min(rounds, 3),
             many=20_000 if quick else lists.MANY,
             databases=options.databases.split(","),
+        ),
+        "spreadsheet": lambda at: spreadsheet.measure(
+            at, 300 if quick else 20_000, CONCURRENCY, databases=options.databases.split(",")
         ),
         "crowd": lambda at: crowd.measure(at, 300 if quick else 2_000, rounds),
         "worker": lambda at: worker.measure(
@@ -64,7 +67,7 @@ def _load(when: str) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument(
-        "--parts", default="", help="send,pages,lists,crowd,worker,start; empty: all"
+        "--parts", default="", help="send,pages,lists,spreadsheet,crowd,worker,start; empty: all"
     )
     parser.add_argument("--databases", default="sqlite,postgresql", help="for lists and worker")
     parser.add_argument("--sizes", default="1000,20000", help="of the worker's queues")

@@ -444,14 +444,16 @@ def test_the_same_list_again_while_the_first_is_still_made_reaches_nobody_twice(
     assert len(arrived(sipgate)) == PEOPLE + 1
 
 
+@pytest.mark.parametrize("other", ["anna", "ben"])
 def test_two_equal_lists_compared_at_the_same_moment_are_not_both_taken(
-    app: Flask, anna: Browser, sipgate: Simulator
+    app: Flask, anna: Browser, sipgate: Simulator, other: str
 ) -> None:
-    one, two = (lists.checked(anna, lists.people(PEOPLE)) for _ in range(2))
-    form = lists.confirmed(anna, two)
+    colleague = Browser(app, sipgate)
+    colleague.sign_in(other)
+    form = lists.confirmed(anna, lists.checked(anna, lists.people(PEOPLE)))
     with app.app_context():
         ahead = now() + timedelta(minutes=1)
-    lists.send(anna, one)
+    lists.send(colleague, lists.checked(colleague, lists.people(PEOPLE)))
     with app.app_context(), transaction() as session:
         session.execute(sa.update(Batch).values(created_at=ahead, wish="cancel"))
     page = anna.post("/batches", form, status=409)  # as if it came while this one was compared

@@ -42,7 +42,7 @@ def notices(found: ReadList) -> dict[str, int]:
     "encoding", ["utf-8", "utf-16-le", "utf-16-be", "cp1252", "cp850", "mac-roman"]
 )
 @pytest.mark.parametrize("name", ["Jörg Müßig", "Öhler", "JÄGER", "Zoë Groß", "Bärbel Übel"])
-def test_german_names_are_read_without_a_question(encoding: str, name: str) -> None:
+def test_b11_german_names_are_read_without_a_question(encoding: str, name: str) -> None:
     content = f"{HEADINGS}{NUMBER};{name}\r\n{NUMBER};Anne Weiß\r\n".encode(encoding)
     found = read(content)
     assert (found.encoding, names(found)) == (encoding, [name, "Anne Weiß"])
@@ -90,7 +90,7 @@ def test_text_that_was_damaged_before_is_asked_about(text: str) -> None:
 
 
 @pytest.mark.parametrize("line_end", ["\r\n", "\r", "\n"])
-def test_a_broken_character_is_named_and_changes_no_alphabet(line_end: str) -> None:
+def test_b11_a_broken_character_is_named_and_changes_no_alphabet(line_end: str) -> None:
     lines = [b"Handy;Name", "0171 3920010;Jörg".encode(), b"0171 3920011;M\xc3ller"]
     refused = refusal(line_end.encode().join(lines))
     assert (refused.code, refused.row) == ("broken_character", 3)
@@ -111,7 +111,7 @@ def test_accents_are_composed() -> None:
 
 @pytest.mark.parametrize("separator", [";", ",", "\t", "|"])
 @pytest.mark.parametrize("line_end", ["\r\n", "\n", "\r"])
-def test_every_separator_and_line_end(separator: str, line_end: str) -> None:
+def test_b11_every_separator_and_line_end(separator: str, line_end: str) -> None:
     rows = ["Handy;Name;Betrag", "0171 3920010;Anne;5", "0171 3920011;Ute;6"]
     found = read(line_end.join(rows).replace(";", separator).encode())
     assert found.separator == separator
@@ -145,7 +145,7 @@ def test_the_separator_is_the_one_that_makes_a_table(text: str, separator: str) 
         ('{0};"a\nb";"ok\n{0};Ute;ok', "quote", 3),
     ],
 )
-def test_a_stray_quotation_mark_swallows_nobody(rows: str, code: str, row: int) -> None:
+def test_b12_a_stray_quotation_mark_swallows_nobody(rows: str, code: str, row: int) -> None:
     refused = refusal(("Handy;Name;Notiz\n" + rows.format(NUMBER)).encode())
     assert (refused.code, refused.row) == (code, row)
 
@@ -156,7 +156,7 @@ def test_a_cell_with_line_breaks_stays_a_cell() -> None:
     assert [row.number for row in found.rows] == [2, 4]
 
 
-def test_a_cell_too_many_is_told() -> None:
+def test_b12_a_cell_too_many_is_told() -> None:
     found = read(f"{HEADINGS}{NUMBER};Anne;x\n{NUMBER};Ute;\n".encode())
     assert [row.is_ragged for row in found.rows] == [True, False]
     assert notices(found) == {"ragged": 1}
@@ -196,7 +196,7 @@ def test_a_cell_too_many_is_told() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_is_no_list_is_told_what_it_is(content: bytes, code: str) -> None:
+def test_b14_what_is_no_list_is_told_what_it_is(content: bytes, code: str) -> None:
     assert refusal(content).code == code
 
 
@@ -206,7 +206,7 @@ def test_an_encrypted_document_is_told() -> None:
 
 
 @pytest.mark.parametrize("count", [20_000, 20_001])
-def test_20_000_rows_fit(count: int) -> None:
+def test_b12_20_000_rows_fit(count: int) -> None:
     content = ("Handy;Name\n" + "0171 3920010;Anne\n" * count).encode()
     if count == 20_000:
         assert len(read(content).rows) == count
@@ -226,7 +226,7 @@ def test_100_columns_fit(count: int) -> None:
         assert (refused.code, refused.count) == ("columns", count)
 
 
-def test_a_long_cell_is_cut_and_marked() -> None:
+def test_b12_a_long_cell_is_cut_and_marked() -> None:
     found = read(f"{HEADINGS}{NUMBER};{'x' * 2_001}\n{NUMBER};{'x' * 2_000}\n".encode())
     assert names(found) == ["x" * 2_000] * 2
     assert [row.cut for row in found.rows] == [{1}, frozenset()]

@@ -44,7 +44,7 @@ def outcome(browser: Browser, name: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["refused", "ok", "bad"])
-def test_every_file_of_a_kind_gives_what_it_must(anna: Browser, kind: str) -> None:
+def test_b11_every_file_of_a_kind_gives_what_it_must(anna: Browser, kind: str) -> None:
     wrong = {}
     for name, expected in FILES:
         if not (expected.startswith(kind) or (kind == "ok" and expected.startswith("as "))):

@@ -199,6 +199,13 @@ def placeholders(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in _PLACEHOLDER.findall(text)))
 
 
+def check_unfilled(text: str) -> None:
+    """Raise TextRefused for a text that cannot be sent, whatever its placeholders become."""
+    check_characters(text)
+    if len(text) > _MAX_CHARACTERS_TO_COMPOSE:
+        raise TextRefused(TextProblem.TOO_LONG, str(len(text) // GSM7_PART_SEPTETS))
+
+
 def fill_placeholders(text: str, values: Mapping[str, str]) -> str:
     """Replace each placeholder whose whole name is in `values`. Values are inserted as they are."""
     return _PLACEHOLDER.sub(lambda found: values.get(found[1].strip(), found[0]), text)

@@ -39,7 +39,7 @@ from webapp.messages.lists.uploads import ListChanged
 from webapp.rules.cells import DATE_FORMS, MAX_CELL_CHARACTERS, cell_text
 from webapp.rules.text import (
     TextRefused,
-    check_characters,
+    check_unfilled,
     is_blank,
     normalise_text,
     placeholders,
@@ -53,6 +53,8 @@ blueprint = Blueprint("lists", __name__)
 
 MAX_NAME_CHARACTERS = 120
 SHOWN_ROWS = 5
+MAX_PLACEHOLDERS = 100
+"""As many as a list may have columns: each is looked up in each row."""
 STATUS_OF = {"too_large": 413, "busy": 503}
 
 
@@ -368,7 +370,7 @@ def kept_page(kept: UploadedList, member: Member) -> Page2:
         number=kept.look["number"],
         text=text,
         sms_id=chosen.id if chosen else "",
-        slots=tuple(_shown_slot(name, found) for name in placeholders(text)),
+        slots=tuple(_shown_slot(name, found) for name in placeholders(text)[:MAX_PLACEHOLDERS]),
         dates=DATE_FORMS[0],
         is_plain=False,
     )
@@ -392,10 +394,11 @@ def _reads_anew(kept: UploadedList) -> bool:
 def _read_again(kept: UploadedList, version: int) -> None:
     """Read the file as the form says, and keep what was typed. Raises `ListRefused`."""
     form, look = request.form, kept.look
-    header = form.get("header", str(look["header"])).strip()
     original = kept.original or b""
     name, region = kept.name or "", settings.default_region
-    wanted: dict[str, Any] = {"header": int(header) if header.isdecimal() else None}
+    wanted: dict[str, Any] = {"header": form.get("header", look["header"], type=whole_number)}
+    if not form.get("header", "0").strip():
+        wanted["header"] = None  # emptied: it is guessed again
     asked = {one.code for one in uploads.questions_of(kept)}
     if wanted["header"] == look["header"] and form.get("sheet", look["sheet"]) != look["sheet"]:
         wanted["header"] = None  # another sheet has its own headings
@@ -427,13 +430,12 @@ def _typed(kept: UploadedList, member: Member, before: Page2) -> Page2:
             :MAX_CELL_CHARACTERS
         ],
     )
-    page.slots = tuple(
-        _typed_slot(place, name, found, page) for place, name in enumerate(placeholders(text))
-    )
-    if page.number not in {column.letter for column in found}:
-        page.errors["number"] = _("Choose the column with the mobile numbers.")
     if problem := _text_problem(text):
         page.errors["message"] = problem
+    names = placeholders(text)[:MAX_PLACEHOLDERS]
+    page.slots = tuple(_typed_slot(place, name, found, page) for place, name in enumerate(names))
+    if page.number not in {column.letter for column in found}:
+        page.errors["number"] = _("Choose the column with the mobile numbers.")
     known = cache.extensions(member, guard.credentials())
     if known.find(page.sms_id) is None:
         page.errors["sms_id"] = _("Choose one of your extensions.")
@@ -456,9 +458,16 @@ def _text_problem(text: str) -> str:
     if is_blank(text):
         return str(_("Enter a text."))
     try:
-        check_characters(text)
+        check_unfilled(text)
     except TextRefused as refused:
         return sentences.text_problem(refused)
+    if (count := len(placeholders(text))) > MAX_PLACEHOLDERS:
+        sentence: str = _(
+            "Use at most %(most)s different placeholders: there are %(count)s.",
+            most=MAX_PLACEHOLDERS,
+            count=count,
+        )
+        return sentence
     return ""
 
 

@@ -24,6 +24,7 @@ from webapp.database import (
     insert,
     insert_missing,
     installation,
+    locks,
     rows_changed,
     table,
     transaction,
@@ -107,6 +108,8 @@ def _take(order: Order, member: Member, submission: SubmissionId, content_hash: 
     )
 
     def keep(session: Session) -> bool:
+        # One list of the account at a time: two equal ones at once would both reach everybody.
+        locks.have_alone(session, f"lists of {member.account_id}")
         if installation.is_on_hold(session):
             raise OnHold
         # First, because it locks the member's row, as for every form.
@@ -171,10 +174,12 @@ def _planned_row(row: CheckedRow) -> list[Any]:
 
 
 def _has_newer_list(session: Session, member: Member, looked_at: datetime) -> bool:
-    """Whether the member has sent another list since this one was compared with all others: it
-    may hold the same. The caller holds the lock on the member's row."""
+    """Whether somebody of the account has sent another list since this one was compared with all
+    others: it may hold the same. The caller lets no other list be taken meanwhile."""
     query = sa.select(Batch.id).where(
-        Batch.member_id == member.id, Batch.list_id.is_not(None), Batch.created_at >= looked_at
+        Batch.account_id == member.account_id,
+        Batch.list_id.is_not(None),
+        Batch.created_at >= looked_at,
     )
     return session.scalar(query.limit(1)) is not None
 

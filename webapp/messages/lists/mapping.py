@@ -5,13 +5,13 @@ fit: that is a question.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from webapp.messages.lists.reading import Column
 from webapp.rules.cells import Cell, cell_text, stands_for_nothing
 from webapp.rules.columns import heading_key
-from webapp.rules.text import LOOK_ALIKES, filled, placeholders
+from webapp.rules.text import LOOK_ALIKES, filled
 
 SALUTATION = "salutation"
 """Instead of a column's letter: the salutation is made from several."""
@@ -74,12 +74,8 @@ class Missing:
     name: str
 
 
-def guess_slots(text: str, columns: Sequence[Column]) -> tuple[Slot, ...]:
-    """A slot for each placeholder, with the first column that has its name."""
-    return tuple(guess_slot(name, columns) for name in placeholders(text))
-
-
 def guess_slot(name: str, columns: Sequence[Column]) -> Slot:
+    """What a placeholder takes: the first column that has its name."""
     fits = columns_called(name, columns)
     if fits:
         return Slot(name, fits[0].letter)
@@ -190,7 +186,3 @@ def _column(names: Iterable[str], columns: Sequence[Column]) -> str:
             if heading_key(column.name) == name:
                 return column.letter
     return ""
-
-
-def with_answers(mapped: Mapped, codes: Iterable[str]) -> Mapped:
-    return replace(mapped, answered=tuple(dict.fromkeys((*mapped.answered, *codes))))
