@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [--parts send,pages,lists,spreadsheet,crowd,worker,start] [--quick]`."""
+"""`python -m tests.benchmarks [--parts send,pages] [--quick]`; `--help` names all parts."""
 
 import argparse
 import os
