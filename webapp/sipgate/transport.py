@@ -29,6 +29,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from webapp.rules.times import steady_s
 
+HEADERS = {"User-Agent": "Team-SMS", "Accept-Encoding": "identity"}
 CONNECT_TIMEOUT_S = 5.0
 MAX_IDLE_S = 5.0
 """A pooled connection that was idle for longer is not used again: the server may be closing it, and
@@ -216,7 +217,9 @@ class DeadlineAdapter(HTTPAdapter):
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> Any:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         left = _exchange().remaining_s()
         kwargs["timeout"] = (min(CONNECT_TIMEOUT_S, left), left)
         return super().send(request, *args, **kwargs)
@@ -246,5 +249,5 @@ def prepare(session: _Session, adapter: DeadlineAdapter) -> None:
     session.max_redirects = 0
     session.mount("https://", adapter)
     session.mount("http://", adapter)
-    session.headers.update({"User-Agent": "Team-SMS", "Accept-Encoding": "identity"})
+    session.headers.update(HEADERS)
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
