@@ -46,7 +46,7 @@ def transaction() -> Iterator[Session]:
     end_read()
     session = db.session
     with _one_writer(session):
-        connection = session.connection(execution_options={"sqlite_begin": "IMMEDIATE"})
+        connection = session.connection(execution_options=_of_a_write())
         session.info["writes"] = _changes(connection)
         try:
             yield session
@@ -66,7 +66,7 @@ def connected() -> Iterator[sa.Connection]:
     end_read()
     session = db.session
     with _one_writer(session), db.engine.connect() as connection:
-        connection.execution_options(sqlite_begin="IMMEDIATE")
+        connection.execution_options(**_of_a_write())
         with connection.begin() as begun:
             session.info["writes"] = _changes(connection)
             try:
@@ -74,6 +74,11 @@ def connected() -> Iterator[sa.Connection]:
                 _commit_or_drop(session, connection, begun)
             finally:
                 del session.info["writes"]
+
+
+def _of_a_write() -> dict[str, str]:
+    """The options of a connection that will write: SQLite is told so at the BEGIN."""
+    return {"isolation_level": "IMMEDIATE"} if db.engine.dialect.name == "sqlite" else {}
 
 
 def _commit_or_drop(
