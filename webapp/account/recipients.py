@@ -25,9 +25,9 @@ class Recipient:
     number: str = ""
     """E.164; empty if it was refused."""
     name: str = ""
-    """The contact's, else what the line says beside the number; may be empty."""
+    """What the line says beside the number, or after `with_names` the contact's; may be empty."""
     first_name: str = ""
-    """The contact's, only if that is sure."""
+    """The contact's, only if that is sure; after `with_names`."""
     refused: RecipientRefused | None = None
 
 
@@ -38,7 +38,11 @@ def read(member: Member, typed: str, *, most: int) -> list[Recipient]:
     """
     rows = recipient_rows(typed)[:most]
     named = contacts.numbers_named(member, {cells[0] for cells in rows if _may_be_name(cells[0])})
-    found = [one for cells in rows for one in _recipients(cells, named)]
+    return [one for cells in rows for one in _recipients(cells, named)]
+
+
+def with_names(member: Member, found: list[Recipient]) -> list[Recipient]:
+    """The same with what the contacts say of their numbers, for a page that shows them."""
     contacts.preload_names(member, [one.number for one in found if one.number])
     return [_with_name(member, one) for one in found]
 

@@ -80,9 +80,10 @@ def create(member: Member) -> ResponseReturnValue:
         is_filled = form.fill_in()
         if not form.validate():
             raise NotReady(form=form, status=422)
-        blocked.require_none(db.session, member.account_id, form.numbers)
         asked = questions.questions_about(form, member, submission, is_filled=is_filled)
         if questions.unanswered(asked, request.form.get("confirm", "")):
+            # What cannot be sent is not asked about; without questions, `submit` looks.
+            blocked.require_none(db.session, member.account_id, form.numbers)
             raise NotReady(form=form, asked=asked, status=409)
         return form.checked()
 
@@ -119,7 +120,7 @@ def read_recipients(member: Member) -> ResponseReturnValue:
     """What is typed in the field "To" means, for its tokens; nothing is kept. A POST, because
     numbers do not belong into addresses."""
     typed = request.form.get("recipient", "")
-    found = recipients.read(member, typed, most=MAX_RECIPIENTS)
+    found = recipients.with_names(member, recipients.read(member, typed, most=MAX_RECIPIENTS))
     each = Counter(one.number for one in found if one.number)
     doubles = sum(count > 1 for count in each.values())
     shown = _as_json(found)
@@ -262,7 +263,7 @@ def form_page(
         previous=previous,
         tested=tested,
         templates=message_templates.active(member),
-        recipients=_as_json(form.recipients),
+        recipients=_as_json(form.named_recipients),
         fills=form.fills,
         suggests=contacts.SCOPE in settings.scopes,
         warnings=asked or [],

@@ -101,6 +101,10 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         """Of too many, one more than there may be."""
         return recipients.read(self.member, self.recipient.data or "", most=MAX_RECIPIENTS + 1)
 
+    @cached_property
+    def named_recipients(self) -> list[Recipient]:
+        return recipients.with_names(self.member, self.recipients)
+
     def validate_message(self, field: TextAreaField) -> None:
         self.text = normalise_text(field.data or "")
         try:
@@ -117,7 +121,7 @@ class ComposeForm(FlaskForm):  # type: ignore[misc]
         What was typed for others stays, too: they may come back into the text.
         """
         names = placeholders(self.message.data or "")
-        known = known_fills(self.recipients) if names else {}
+        known = known_fills(self.named_recipients) if names else {}
         typed = typed_fills(request.form)
         left = {name: value for name, value in typed.items() if name not in self.filled_names}
         return {name: known.get(name.casefold(), "") for name in names} | left
