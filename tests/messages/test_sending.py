@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-import requests
 import sqlalchemy as sa
 from flask import Flask, has_app_context
+from requests.adapters import HTTPAdapter
 
 from tests.support.pages import Browser
 from webapp.database import db, end_read, transaction
@@ -29,14 +29,14 @@ def test_nothing_is_open_in_the_database_while_somebody_else_is_waited_for(
     app: Flask, stranger: Browser, sipgate: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_while_asking: list[tuple[str, bool]] = []
-    request = requests.Session.request
+    send = HTTPAdapter.send
 
-    def watched(session: requests.Session, method: str, url: str, **options: Any) -> Any:
+    def watched(adapter: HTTPAdapter, request: Any, *args: Any, **options: Any) -> Any:
         if has_app_context():  # else it is the test's own browser
-            open_while_asking.append((url, db.session.in_transaction()))
-        return request(session, method, url, **options)
+            open_while_asking.append((request.url, db.session.in_transaction()))
+        return send(adapter, request, *args, **options)
 
-    monkeypatch.setattr(requests.Session, "request", watched)
+    monkeypatch.setattr(HTTPAdapter, "send", watched)
     stranger.sign_in("anna")
     stranger.get("/")
     stranger.send_and_look("0171 3920050", "Ihr Termin ist morgen um 8 Uhr.")

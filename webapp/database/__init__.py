@@ -30,7 +30,13 @@ from webapp.database.session import (
     transaction,
     upsert,
 )
-from webapp.database.types import Encrypted, EncryptedBytes, EncryptedJson, UTCDateTime
+from webapp.database.types import (
+    Encrypted,
+    EncryptedBytes,
+    EncryptedJson,
+    UTCDateTime,
+    decrypted,
+)
 
 __all__ = [
     "COUNTS_WRITES",
@@ -47,6 +53,7 @@ __all__ = [
     "connect_apart",
     "connected",
     "db",
+    "decrypted",
     "detached",
     "end_read",
     "insert",

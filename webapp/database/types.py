@@ -48,12 +48,7 @@ class Encrypted(sa.TypeDecorator[str]):
         return None if value is None else _fernet(settings.secret_key).encrypt(value.encode())
 
     def process_result_value(self, value: bytes | None, dialect: Any) -> str | None:
-        if value is None:
-            return None
-        try:
-            return _fernet(settings.secret_key).decrypt(value).decode()
-        except InvalidToken:
-            return None
+        return None if value is None else decrypted(value)
 
 
 class EncryptedBytes(sa.TypeDecorator[bytes]):
@@ -83,6 +78,14 @@ class EncryptedJson(sa.TypeDecorator[Any]):
     def process_result_value(self, value: bytes | None, dialect: Any) -> Any:
         opened = None if value is None else _opened(value)
         return None if opened is None else json.loads(opened)
+
+
+def decrypted(value: bytes) -> str | None:
+    """What `Encrypted` has stored; None if no key decrypts it."""
+    try:
+        return _fernet(settings.secret_key).decrypt(value).decode()
+    except InvalidToken:
+        return None
 
 
 def _sealed(value: bytes) -> bytes:

@@ -82,16 +82,24 @@ def look_at(connection: sa.Connection, batch_id: str) -> sa.Row[Any] | None:
 
 
 def take_next(
-    connection: sa.Connection, batch_id: str, batch: sa.Row[Any], attempt: Attempt
+    connection: sa.Connection,
+    batch_id: str,
+    batch: sa.Row[Any],
+    attempt: Attempt,
+    before: Claim | None = None,
 ) -> Claim | None:
-    """Claim the next message of a batch that may go on; none on hold."""
+    """Claim the next message of a batch that may go on; none on hold.
+
+    `before` is the claim that has just ended: its token need not be decrypted again.
+    """
     if batch.hold_reason:
         return None
     moves = batch.active_at > now() - tolerance()
     message = _take(connection, _CLAIM_NEXT, attempt, batch=batch_id, moves=moves)
     if message is None:
         return None
-    return Claim(message, attempt.at, tokens.read_with_claim(batch), batch.is_open)
+    credentials = tokens.read_with_claim(batch, before.credentials if before else None)
+    return Claim(message, attempt.at, credentials, batch.is_open)
 
 
 def _commit_or_find(take: Callable[[sa.Connection, Attempt], Claim | None]) -> Claim | None:

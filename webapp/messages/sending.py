@@ -228,7 +228,7 @@ def deliver_claimed(claim: Claim, *, and_claim_next: bool = False) -> Delivered:
         return Delivered(_record_alone(message, result))
     next_one = claims.Attempt()
     try:
-        done = _record_and_claim_next(message, result, next_one)
+        done = _record_and_claim_next(claim, result, next_one)
     except Exception:  # whatever it was, the outcome must not be lost with the next claim
         log.exception("message %s: the next one is claimed apart", message.id)
         opened = _record_alone(message, result)
@@ -243,7 +243,7 @@ def deliver_claimed(claim: Claim, *, and_claim_next: bool = False) -> Delivered:
 
 
 def _record_and_claim_next(
-    message: Claimed, result: Result, next_one: claims.Attempt
+    claim: Claim, result: Result, next_one: claims.Attempt
 ) -> tuple[Outcome, Claim | None] | None:
     """Record a clear answer and claim the next message of the batch, in one transaction.
 
@@ -253,6 +253,7 @@ def _record_and_claim_next(
     It does not lock the batch, so lanes do not wait for each other's commits: whatever stops the
     batch changes its waiting messages too, and the two meet at the message.
     """
+    message = claim.message
     batch_id = str(message.batch_id)
     with connected() as connection:
         batch = claims.look_at(connection, batch_id)
@@ -269,7 +270,7 @@ def _record_and_claim_next(
             return None
         following = None
         if not batch.stop_reason and not batch.is_filling:
-            following = claims.take_next(connection, batch_id, batch, next_one)
+            following = claims.take_next(connection, batch_id, batch, next_one, claim)
         return became, following
 
 

@@ -12,14 +12,24 @@ import logging
 import secrets
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import db, end_read, installation, rows_changed, table, transaction
+from webapp.database import (
+    DATABASE_ERRORS,
+    db,
+    decrypted,
+    detached,
+    end_read,
+    installation,
+    rows_changed,
+    table,
+    transaction,
+)
 from webapp.database.models import IS_FILLING, Batch, Installation, Message, TokenSet
 from webapp.rules.outcomes import WAITING, Outcome
 from webapp.rules.times import now
@@ -34,6 +44,9 @@ LEASE = timedelta(seconds=15)
 """Longer than a refresh can take: a lease expires only if its holder has died."""
 LEASE_WAIT_S = 10.0
 LEASE_POLL_S = 0.05
+SAVE_AGAIN_AFTER_S = (0.5, 1.0, 2.0, 4.0)
+"""If the database takes no writes for a while, as in a failover. With the request before it that is
+shorter than the lease."""
 KEEP_ALIVE_EVERY = timedelta(days=1)
 
 
@@ -44,6 +57,8 @@ class TokenSetCredentials:
     token_set_id: int
     known: Authorization | None = None
     """What was read together with a claim, for the call that follows at once."""
+    stored: bytes = field(default=b"", repr=False)
+    """What `known` was decrypted from; every token is stored as other bytes."""
 
     def current(self) -> Authorization:
         return self.known or Authorization.bearer(_access_token(self.token_set_id))
@@ -80,7 +95,13 @@ def newest_for(
     return TokenSetCredentials(found) if found else None
 
 
-READ_WITH_CLAIM = tuple(table(TokenSet).c[name] for name in ("id", "access_token", "expires_at"))
+_token_sets = table(TokenSet)
+READ_WITH_CLAIM = (
+    _token_sets.c.id,
+    # As it is stored: `read_with_claim` decrypts it, if it must.
+    sa.type_coerce(_token_sets.c.access_token, sa.LargeBinary).label("stored"),
+    _token_sets.c.expires_at,
+)
 
 
 def is_newest_of(member_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
@@ -92,11 +113,21 @@ def is_newest_of(member_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
     return table(TokenSet).c.id == newest.scalar_subquery()
 
 
-def read_with_claim(found: Any) -> TokenSetCredentials | None:
-    """The credentials, if the token needs no refresh. Not to be asked for on hold."""
-    if found.access_token is None or found.expires_at <= now() + REFRESH_MARGIN:
+def read_with_claim(
+    found: Any, before: TokenSetCredentials | None = None
+) -> TokenSetCredentials | None:
+    """The credentials, if the token needs no refresh. Not to be asked for on hold.
+
+    `before`: those of the claim before; while the same token is stored, they are returned again.
+    """
+    if found.stored is None or found.expires_at <= now() + REFRESH_MARGIN:
         return None
-    return TokenSetCredentials(found.id, Authorization.bearer(found.access_token))
+    if before is not None and before.stored == found.stored:
+        return before
+    token = decrypted(found.stored)
+    if token is None:
+        return None
+    return TokenSetCredentials(found.id, Authorization.bearer(token), found.stored)
 
 
 def hold_and_credentials(
@@ -114,7 +145,7 @@ def hold_and_credentials(
 
 
 # For every message that goes at once: one statement, because each has a price of its own.
-_installation, _token_sets = table(Installation), table(TokenSet)
+_installation = table(Installation)
 _this_one = sa.and_(_token_sets.c.id == sa.bindparam("token_set"), _token_sets.c.ended_at.is_(None))
 _HOLD_AND_TOKEN = (
     sa.select(_installation.c.hold_reason, *READ_WITH_CLAIM)
@@ -294,6 +325,7 @@ def _take_lease(tokens: TokenSet) -> str | None:
 
 def _refresh(tokens: TokenSet, lease: str, *, may_use_old: bool) -> str:
     """Refresh under the lease. `may_use_old`: the old token was not refused, it expires soon."""
+    detached(tokens)
     if not tokens.refresh_token:
         return _old_token_or_end(tokens, lease, may_use_old)
     try:
@@ -342,23 +374,34 @@ def _after_invalid_grant(tokens: TokenSet, lease: str) -> str:
 
 
 def _save(tokens: TokenSet, lease: str, grant: Grant) -> bool:
-    with transaction() as session:
-        saved = rows_changed(
-            session,
-            sa.update(TokenSet)
-            .where(TokenSet.id == tokens.id, TokenSet.lease == lease)
-            .values(
-                access_token=grant.access_token,
-                refresh_token=grant.refresh_token or tokens.refresh_token,
-                expires_at=grant.expires_at,
-                refresh_expires_at=grant.refresh_expires_at or tokens.refresh_expires_at,
-                version=tokens.version + 1,
-                refreshed_at=now(),
-                lease=None,
-                lease_until=None,
-            ),
+    """Save new tokens, unless the lease is gone; again and again for a while if the database is
+    away, because the old refresh token is used up."""
+    change = (
+        sa.update(TokenSet)
+        .where(TokenSet.id == tokens.id, TokenSet.lease == lease)
+        .values(
+            access_token=grant.access_token,
+            refresh_token=grant.refresh_token or tokens.refresh_token,
+            expires_at=grant.expires_at,
+            refresh_expires_at=grant.refresh_expires_at or tokens.refresh_expires_at,
+            version=tokens.version + 1,
+            refreshed_at=now(),
+            lease=None,
+            lease_until=None,
         )
-    return saved == 1
+    )
+    for wait_s in SAVE_AGAIN_AFTER_S:
+        try:
+            return _changed(change)
+        except DATABASE_ERRORS:
+            log.warning("token set %d: the new tokens were not saved; trying again", tokens.id)
+            time.sleep(wait_s)
+    return _changed(change)
+
+
+def _changed(change: sa.Update) -> bool:
+    with transaction() as session:
+        return rows_changed(session, change) == 1
 
 
 def _drop_lease(tokens: TokenSet, lease: str) -> None:

@@ -59,6 +59,7 @@ BALANCE_UNITS = 10_000
 _PATH_WORDS = {"authorization", "userinfo", "users", "sms", "sessions", "history"}
 _PATH_WORDS |= {"callerids", "verification", "contacts", "balance", "account"}
 _HEADERS = {**transport.HEADERS, "Accept": "application/json"}
+SEND_PATH = "/sessions/sms"
 UTC_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -104,6 +105,7 @@ class Sipgate:
     ) -> None:
         self._api_url = api_url
         self._transport = transport.DeadlineAdapter(pool_size)
+        self._blank_send = _prepared("POST", api_url + SEND_PATH, None)
         self._send_deadline_s = send_deadline_s
         self._read_deadline_s = read_deadline_s
 
@@ -219,7 +221,7 @@ class Sipgate:
         if send_at is not None:
             # To send at once, the field is left out: `null`, 0 and -1 only seem to mean that.
             body["sendAt"] = int(send_at.timestamp())
-        self._change("POST", "/sessions/sms", auth, body)
+        self._change("POST", SEND_PATH, auth, body)
 
     def _change(
         self, method: str, path: str, auth: Authorization, body: Mapping[str, Any] | None = None
@@ -274,14 +276,10 @@ class Sipgate:
         status: int | str = "no answer"
         try:
             with metrics.upstream(f"{method} {_operation(path)}") as answered:
-                request = requests.PreparedRequest()
-                request.prepare(
-                    method,
-                    self._api_url + path,
-                    headers={**_HEADERS, "Authorization": auth.header},
-                    params=query,
-                    json=json_body,
-                )
+                request = self._prepared(method, path, query)
+                request.headers["Authorization"] = auth.header
+                if json_body is not None:
+                    request.prepare_body(None, None, json_body)
                 response = self._transport.send(request, stream=True)
                 answered.append(response.status_code)
             status = response.status_code
@@ -289,6 +287,20 @@ class Sipgate:
         finally:
             took_ms = (time.monotonic() - started) * 1000
             logs.say(log, "%s %s %s %d ms", method, path, status, took_ms)
+
+    def _prepared(
+        self, method: str, path: str, query: Mapping[str, str] | None
+    ) -> requests.PreparedRequest:
+        """A request without authorization and body; that of a send is the same each time."""
+        if path != SEND_PATH:
+            return _prepared(method, self._api_url + path, query)
+        return self._blank_send.copy()
+
+
+def _prepared(method: str, url: str, query: Mapping[str, str] | None) -> requests.PreparedRequest:
+    request = requests.PreparedRequest()
+    request.prepare(method, url, _HEADERS, params=query)
+    return request
 
 
 def setup_sipgate(app: Flask, *, before_waiting: Callable[[], None]) -> None:

@@ -33,6 +33,7 @@ FIELDS = (
     "member",
     "address",
 )
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _message_id: ContextVar[str] = ContextVar("message_id", default="")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{8,64}", re.ASCII)
 _OWN_ID = re.compile(r"[0-9a-f]{16,64}")
@@ -51,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         line |= {name: value for name in FIELDS if (value := getattr(record, name, None))}
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return _encode(line)
 
 
 def setup_logs(app: Flask, *, is_quiet: bool = False) -> None:
