@@ -417,6 +417,26 @@ def test_f77_a_yes_that_comes_while_postgresql_takes_no_writes_is_written_when_i
     assert set(arrived(sipgate).values()) == {1}
 
 
+def test_f77_a_refreshed_sign_in_survives_a_postgresql_that_takes_no_writes_when_it_is_answered(
+    server_app: Flask, annas: Browser, sipgate: Simulator, read_only: Callable[[bool], None]
+) -> None:
+    form = annas.compose(recipient=NUMBER, message="Hello")
+    sipgate.world.expire_access_tokens()
+    sipgate.fail_next("refresh", Fault(delay_s=1, deliver=True))
+    sender = Thread(target=another_tab(annas).post, args=["/messages", form])
+    sender.start()
+    wait_until(lambda: sipgate.world.calls["token_refresh"] == 1)
+    read_only(True)
+    time.sleep(1.5)  # by now the tokens have come, and could not be saved
+    read_only(False)
+    sender.join()
+    assert arrived(sipgate) == {NUMBER: 1}
+    sipgate.world.expire_access_tokens()
+    other = annas.compose(recipient="+491713920051", message="Hello again")
+    again = annas.post("/messages", other, status=303)
+    expect(annas, again, "accepted")
+
+
 def test_f77_a_claim_while_postgresql_takes_no_writes_sends_nothing_and_goes_later(
     server_app: Flask, annas: Browser, sipgate: Simulator
 ) -> None:

@@ -16,8 +16,9 @@ from tests.conftest import values_for
 from tests.support.pages import Browser, Page
 from tests.support.raw_servers import expect, wait_until
 from tests.support.worker import LONE_WORKER, send_to_many, work
-from webapp.database import db
-from webapp.database.models import TokenSet
+from webapp.database import db, transaction
+from webapp.database.models import Message, TokenSet
+from webapp.rules.times import now
 from webapp.simulator.faults import Fault
 from webapp.simulator.server import Simulator
 
@@ -55,6 +56,22 @@ def test_f61_a_clock_that_falls_back_an_hour_sends_nothing_twice(
         work(app)
     assert anna.twin(page)["outcome"] == "scheduled"
     assert len(sipgate.world.arrivals) == 1
+
+
+def test_f61_a_claim_left_by_a_dead_process_becomes_unknown_though_the_clock_fell_back(
+    app: Flask, anna: Browser, sipgate: Simulator
+) -> None:
+    page = plan(anna)
+    with app.app_context(), transaction() as rows:
+        # It died in the middle of the request, an hour before its clock fell back by an hour.
+        claim = {"outcome": "sending", "attempt": "of-the-dead", "tries": 1}
+        rows.execute(sa.update(Message).values(sending_since=now() + timedelta(hours=1), **claim))
+    work(app)
+    assert anna.twin(page)["outcome"] == "sending", "its process may still be at work"
+    with our_clock_off_by(sipgate, minutes=2):
+        work(app)
+        assert anna.twin(page)["outcome"] == "unknown"
+    assert sipgate.world.arrivals == []
 
 
 def test_f61_a_clock_an_hour_behind_sends_nothing_early_and_in_the_end_once(

@@ -42,7 +42,7 @@ def sweep() -> FoundWork:
     mark_missed()
     _hand_over_before_tokens_end()
     _pause_without_sign_in()
-    _undo_far_delays()
+    _undo_clock_ahead()
     at = now()
     due = (Message.outcome.in_(WAITING), Message.due_at <= at)
     is_held = Message.outcome == Outcome.HELD
@@ -109,9 +109,15 @@ def _pause_without_sign_in() -> None:
                 batches.pause_all_of(session, member_id, Reason.SIGN_IN_ENDED)
 
 
-def _undo_far_delays() -> None:
-    """End slowdowns and retry times that are too far away: our clock was ahead when it set them."""
+def _undo_clock_ahead() -> None:
+    """Put right what our clock wrote while it was ahead: slowdowns and retry times that are too far
+    away, and claims of the future, which would not become stale."""
     at = now()
+    claimed = sa.and_(Message.outcome == Outcome.SENDING, Message.sending_since > at + STALE_AFTER)
+    if db.session.scalar(sa.select(Message.id).where(claimed).limit(1)) is not None:
+        with transaction() as session:
+            # From now, not at once: whoever has claimed it may still be sending it.
+            rows_changed(session, sa.update(Message).where(claimed).values(sending_since=at))
     over = Slowdown.until > at + MAX_SLOWDOWN
     if db.session.scalar(sa.select(Slowdown.account_id).where(over).limit(1)) is not None:
         with transaction() as session:
