@@ -43,6 +43,53 @@ class Mutation:
 
 MUTATIONS = (
     Mutation(
+        "what somebody did on purpose is no trouble, until its time has passed",
+        (
+            (
+                "alerts/troubles.py",
+                "NEEDS_ATTENTION, unseen, ~on_purpose",
+                "NEEDS_ATTENTION, unseen",
+            ),
+        ),
+        ("alerts/test_telling.py::test_what_somebody_did_on_purpose_is_not_told",),
+    ),
+    Mutation(
+        "an outlet's turn is taken before anything leaves",
+        (
+            (
+                "alerts/telling.py",
+                "return rows_changed(session, mine.values(next_at=at + COLLECTED_FOR)) == 1",
+                "return True",
+            ),
+        ),
+        (
+            "alerts/test_telling.py::test_what_comes_within_a_quarter_of_an_hour_is_collected",
+            "alerts/test_telling.py::test_of_several_processes_one_tells",
+        ),
+    ),
+    Mutation(
+        "a mail that may have arrived is not told again at once",
+        (("alerts/telling.py", "if failed.may_have_arrived:", "if False:"),),
+        (
+            "alerts/test_telling.py::"
+            "test_a_mail_that_may_have_arrived_is_not_told_again_within_a_quarter_of_an_hour",
+        ),
+    ),
+    Mutation(
+        "no password to a server that cannot prove its name",
+        (
+            (
+                "alerts/outlets.py",
+                "connection.starttls(context=ssl.create_default_context())",
+                "connection.starttls(context=ssl._create_unverified_context())",
+            ),
+        ),
+        (
+            "alerts/test_outlets.py::"
+            "test_a_password_is_not_told_to_a_server_that_cannot_prove_its_name",
+        ),
+    ),
+    Mutation(
         "a form's token is unique",
         (
             (

@@ -112,6 +112,20 @@ def test_what_somebody_did_on_purpose_is_not_told(app: Flask, anna: Browser) -> 
     assert rows(app) == []
 
 
+def test_what_was_paused_on_purpose_and_then_forgotten_is_told_once_its_time_has_passed(
+    app: Flask, anna: Browser
+) -> None:
+    plan(anna)
+    leaving = anna.get("/logout")
+    anna.post("/logout", {**leaving.fields(), "waiting": "pause"}, status=303)
+    look(app)
+    assert rows(app) == []
+    with later(minutes=152):
+        work(app)
+    look(app, minutes=153)
+    assert rows(app) == [("missed", 1, False)]
+
+
 def test_a_planned_message_that_is_refused_or_unknown_is_told_and_one_of_a_click_is_not(
     app: Flask, anna: Browser, sipgate: Simulator, mailbox: Mailbox
 ) -> None:

@@ -85,11 +85,12 @@ def _unattended() -> sa.Select[tuple[Outcome, str, str, int, str | None, int, in
     what = (Message.outcome, Message.reason, Message.entry_id, Message.member_id, Message.batch_id)
     # While a batch is being filled, its time moves on.
     stopped_at = sa.case((IS_FILLED, Batch.active_at)).label("active_at")
+    on_purpose = sa.and_(Message.outcome == Outcome.PAUSED, Message.reason.in_(ON_PURPOSE))
     number = sa.func.count().label("number")
     return (
         sa.select(*what, stopped_at, soon.label("soon"), number)
         .outerjoin(Batch, Batch.id == Message.batch_id)
-        .where(NEEDS_ATTENTION, unseen, Message.reason.not_in(ON_PURPOSE))
+        .where(NEEDS_ATTENTION, unseen, ~on_purpose)
         .group_by(*what, Batch.active_at, Batch.filled_at, Batch.list_id)
     )
 
