@@ -193,7 +193,7 @@ def test_a_hold_and_a_silent_worker_are_told_in_both_languages(
         installation.hold()
     look(app, silent=True)
     said = text_of(mailbox)
-    assert said.startswith("Team SMS: 2 things need somebody / 2 ")
+    assert said.startswith("Team SMS: 2 things need attention / 2 ")
     assert "Sending is on hold: nothing is sent. 1 message is waiting." in said
     assert "(the worker) is not running. 1 message is waiting." in said
     assert "Der Versand ist angehalten" in said

@@ -33,8 +33,8 @@ ADVICE = {
         "it. make doctor looks what else is wrong."
     ),
     AlertKind.SIGN_IN: _("As soon as they sign in again, they can release what waits."),
-    AlertKind.BATCH: _("Look there why. When that is mended, resume sending."),
-    AlertKind.PAUSED: _("Look there why. When that is mended, release what waits."),
+    AlertKind.BATCH: _("Look there why. Once that is fixed, resume sending."),
+    AlertKind.PAUSED: _("Look there why. Once that is fixed, release what waits."),
     AlertKind.MISSED: _("Decide there: send now, at another time, or not at all."),
     AlertKind.NOT_SENT: _("Look there why. Then send again, or mark as done."),
     AlertKind.UNKNOWN: _(
@@ -130,7 +130,7 @@ def _in_each_language(words: Callable[[], str]) -> list[str]:
 
 def _title(items: Sequence[Item]) -> str:
     if len(items) > 1:
-        return gettext("%(num)s things need somebody", num=len(items))
+        return gettext("%(num)s things need attention", num=len(items))
     return _fact(items[0]).partition(".")[0]
 
 

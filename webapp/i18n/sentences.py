@@ -135,8 +135,8 @@ REASON_WORDS = {
     Reason.REDIRECTED: _("Reply pointed elsewhere"),
     Reason.INTERRUPTED: _("This app was interrupted"),
     Reason.SIGNED_OUT: _("Paused at sign-out"),
-    Reason.STOPPED: _("Batch stopped by somebody"),
-    Reason.UNKNOWNS: _("Batch stopped: several unknown in a row"),
+    Reason.STOPPED: _("Paused by somebody"),
+    Reason.UNKNOWNS: _("Paused: several unknown in a row"),
     Reason.BLOCKED: _("Recipient wants no more texts"),
 }
 """The reasons in a few words, for tables."""

@@ -216,7 +216,7 @@ def _lasts(balance: Balance | None, days: list[Day], last: date) -> str:
         return ""
     weeks = int(balance.amount / spent * BALANCE_BY_DAYS / A_WEEK.days)
     if weeks < 1:
-        return str(_("lasts less than a week if as much is sent as of late"))
+        return str(_("lasts less than a week if you send as much as lately"))
     if weeks > MOST_WEEKS:
         return ""
     return str(ngettext("lasts about a week", "lasts about %(num)s weeks", weeks))
