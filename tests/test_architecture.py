@@ -18,7 +18,11 @@ WEBAPP = PROJECT / "webapp"
 TEMPLATES = PROJECT / "templates"
 
 FLOORS: tuple[dict[str, str], ...] = (
-    {"server": "the web process", "worker": "the worker's process"},
+    {
+        "server": "the web process",
+        "worker": "the worker's process",
+        "samples": "the demo's past",
+    },
     {"__init__": "create_app"},
     {"web": "pages and forms", "cli": "the command line"},
     {"doctor": "one look at everything"},

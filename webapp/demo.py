@@ -33,9 +33,11 @@ def main() -> None:
         started: list[subprocess.Popen[bytes]] = []
         try:
             started.append(start_simulator(simulator_port, app_port, secret))
-            started.append(start_app(simulator_port, app_port, secret, Path(folder)))
+            environment = app_environment(simulator_port, app_port, secret, Path(folder))
+            started.append(start("webapp.server", [], environment))
             wait_for(f"http://localhost:{simulator_port}/", started[0])
             wait_for(f"http://localhost:{app_port}/healthz", started[1])
+            start("webapp.samples", [], environment).wait(START_LIMIT_S)
             sys.stdout.write(welcome(app_port, simulator_port))
             sys.stdout.flush()
             while all(process.poll() is None for process in started):
@@ -55,7 +57,8 @@ def start_simulator(port: int, app_port: int, secret: str) -> subprocess.Popen[b
     return start("webapp.simulator", options, dict(os.environ), output=subprocess.DEVNULL)
 
 
-def start_app(simulator_port: int, port: int, secret: str, folder: Path) -> subprocess.Popen[bytes]:
+def app_environment(simulator_port: int, port: int, secret: str, folder: Path) -> dict[str, str]:
+    """The demo's settings, in the environment of its app."""
     values = {
         "PORT": str(port),
         "HOST": "127.0.0.1",
@@ -75,7 +78,7 @@ def start_app(simulator_port: int, port: int, secret: str, folder: Path) -> subp
         "ALERT_WEBHOOK": f"http://127.0.0.1:{simulator_port}/alerts",
         "LOG_LEVEL": os.environ.get("LOG_LEVEL", "WARNING"),
     }
-    return start("webapp.server", [], {**os.environ, **values})
+    return {**os.environ, **values}
 
 
 def start(
@@ -145,6 +148,8 @@ Sign in as    Anna Sommer   (practice; administrator, two extensions)
               Ben Wagner    (practice; one extension)
               Clara Neu     (practice; no Web SMS extension)
               Karl Krause   (another account: a workshop)
+
+"Overview" has twelve weeks of sample messages; as Anna, "Record" in the menu says who did what.
 
 Send to 0171 3920050 to see a text arrive. 0171 3920001 to 0171 3920016 make every other
 outcome; {simulator} has the list.

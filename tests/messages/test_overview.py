@@ -3,6 +3,7 @@
 import csv
 import io
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from tests.support.raw_servers import in_parallel
 from webapp.database import db, transaction, triggers
 from webapp.database.models import CountedDay, DayCount, Member, Message, MessageTemplate
 from webapp.jobs import retention
-from webapp.messages import overview, transitions
+from webapp.messages import overview, samples, transitions
 from webapp.messages.overview import By
 from webapp.rules.outcomes import BILLED, Actor, Outcome, Reason
 from webapp.rules.times import now
@@ -460,3 +461,24 @@ def test_the_month_costs_what_its_billed_parts_cost(app: Flask, anna: Browser) -
     tile = next(t for t in anna.get("/overview").soup.select(".tile") if "estimated" in t.text)
     assert "€0.23" in tile.text
     assert "3 parts" in tile.text
+
+
+def test_the_demos_past_is_counted_and_found_and_never_put_into_a_database_in_use(
+    app: Flask, new_browser: NewBrowser
+) -> None:
+    with app.app_context():
+        count = samples.fill()
+    anna = new_browser()
+    anna.sign_in("anna")
+    first = overview_days(anna, 30)
+    assert 100 < first < count
+    assert listed(anna, "/messages?tab=all") == count
+    with app.app_context(), pytest.raises(samples.NotEmpty):
+        samples.fill()
+
+
+def overview_days(browser: Browser, days: int) -> int:
+    """How many messages the page says there were."""
+    found = re.search(r"In \d+ days: ([\d,]+) messages", browser.get(f"/overview?days={days}").text)
+    assert found
+    return int(found[1].replace(",", ""))
