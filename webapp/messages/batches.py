@@ -185,9 +185,15 @@ def resume(batch: Batch, by: Member) -> None:
 
 
 def missed(batch: Batch) -> list[Message]:
-    """Its missed messages that nobody has dealt with, in their order."""
+    """Its missed messages that nobody has dealt with, in their order; not those that remind of
+    what is over."""
     query = sa.select(Message).where(*_missed(batch)).order_by(Message.position)
     return list(db.session.scalars(query))
+
+
+def missed_count(batch: Batch) -> int:
+    query = sa.select(sa.func.count()).select_from(Message).where(*_missed(batch))
+    return db.session.scalar(query) or 0
 
 
 def send_missed(batch: Batch, by: Member) -> int:
@@ -207,7 +213,7 @@ def send_missed(batch: Batch, by: Member) -> int:
 
 def _missed(batch: Batch) -> tuple[sa.ColumnElement[bool], ...]:
     is_open = (Message.outcome == Outcome.MISSED, Message.done_at.is_(None))
-    return (Message.batch_id == batch.id, *is_open)
+    return (Message.batch_id == batch.id, *is_open, _has_meaning())
 
 
 def cancel(batch: Batch, by: Member) -> Counter[Outcome]:

@@ -136,7 +136,7 @@ def _what_can_be_done(
         "can_stop": manages and runs,
         "can_resume": is_own and (is_paused or bool(can_still and batch.stop_reason)),
         "can_cancel": manages and (is_left or can_still),
-        "missed": to_be_done.get(Outcome.MISSED, 0) if is_own else 0,
+        "missed": batches.missed_count(batch) if is_own and counts.get(Outcome.MISSED) else 0,
         "to_be_done": list(to_be_done.items()) if manages else [],
     }
 
