@@ -125,6 +125,9 @@ def _measure(
     after = use_of(serving_pid(site.server))
     _tell_check(table, name, upload_s, check_s, looks, cpu)
     _tell_others(table, name, calm, busy, before, after)
+    _get(session, _save(session, site, _upload(session, site, content)))
+    again = use_of(serving_pid(site.server)).pss_mb - after.pss_mb
+    table.add(f"{name}: after a second list it has", f"{again:+.0f} MB more")
     plain = [_plain_pace(place, lanes)]
     place.upstream.reset(DELAY_MS)
     batch = _send(table, site, session, check, count)

@@ -11,7 +11,6 @@ from webapp.rules.numbers import (
     NumberKind,
     RecipientProblem,
     RecipientRefused,
-    number_kind,
     parse_listed,
 )
 
@@ -123,7 +122,7 @@ def _is_mobile(text: str, region: str) -> bool:
     if sum(map(str.isdecimal, text)) < 7 or _DATE.fullmatch(text):
         return False
     try:
-        return number_kind(parse_listed(text, region).number) is NumberKind.MOBILE
+        return parse_listed(text, region).kind is NumberKind.MOBILE
     except RecipientRefused:
         return False
 

@@ -199,6 +199,11 @@ def parse_recipient(typed: str, region: str) -> str:
     `region` (such as "DE") gives the country of numbers typed without one. Decimal digits of any
     script, full-width ones too, become ASCII.
     """
+    e164, _ = _recognised(typed, region)
+    return e164
+
+
+def _recognised(typed: str, region: str) -> tuple[str, PhoneNumber]:
     dialled = _dialled(typed)
     candidates = [
         number for reading in _readings(dialled, region) if (number := _parsed(reading, region))
@@ -211,7 +216,7 @@ def parse_recipient(typed: str, region: str) -> str:
     e164 = phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
     if not is_sendable(e164):
         raise RecipientRefused(RecipientProblem.NOT_A_NUMBER, typed)
-    return e164
+    return e164, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +224,7 @@ class ListedNumber:
     """The E.164 number of a list's cell, and whether the spreadsheet's damage had to be undone."""
 
     number: str
+    kind: NumberKind
     is_repaired: bool
 
 
@@ -230,8 +236,9 @@ def parse_listed(typed: str, region: str) -> ListedNumber:
     """
     plain = unwrapped(typed)
     whole = _without_decimals(plain, typed)
-    number = parse_recipient(whole, region)
-    return ListedNumber(number, is_repaired=whole != plain or _lacks_trunk_zero(plain, region))
+    e164, number = _recognised(whole, region)
+    is_repaired = whole != plain or _lacks_trunk_zero(plain, region)
+    return ListedNumber(e164, _kind(number), is_repaired)
 
 
 def unwrapped(typed: str) -> str:
@@ -267,8 +274,10 @@ def is_sendable(number: str) -> bool:
 
 def number_kind(e164: str) -> NumberKind:
     number = _parsed(e164, None)
-    if number is None:
-        return NumberKind.OTHER
+    return _kind(number) if number else NumberKind.OTHER
+
+
+def _kind(number: PhoneNumber) -> NumberKind:
     return _KINDS.get(phonenumbers.number_type(number), NumberKind.OTHER)
 
 
@@ -297,6 +306,7 @@ def _dialled(typed: str) -> str:
     return plain
 
 
+@lru_cache
 def _plain_character(typed: str) -> str:
     """Return the ASCII spelling of one character, nothing for a separator."""
     character = typed.translate(_FULL_WIDTH)

@@ -19,7 +19,6 @@ from webapp.rules.numbers import (
     RecipientProblem,
     RecipientRefused,
     country_of,
-    number_kind,
     parse_listed,
 )
 from webapp.rules.reminders import Moved
@@ -242,7 +241,7 @@ def _parsed(typed: str, region: str) -> CheckedRow | RecipientProblem:
         number=0,
         typed=typed,
         recipient=found.number,
-        is_mobile=number_kind(found.number) == NumberKind.MOBILE,
+        is_mobile=found.kind is NumberKind.MOBILE,
         country="DE" if german else country_of(found.number) or "",
         is_repaired=found.is_repaired,
     )
