@@ -220,7 +220,7 @@ class UploadedList(Base, kw_only=True):
     account_id: Mapped[str] = mapped_column(sa.String(64))
     member_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"), index=True)
     source: Mapped[str] = mapped_column(sa.String(8))
-    """`file` or `cells`."""
+    """`file`, `cells` or `group`."""
     template_id: Mapped[str | None] = mapped_column(sa.String(32), default=None)
     name: Mapped[str | None] = mapped_column(Encrypted, default=None)
     original: Mapped[bytes | None] = mapped_column(EncryptedBytes, default=None, deferred=True)
@@ -243,6 +243,37 @@ class UploadedList(Base, kw_only=True):
     created_at: Mapped[datetime] = mapped_column(default_factory=now)
     touched_at: Mapped[datetime] = mapped_column(default_factory=now, index=True)
     deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class Group(Base, kw_only=True):
+    """People that an account writes to again and again. Deleted ones can be brought back for a
+    while."""
+
+    __tablename__ = "groups"
+    __table_args__ = (sa.Index(None, "account_id", "name"),)
+
+    id: Mapped[str] = mapped_column(sa.String(32), primary_key=True, default_factory=new_id)
+    account_id: Mapped[str] = mapped_column(sa.String(64))
+    name: Mapped[str] = mapped_column(sa.String(80))
+    columns: Mapped[list[str]] = mapped_column(sa.JSON)
+    """The names of what is known of its people, besides their numbers."""
+    version: Mapped[int] = mapped_column(default=1)
+    changed_at: Mapped[datetime] = mapped_column(default_factory=now)
+    changed_by_id: Mapped[int] = mapped_column(sa.ForeignKey("members.id"))
+    used_at: Mapped[datetime] = mapped_column(default_factory=now)
+    """When somebody last wrote to it, or made it."""
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+    changed_by: Mapped[Member] = relationship(init=False)
+
+
+class GroupPerson(Base, kw_only=True):
+    """A person of a group: a number (E.164), and what is known by the names of its columns."""
+
+    __tablename__ = "group_people"
+
+    group_id: Mapped[str] = mapped_column(sa.ForeignKey("groups.id"), primary_key=True)
+    number: Mapped[str] = mapped_column(sa.String(16), primary_key=True, index=True)
+    cells: Mapped[dict[str, Any]]
 
 
 IS_FILLING = sa.text("filled_at IS NULL AND list_id IS NOT NULL")

@@ -28,7 +28,7 @@ from webapp.database.models import (
     Submission,
     TokenSet,
 )
-from webapp.messages import batches, message_templates
+from webapp.messages import batches, groups, message_templates
 from webapp.messages.lists import uploads
 from webapp.rules.outcomes import NEEDS_RESUME, WAITING, Outcome
 from webapp.rules.times import now
@@ -81,6 +81,7 @@ def prune() -> int:
         _delete_ended_token_sets(session)
         _delete_left_contacts(session)
         message_templates.erase_deleted(session)
+        groups.erase_deleted(session)
         _erase_of_lists(session)
     telling.delete_old(now() - ALERT_LIFETIME)
     log.info("%d messages were erased after %d days", count, settings.retention_days)
@@ -95,6 +96,7 @@ def forget_number(number: str) -> int:
     with transaction() as session:
         # First, so that no list that is being sent makes another message to it.
         uploads.forget_number(session, number)
+        groups.forget_number(session, number)
         _forget_left_out(session, number)
         batches.withdraw_all(session, Message.recipient == number)
         count = _erase(

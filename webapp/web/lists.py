@@ -31,7 +31,7 @@ from webapp.database.models import Member, UploadedList
 from webapp.i18n import lists as words
 from webapp.i18n import sentences
 from webapp.i18n.formats import local_time, when
-from webapp.messages import message_templates
+from webapp.messages import groups, message_templates
 from webapp.messages.lists import check, mapping, reading, uploads
 from webapp.messages.lists.mapping import Mapped, Slot
 from webapp.messages.lists.reading import Column, ListRefused, Question, ReadList
@@ -69,7 +69,9 @@ def index(member: Member) -> ResponseReturnValue:
 
 @blueprint.get("/batches/new")
 def new(member: Member) -> ResponseReturnValue:
-    return _upload_page(member, request.args.get("template", ""))
+    return _upload_page(
+        member, request.args.get("template", ""), group_id=request.args.get("group", "")
+    )
 
 
 @blueprint.get("/batches/example.csv")
@@ -87,7 +89,7 @@ def upload(member: Member) -> ResponseReturnValue:
     """Read a list and keep it. Nothing is sent by that."""
     template_id = request.form.get("template", "")
     try:
-        source, name, content, read = _read_upload()
+        source, name, content, read = _read_upload(member)
     except ListRefused as refused:
         return refused_page(member, refused, template_id)
     template = message_templates.find(member, template_id)
@@ -122,15 +124,20 @@ def refused_page(
     return _upload_page(member, template_id, error=sentence, status=status)
 
 
-def _read_upload() -> tuple[str, str, bytes, ReadList]:
+def _read_upload(member: Member) -> tuple[str, str, bytes | None, ReadList]:
     """(source, name, what came, what was read); raises `ListRefused`."""
+    group = groups.find(member, request.form.get("group", ""))
     end_read()  # reading takes a while
     file = request.files.get("file")
     content = file.read() if file and file.filename else b""
     cells = request.form.get("cells", "")
     has_file = bool(file and file.filename)
-    if has_file and cells.strip():
+    chosen = (has_file, bool(cells.strip()), bool(request.form.get("group")))
+    if sum(chosen) > 1:
         raise ListRefused("both")
+    if group and group.deleted_at is None:
+        groups.still_needed(group)
+        return "group", group.name, None, groups.as_list(group, _("Mobile"))
     region = settings.default_region
     if file and has_file:
         name = _plain_name(file.filename or "")
@@ -148,7 +155,7 @@ def _plain_name(typed: str) -> str:
 
 
 def _upload_page(
-    member: Member, template_id: str, *, error: str = "", status: int = 200
+    member: Member, template_id: str, *, group_id: str = "", error: str = "", status: int = 200
 ) -> ResponseReturnValue:
     heads, rows = _example(member, template_id)
     template = message_templates.find(member, template_id)
@@ -161,6 +168,8 @@ def _upload_page(
         heads=heads,
         rows=rows,
         lists=uploads.open_lists(member),
+        groups=[group for group, count in groups.active(member) if count],
+        group_id=group_id or request.form.get("group", ""),
         makes_way=uploads.makes_way(member),
     )
     return page, status

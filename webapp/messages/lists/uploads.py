@@ -128,7 +128,13 @@ def notices_of(kept: UploadedList) -> list[Notice]:
 
 
 def keep(
-    member: Member, *, source: str, name: str, original: bytes, read: ReadList, template_id: str
+    member: Member,
+    *,
+    source: str,
+    name: str,
+    original: bytes | None,
+    read: ReadList,
+    template_id: str,
 ) -> UploadedList:
     """Keep a new list, and delete the member's oldest beyond `MAX_OPEN`."""
     kept = UploadedList(
