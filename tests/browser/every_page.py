@@ -463,6 +463,36 @@ def list_of_reminders(visitor: Visitor) -> None:
     visitor.see("3 of 4 can be sent.")
 
 
+def group_of_some(visitor: Visitor) -> None:
+    visitor.go("/groups")
+    visitor.page.get_by_label("Name", exact=True).fill("Choir")
+    visitor.page.get_by_label("People").fill("0176 04070001\tAnn\n0176 04070002\tBo")
+    visitor.page.get_by_role("button", name="Make the group").click()
+    visitor.see("2 people")
+
+
+def group_to_fill(visitor: Visitor) -> None:
+    visitor.go("/contacts")
+    group_of_some(visitor)
+    visitor.page.get_by_label("Find contacts by name or organization").fill("Frieda")
+    visitor.page.get_by_role("button", name="Search").click()
+    visitor.page.get_by_label("Frieda Großmann").check()
+
+
+def groups_and_a_deleted_one(visitor: Visitor) -> None:
+    for _ in range(2):
+        group_of_some(visitor)
+    visitor.page.get_by_role("button", name="Delete the group").click()
+    visitor.see("The group can be restored for 30 days.")
+
+
+def wrong_group(visitor: Visitor) -> None:
+    visitor.go("/groups")
+    visitor.page.get_by_label("People").fill("0176")
+    visitor.page.get_by_role("button", name="Make the group").click()
+    visitor.see("Enter a name that tells it apart")
+
+
 def list_of_wrong_reminders(visitor: Visitor) -> None:
     list_with_days(visitor)
     # As a browser without fields for numbers sends it.
@@ -545,6 +575,10 @@ PAGES: dict[str, tuple[str, Arrive]] = {
     "list being prepared": ("anna", list_prepared),
     "list of reminders": ("anna", list_of_reminders),
     "list of wrong reminders": ("anna", list_of_wrong_reminders),
+    "no groups": ("anna", path("/groups")),
+    "groups": ("anna", groups_and_a_deleted_one),
+    "group": ("anna", group_to_fill),
+    "wrong group": ("anna", wrong_group),
     "own lists": ("anna", own_lists),
     "messages found": ("anna", messages_found),
     "no messages found": ("anna", path("/messages?q=nothing")),
