@@ -395,6 +395,25 @@ MUTATIONS = (
         ("lists/test_kinds.py::test_b12_a_stray_quotation_mark_swallows_nobody",),
     ),
     Mutation(
+        "a reminder is not claimed after its appointment",
+        (
+            (
+                "messages/claims.py",
+                "has_meaning = sa.or_(_messages.not_after.is_(None), _messages.not_after > at)",
+                "has_meaning = sa.true()",
+            ),
+        ),
+        ("lists/test_reminders.py::test_after_an_outage_nobody_is_reminded_of_what_is_over",),
+    ),
+    Mutation(
+        "a reminder's request does not begin after its appointment",
+        (("messages/sending.py", "if message.not_after is not None:", "if False:"),),
+        (
+            "lists/test_reminders.py::"
+            "test_a_claim_from_before_the_appointment_does_not_begin_after_it",
+        ),
+    ),
+    Mutation(
         "a number that lost digits is not repaired",
         (
             (

@@ -312,6 +312,13 @@ def test_while_the_first_list_is_still_made_the_second_knows_its_reminders(
     assert lists.twin(anna, again)["counts"]["already_planned"] == 1
 
 
+def test_of_a_moved_appointment_the_old_reminder_is_pointed_out(app: Flask, anna: Browser) -> None:
+    sent(anna, lists.checked(anna, patients("25.11.2026 14:30", "26.11.2026 09:00"), TEXT))
+    again = planned(anna, lists.checked(anna, patients("27.11.2026 14:30"), TEXT))
+    page = anna.post("/batches", again.fields("/batches"), status=409)
+    assert "1 of these people has a reminder of another appointment, too." in page.text
+
+
 def test_a_withdrawn_reminder_may_be_planned_again(app: Flask, anna: Browser) -> None:
     check = lists.checked(anna, patients("25.11.2026 14:30", "26.11.2026 09:00"), TEXT)
     batch = sent(anna, check)

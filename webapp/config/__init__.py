@@ -133,8 +133,8 @@ class Settings:
         "30",
     )
     quiet_hours: tuple[time, time] | None = setting(
-        "Night at the recipient's place: who sends a text for these hours is asked first. Empty: "
-        "never.",
+        "Night at the recipient's place: who sends a text for these hours is asked first, and no "
+        "reminder from a list is planned for them. Empty: never.",
         values.hours,
         "22:00-07:00",
         empty_is_off=True,

@@ -1,7 +1,7 @@
 """The check page of a list: what can be sent, what cannot and why; and sending it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +72,8 @@ class Looked:
     asked: list[Question]
     """What was asked about how it is read, and not answered yet."""
     fields: ReminderFields
+    reminded: Set[check.Reminder]
+    """Who is reminded of which appointment already."""
 
     @property
     def can_be_sent(self) -> bool:
@@ -241,15 +243,16 @@ def look_at(kept: UploadedList, member: Member, fields: ReminderFields | None = 
     recipients = {row.recipient for row in checked.rows}
     earlier = already.earlier(member, {row.key for row in checked.rows}, recipients)
     without = frozenset((kept.choices or {}).get("without", PRESET))
+    reminded = already.reminded(member) if fields.rule else frozenset()
     division = check.divide(
         checked,
         without,
         had=earlier.keys,
         blocked=_blocked(member, recipients),
-        planned=already.reminded(member) if fields.rule else frozenset(),
+        planned=reminded,
     )
     asked = uploads.questions_of(kept)
-    return Looked(kept, mapped, found, checked, without, earlier, division, asked, fields)
+    return Looked(kept, mapped, found, checked, without, earlier, division, asked, fields, reminded)
 
 
 def _blocked(member: Member, recipients: set[str]) -> frozenset[str]:
@@ -281,6 +284,7 @@ def _order(id: str, member: Member, submission: SubmissionId) -> Order:
         chosen=chosen,
         shown=submission.senders.get(chosen.id),
         earlier=looked.earlier,
+        reminded=looked.reminded,
     )
     if questions.unanswered(asked, request.form.get("confirm", "")):
         raise NotReady(looked=looked, form=form, asked=asked, status=409)

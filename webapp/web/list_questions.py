@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from datetime import datetime
 
 from flask_babel import gettext, ngettext
@@ -12,7 +12,7 @@ from webapp.config import settings
 from webapp.database.models import Member
 from webapp.i18n.formats import money, sender
 from webapp.messages.lists.already import MAX_NAMED, Earlier
-from webapp.messages.lists.check import Division
+from webapp.messages.lists.check import Division, Reminder
 from webapp.messages.lists.reminders import ListRule, summary
 from webapp.rules.times import now
 from webapp.sipgate import Extension
@@ -29,8 +29,10 @@ def questions_about(
     chosen: Extension,
     shown: str | None,
     earlier: Earlier,
+    reminded: Set[Reminder],
 ) -> list[Question]:
-    """`shown`: the sender that the page showed."""
+    """`shown`: the sender that the page showed; `reminded`: who is reminded of which appointment
+    already."""
     return [
         *_reminders(division, rule),
         *_many(division),
@@ -39,6 +41,7 @@ def questions_about(
         *_landlines(division),
         *_sender(chosen, shown),
         *_colleagues(division, earlier),
+        *_moved(division, reminded),
     ]
 
 
@@ -138,3 +141,18 @@ def _colleagues(division: Division, earlier: Earlier) -> Iterator[Question]:
             len(found),
         )
     yield Question(f"colleague-{len(found)}", sentence)
+
+
+def _moved(division: Division, reminded: Set[Reminder]) -> Iterator[Question]:
+    """Some are reminded of another appointment, too: perhaps it was moved."""
+    numbers = {number for number, _ in reminded}
+    found = {row.recipient for row in division.sendable if row.when} & numbers
+    if found:
+        sentence = ngettext(
+            "%(num)s of these people has a reminder of another appointment, too. If that was "
+            "moved, cancel the earlier message.",
+            "%(num)s of these people have a reminder of another appointment, too. If those were "
+            "moved, cancel the earlier messages.",
+            len(found),
+        )
+        yield Question(f"moved-{len(found)}", sentence)
