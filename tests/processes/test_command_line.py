@@ -151,7 +151,7 @@ def sipgate_that_leaves(simulator: Simulator, after: int) -> Iterator[str]:
                     listener.close()
                 with connection, socket.create_connection((LOOPBACK, simulator.port)) as there:
                     asked = connection.recv(65536)
-                    there.sendall(asked.replace(b": keep-alive", b": close"))
+                    there.sendall(asked.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
                     while answer := there.recv(65536):
                         connection.sendall(answer)
 
