@@ -385,6 +385,24 @@ def test_every_figure_leads_to_exactly_its_messages(
     assert checked > 60
 
 
+def test_a_year_is_drawn_by_weeks_and_each_leads_to_its_messages(
+    make_app: MakeApp, either_url: str, sipgate: Any
+) -> None:
+    app = make_app(DATABASE_URL=either_url)
+    anna = Browser(app, sipgate)
+    anna.sign_in("anna")
+    with app.app_context():
+        add(*(message(now() - timedelta(days=5 * n), member_of("Anna"), n) for n in range(70)))
+    page = anna.get("/overview?days=365")
+    rows = page.soup.select("main details table tbody tr")
+    assert len(rows) in (53, 54)
+    links = [row.select_one("td a") for row in rows]
+    counted_by_week = {str(a["href"]): int(a.text) for a in links if a}
+    assert sum(counted_by_week.values()) == 70
+    for url, count in list(counted_by_week.items())[::9]:
+        assert listed(anna, url) == count
+
+
 def test_others_see_their_own_messages_and_no_names(
     app: Flask, anna: Browser, ben: Browser
 ) -> None:
@@ -479,6 +497,8 @@ def test_the_demos_past_is_counted_and_found_and_never_put_into_a_database_in_us
 
 def overview_days(browser: Browser, days: int) -> int:
     """How many messages the page says there were."""
-    found = re.search(r"In \d+ days: ([\d,]+) messages", browser.get(f"/overview?days={days}").text)
+    found = re.search(
+        r"In the last \d+ days: ([\d,]+) messages", browser.get(f"/overview?days={days}").text
+    )
     assert found
     return int(found[1].replace(",", ""))

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from itertools import groupby
 from urllib.parse import urlencode
 
 from babel.numbers import format_decimal
@@ -44,6 +45,8 @@ UNKNOWN = (Outcome.UNKNOWN,)
 OTHER = tuple(one for one in Outcome if one not in (*ACCEPTED, *FAILED, *UNKNOWN))
 GROUPS = {"good": ACCEPTED, "bad": FAILED, "unknown": UNKNOWN, "quiet": OTHER}
 """How outcomes are drawn in a day's bar, from below, by tone."""
+MOST_BARS = 92
+"""Of single days; a bar for each of a year's would be too thin to be seen."""
 BAR_HEIGHT = 100
 """Of the highest bar, in units of the drawing."""
 
@@ -64,14 +67,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A day in the drawing and in its table."""
+    """A day or a week in the drawing and in its table."""
 
     title: str
     total: int
     counts: dict[str, int]
     """By tone, as in `GROUPS`."""
     url: str
-    """The list of the day's messages; with one of `_asking` behind it, of one tone."""
+    """The list of its messages; with one of `_asking` behind it, of one tone."""
     parts: list[tuple[str, int, int]]
     """Tone, upper edge and height in units of the drawing."""
 
@@ -116,6 +119,7 @@ def index(member: Member) -> ResponseReturnValue:
         summary=_summary(figures),
         summary_url=span.url(),
         bars=_bars(shown),
+        is_by_week=chosen > MOST_BARS,
         bar_height=BAR_HEIGHT,
         bar_names=_group_names(),
         asking=_asking(),
@@ -270,25 +274,37 @@ def _group_names() -> dict[str, str]:
 
 
 def _bars(days: list[Day]) -> list[Bar]:
-    highest = max((day.figures.of().messages for day in days), default=0) or 1
-    return [_bar(day, highest) for day in days]
+    """One for each day, or for each week if there are many days."""
+    groups = [[day] for day in days]
+    if len(days) > MOST_BARS:
+        weeks = groupby(days, key=lambda day: day.on.isocalendar()[:2])
+        groups = [list(found) for _week_of, found in weeks]
+    figures = [(Span(group[0].on, group[-1].on), overview.total(group)) for group in groups]
+    highest = max((found.of().messages for _span, found in figures), default=0) or 1
+    return [_bar(span, found, highest) for span, found in figures]
 
 
-def _bar(day: Day, highest: int) -> Bar:
-    counts = {tone: day.figures.of(*outcomes).messages for tone, outcomes in GROUPS.items()}
-    span = Span(day.on, day.on)
+def _bar(span: Span, figures: Figures, highest: int) -> Bar:
+    counts = {tone: figures.of(*outcomes).messages for tone, outcomes in GROUPS.items()}
     parts, edge = [], BAR_HEIGHT
     for tone, count in counts.items():
         if count:
             height = max(1, round(count * BAR_HEIGHT / highest))
             edge -= height
             parts.append((tone, edge, height))
-    return Bar(formats.day_title(day.on), sum(counts.values()), counts, span.url(), parts)
+    return Bar(_bar_title(span), sum(counts.values()), counts, span.url(), parts)
+
+
+def _bar_title(span: Span) -> str:
+    first = formats.day_title(span.first)
+    if span.first == span.last:
+        return first
+    return str(_("%(first)s to %(last)s", first=first, last=formats.day_title(span.last)))
 
 
 def _asking() -> dict[str, str]:
-    """What the address of a day's list needs behind it for the messages of one tone. A year's table
-    has 1,800 addresses."""
+    """What the address of a day's list needs behind it for the messages of one tone. A table has
+    hundreds of addresses."""
     return {
         tone: "".join(f"&outcome={outcome.value}" for outcome in outcomes)
         for tone, outcomes in GROUPS.items()
