@@ -377,6 +377,7 @@ def test_after_an_outage_nobody_is_reminded_of_what_is_over(
     tasks.start_batch(held.path.rpartition("/")[2])
     work(app, sweep=False)
     assert not arrived(sipgate), "not even before the sweep"
+    assert {one["tries"] for one in stored_rows(app)["messages"]} == {0}, "nobody claimed it"
     work(app)
     assert missed(app) == {("missed", "appointment_passed"): 2}
     assert not arrived(sipgate)
