@@ -61,7 +61,7 @@ log = logging.getLogger(__name__)
 class By(StrEnum):
     """What messages are counted by."""
 
-    OUTCOME = "outcome"
+    OUTCOME = Message.outcome.key
     MEMBER = "member"
     EXTENSION = "extension"
     TEMPLATE = "template"
