@@ -192,7 +192,13 @@ MUTATIONS = (
     Mutation(
         "a redirect is not followed",
         (
-            ("sipgate/client.py", "allow_redirects=False,", "allow_redirects=True,"),
+            (
+                "sipgate/client.py",
+                "response = self._transport.send(request, stream=True)",
+                "session = requests.Session()\n"
+                "                transport.prepare(session, self._transport)\n"
+                "                response = session.send(request, stream=True)",
+            ),
             ("sipgate/transport.py", '        resp.headers.pop("Location", None)\n', ""),
             ("sipgate/transport.py", "    session.max_redirects = 0\n", ""),
         ),
