@@ -159,17 +159,19 @@ def _upload_page(
 ) -> ResponseReturnValue:
     heads, rows = _example(member, template_id)
     template = message_templates.find(member, template_id)
+    # What was sent may be too large to be read.
+    typed: Mapping[str, str] = request.form if status in (422, 503) else {}
     page = render_template(
         "lists_new.html",
         error=error,
-        cells=request.form.get("cells", "") if status in (422, 503) else "",
+        cells=typed.get("cells", ""),
         template=template,
         templates=message_templates.active(member),
         heads=heads,
         rows=rows,
         lists=uploads.open_lists(member),
         groups=[group for group, count in groups.active(member) if count],
-        group_id=group_id or request.form.get("group", ""),
+        group_id=group_id or typed.get("group", ""),
         makes_way=uploads.makes_way(member),
     )
     return page, status
