@@ -15,12 +15,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psycopg
 import pytest
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support import preloaded, servers
+from tests.support.kept import KeptApp, empty_postgresql, restore_sqlite
 from tests.support.pages import Browser
 from webapp import create_app
 from webapp.config import PROJECT
@@ -239,12 +241,15 @@ def postgresql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def either_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of this test's own database, on SQLite and then on PostgreSQL."""
+def either_url(request: pytest.FixtureRequest) -> str:
+    """The address of this test's database, on SQLite and then on PostgreSQL."""
+    if "keep_app" in request.node.fixturenames and not needs_its_own(request):
+        kept: str = request.getfixturevalue(f"kept_{request.param}")
+        return kept
     if request.param == "postgresql":
         url: str = request.getfixturevalue("postgresql_url")
         return url
-    database = tmp_path / "either.sqlite"
+    database = request.getfixturevalue("tmp_path") / "either.sqlite"
     shutil.copy(request.getfixturevalue("template_database"), database)
     return f"sqlite:///{database}"
 
@@ -284,9 +289,75 @@ def make_app(
     drop_database(database)
 
 
+def needs_its_own(request: pytest.FixtureRequest) -> bool:
+    """Whether the test makes apps, may look for their files, or says that it changes its app."""
+    is_marked = request.node.get_closest_marker("own_app") is not None
+    return is_marked or not {"make_app", "tmp_path"}.isdisjoint(request.node.fixturenames)
+
+
+@pytest.fixture(scope="session")
+def kept_sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of the file that one kept app after the other uses."""
+    return f"sqlite:///{tmp_path_factory.mktemp('kept') / 'app.sqlite'}"
+
+
+@pytest.fixture(scope="session")
+def kept_postgresql(postgresql_template: str) -> str:
+    server, name = servers.postgresql(), f"{postgresql_template}kept"
+    server.create(name, postgresql_template)
+    return server.url(name)
+
+
+@pytest.fixture(scope="session")
+def kept_apps() -> dict[frozenset[tuple[str, str]], KeptApp]:
+    """By their settings."""
+    return {}
+
+
 @pytest.fixture
-def app(make_app: MakeApp) -> Flask:
-    return make_app()
+def keep_app(
+    request: pytest.FixtureRequest,
+    sipgate: Simulator,
+    template_database: Path,
+    kept_apps: dict[frozenset[tuple[str, str]], KeptApp],
+    compiled_templates: FileSystemBytecodeCache,
+) -> Iterator[MakeApp]:
+    """As `make_app`, but the app of an earlier test that had the same settings, as good as new.
+
+    A test gets one of its own if it asks for `make_app` or `tmp_path`, or is marked `own_app`.
+    """
+    if needs_its_own(request):
+        yield request.getfixturevalue("make_app")
+        return
+    with ExitStack() as lent:
+
+        def keep(**changed: str) -> Flask:
+            default = "kept_postgresql" if ON_POSTGRESQL else "kept_sqlite"
+            url = changed.get("DATABASE_URL") or request.getfixturevalue(default)
+            restore(url, template_database)
+            values = values_for(sipgate, template_database, **{**changed, "DATABASE_URL": url})
+            key = frozenset(values.items())
+            if key not in kept_apps:
+                kept_apps[key] = KeptApp(create_app(values))
+                kept_apps[key].app.jinja_env.bytecode_cache = compiled_templates
+            return lent.enter_context(kept_apps[key].lent())
+
+        yield keep
+        queue.storage.close()
+
+
+def restore(url: str, template: Path) -> None:
+    """Make the kept database at this address a new one."""
+    if url.startswith("sqlite:///"):
+        restore_sqlite(template, Path(url.removeprefix("sqlite:///")))
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
+            empty_postgresql(connection)
+
+
+@pytest.fixture
+def app(keep_app: MakeApp) -> Flask:
+    return keep_app()
 
 
 @pytest.fixture
@@ -327,6 +398,9 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
         "--disable-sync",
         "--no-first-run",
         "--disable-dev-shm-usage",
+        # One process shows all pages, which need not be started for each.
+        "--renderer-process-limit=1",
+        "--disable-site-isolation-trials",
     ]
     hosts = "MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
     return {

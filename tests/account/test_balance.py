@@ -14,8 +14,8 @@ ONE = "+491713920050"
 
 
 @pytest.fixture
-def app(make_app: MakeApp) -> Flask:
-    return make_app(SIPGATE_OPTIONAL_SCOPES="balance:read", SEGMENT_PRICE="0.075")
+def app(keep_app: MakeApp) -> Flask:
+    return keep_app(SIPGATE_OPTIONAL_SCOPES="balance:read", SEGMENT_PRICE="0.075")
 
 
 def menu(browser: Browser) -> str:

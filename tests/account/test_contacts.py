@@ -28,8 +28,8 @@ EMIL = "+491713920020"
 
 
 @pytest.fixture
-def app(make_app: MakeApp) -> Flask:
-    return make_app(SIPGATE_OPTIONAL_SCOPES=SCOPES)
+def app(keep_app: MakeApp) -> Flask:
+    return keep_app(SIPGATE_OPTIONAL_SCOPES=SCOPES)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ OTHER = "+491713920050"
 
 
 @pytest.fixture
-def app(make_app: MakeApp) -> Flask:
-    return make_app(SIPGATE_OPTIONAL_SCOPES="contacts:read")
+def app(keep_app: MakeApp) -> Flask:
+    return keep_app(SIPGATE_OPTIONAL_SCOPES="contacts:read")
 
 
 @pytest.fixture

@@ -114,29 +114,72 @@ def live_settings() -> dict[str, str]:
     return {"SCHEDULE_HANDOVER_MINUTES": "44640"}
 
 
-@pytest.fixture
-def live_app(
-    make_app: MakeApp,
-    sipgate: Simulator,
-    certificate: ssl.SSLContext | None,
-    live_settings: dict[str, str],
-) -> Iterator[LiveApp]:
-    """The app on a free port, served by the simulator's server: threads, keep-alive, a clean end.
+@pytest.fixture(scope="session")
+def live_server(
+    simulator: Simulator, certificate: ssl.SSLContext | None
+) -> Iterator[SimulatorServer]:
+    """The simulator's server, for one app after the other: threads, keep-alive, a clean end.
 
-    The port is there before the app, because the app must know its own address.
+    The port is there before the apps, because an app must know its own address.
     """
     server = SimulatorServer(World(), 0, tls=certificate, control=False)
-    url = f"{'https' if certificate else 'http'}://localhost:{server.port}"
-    server.app = make_app(PUBLIC_URL=url, SIPGATE_ACCOUNTS=ADMITTED, **live_settings)
-    registered = sipgate.world.client
-    sipgate.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
     thread = threading.Thread(target=server.run, name="live app", daemon=True)
     thread.start()
     with closing(server.socket):
-        yield LiveApp(url, server.app, sipgate)
+        yield server
         server.stop()
         thread.join()
+
+
+@pytest.fixture
+def live_app(
+    keep_app: MakeApp,
+    sipgate: Simulator,
+    live_server: SimulatorServer,
+    live_settings: dict[str, str],
+) -> Iterator[LiveApp]:
+    url = f"{'https' if IS_TLS else 'http'}://localhost:{live_server.port}"
+    app = keep_app(PUBLIC_URL=url, SIPGATE_ACCOUNTS=ADMITTED, **live_settings)
+    registered = sipgate.world.client
+    sipgate.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
+    requests = Requests(app)
+    live_server.app = requests
+    yield LiveApp(url, app, sipgate)
+    live_server.app = gone
+    requests.wait_for_their_end()
     sipgate.world.client = registered
+
+
+class Requests:
+    """An app, of which one can wait until it is not at work."""
+
+    def __init__(self, app: Flask) -> None:
+        self._app = app
+        self._count = 0
+        self._changed = threading.Condition()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        self._add(1)
+        try:
+            with closing(self._app(environ, start_response)) as answer:
+                return list(answer)
+        finally:
+            self._add(-1)
+
+    def _add(self, number: int) -> None:
+        with self._changed:
+            self._count += number
+            self._changed.notify_all()
+
+    def wait_for_their_end(self) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._count, WAIT_MS / 1000)
+
+
+def gone(_environ: Any, start_response: Any) -> list[bytes]:
+    """What a page of an earlier test is told."""
+    start_response("410 Gone", [])
+    return []
 
 
 @pytest.fixture(scope="session")
@@ -170,6 +213,7 @@ def watched_contexts() -> Callable[..., tuple[BrowserContext, Watch]]:
         if key not in made:
             context = browser.new_context(ignore_https_errors=IS_TLS, **options)
             context.set_default_timeout(WAIT_MS)
+            context.new_page()  # keeps the process that shows pages
             made[key] = context, Watch(context)
         return made[key]
 
@@ -195,7 +239,7 @@ def new_visitor(
 
     yield make
     for context, watch in used:
-        for page in context.pages:
+        for page in context.pages[1:]:
             page.close()
         watch.check()
 

@@ -22,8 +22,8 @@ START = datetime(2026, 11, 3, 9, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url)
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url)
 
 
 def tries(app: Flask, count: int, who: str = "member 1", kind: str = "send") -> list[bool]:

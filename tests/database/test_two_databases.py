@@ -45,8 +45,8 @@ NUMBER = "+491713920050"
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url)
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url)
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ SOON_S = 20
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url, SEND_CONCURRENCY="6")
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url, SEND_CONCURRENCY="6")
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ WHY = "noted on"
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url, SEND_CONCURRENCY="1")
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url, SEND_CONCURRENCY="1")
 
 
 @pytest.fixture

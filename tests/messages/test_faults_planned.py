@@ -20,8 +20,8 @@ from webapp.simulator.server import Simulator
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url)
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url)
 
 
 @pytest.mark.parametrize("away", ["sipgate", "login"])

@@ -29,8 +29,8 @@ SLOW = Fault(delay_s=1, deliver=True)
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url, SEND_CONCURRENCY="1")
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url, SEND_CONCURRENCY="1")
 
 
 def open_batch(app: Flask, browser: Browser, count: int) -> Page:

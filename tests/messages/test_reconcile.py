@@ -18,8 +18,8 @@ NEVER_ARRIVED = Fault(mode="close")
 
 
 @pytest.fixture
-def app(make_app: MakeApp) -> Flask:
-    app = make_app(SIPGATE_OPTIONAL_SCOPES="history:read")
+def app(keep_app: MakeApp) -> Flask:
+    app = keep_app(SIPGATE_OPTIONAL_SCOPES="history:read")
     impatient(app)
     return app
 

@@ -38,8 +38,8 @@ PAUSED = "Being sent. If sipgate does not take it, sending is paused."
 
 
 @pytest.fixture
-def app(make_app: MakeApp, either_url: str) -> Flask:
-    return make_app(DATABASE_URL=either_url, SEND_CONCURRENCY="1")
+def app(keep_app: MakeApp, either_url: str) -> Flask:
+    return keep_app(DATABASE_URL=either_url, SEND_CONCURRENCY="1")
 
 
 def plan(app: Flask, browser: Browser, to: str = ONE) -> Page:

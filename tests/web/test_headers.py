@@ -83,6 +83,7 @@ def test_an_answer_to_a_stranger_is_hardened_too(stranger: Browser) -> None:
         assert response.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.own_app
 def test_an_error_on_our_side_is_a_hardened_page(
     app: Flask, sipgate: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -337,6 +338,7 @@ def test_health_is_told_to_anybody_without_asking_sipgate(
     assert sipgate.world.calls == {}
 
 
+@pytest.mark.own_app
 @pytest.mark.sqlite
 def test_ready_needs_the_database_and_healthy_does_not(app: Flask, stranger: Browser) -> None:
     database = Path(app.config["SETTINGS"].database_url.removeprefix("sqlite:///"))
