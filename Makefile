@@ -28,6 +28,9 @@ worker: $(VENV)/app $(CATALOGS) ## a worker of its own, beside one or more `make
 doctor: $(VENV)/app $(CATALOGS) ## look at settings, database, worker, sipgate, clock, disk and alerts once
 	@$(BIN)/flask --app webapp doctor
 
+# What each of many processes would compile anew if the environment forbade to keep it.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A test commits to its database all the time, each time waiting for the disk: memory has none.
 test test-tls test-postgresql chaos scale-test list-mutants list-kills mutations: export TMPDIR := $(or $(TMPDIR),$(wildcard /dev/shm),/tmp)
 
@@ -62,7 +65,7 @@ check: $(VENV)/dev $(CATALOGS) ## lint, format, types, translations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/i18n/test_sentences.py -k catalog
+	$(BIN)/python -m pytest -q -k "test_sentences and catalog"
 
 # SUBMISSIONS=500 KILLS=5 for a quick look.
 SUBMISSIONS ?= 10000
