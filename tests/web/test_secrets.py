@@ -190,8 +190,8 @@ def test_a_database_that_does_not_answer_is_told_without_its_password(
 
 
 @pytest.fixture
-def app(keep_app: MakeApp, either_url: str) -> Flask:
-    return keep_app(DATABASE_URL=either_url)
+def app(make_app: MakeApp, either_url: str) -> Flask:
+    return make_app(DATABASE_URL=either_url)
 
 
 @pytest.fixture
