@@ -1,6 +1,6 @@
 """Messages that have no meaning after a moment, such as reminders after their appointment.
 
-Revision: 0015, after: 0013
+Revision: 0015, after: 0014
 """
 
 import sqlalchemy as sa
@@ -9,7 +9,7 @@ from alembic import op
 import webapp.database
 
 revision = "0015"
-down_revision = "0013"
+down_revision = "0014"
 branch_labels = None
 depends_on = None
 

@@ -1,6 +1,6 @@
 """The record that one can read: filtered by member and by kind, and when members were last here.
 
-Revision: 0014, after: 0015
+Revision: 0016, after: 0015
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 
 from webapp.database import UTCDateTime
 
-revision = "0014"
+revision = "0016"
 down_revision = "0015"
 branch_labels = None
 depends_on = None

@@ -1,6 +1,6 @@
 """Alerts: what somebody is told of unasked, and the ways to tell.
 
-Revision: 0016, after: 0012
+Revision: 0013, after: 0012
 """
 
 import sqlalchemy as sa
@@ -8,7 +8,7 @@ from alembic import op
 
 import webapp.database
 
-revision = "0016"
+revision = "0013"
 down_revision = "0012"
 branch_labels = None
 depends_on = None

@@ -1,6 +1,6 @@
 """The messages of ended days, counted for the overview.
 
-Revision: 0013, after: 0016
+Revision: 0014, after: 0013
 
 Nothing is counted here: the worker counts the days of before within minutes, and until then the
 overview counts the messages themselves.
@@ -11,8 +11,8 @@ from alembic import op
 
 from webapp.database import UTCDateTime, triggers
 
-revision = "0013"
-down_revision = "0016"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
