@@ -144,10 +144,14 @@ def live_app(
     sipgate.world.client = replace(registered, redirect_uris=(f"{url}/auth/callback",))
     requests = Requests(app)
     live_server.app = requests
-    yield LiveApp(url, app, sipgate)
-    live_server.app = gone
-    requests.wait_for_their_end()
-    sipgate.world.client = registered
+    try:
+        yield LiveApp(url, app, sipgate)
+    finally:
+        live_server.app = gone
+        sipgate.world.client = registered
+        if requests.are_running:
+            sipgate.stop()  # some wait for an answer of it, for as long as their test said
+        requests.wait_for_their_end()
 
 
 class Requests:
@@ -170,6 +174,10 @@ class Requests:
         with self._changed:
             self._count += number
             self._changed.notify_all()
+
+    @property
+    def are_running(self) -> bool:
+        return self._count > 0
 
     def wait_for_their_end(self) -> None:
         with self._changed:

@@ -23,7 +23,7 @@ from webapp.config import settings
 from webapp.database import db
 from webapp.database.models import Group, Member, UploadedList
 from webapp.i18n import sentences
-from webapp.messages import blocked, groups
+from webapp.messages import blocked, groups, visibility
 from webapp.messages.groups import MAX_GROUPS, MAX_NAME_CHARACTERS, MAX_PEOPLE, People, TooMany
 from webapp.messages.lists import reminders, uploads
 from webapp.rules.cells import cell_text
@@ -133,7 +133,7 @@ def restore(id: str, member: Member) -> ResponseReturnValue:
 def export(id: str, member: Member) -> ResponseReturnValue:
     """All people of a group, for administrators."""
     group = _active_or_404(id, member)
-    if not member.is_admin:
+    if not visibility.manages_account(member):
         abort(403)
     response = Response(stream_with_context(_lines(group)), mimetype="text/csv")
     response.headers["Content-Disposition"] = f'attachment; filename="group-{group.id[:8]}.csv"'
@@ -265,7 +265,7 @@ def _group_page(
         words=words,
         offered=[one for one in offered if one.number],
         asks_if_needed=group.used_at < now() - groups.UNUSED_AFTER,
-        may_export=member.is_admin,
+        may_export=visibility.manages_account(member),
         errors=errors or {},
         typed={name: request.form.get(name) for name in ("name", "people")},
     )

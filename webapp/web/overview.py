@@ -134,7 +134,7 @@ def index(member: Member) -> ResponseReturnValue:
 def export(member: Member) -> ResponseReturnValue:
     """The days as a spreadsheet, or with `by` what they sum up to."""
     by = request.args.get("by", "")
-    if by == By.MEMBER and not member.is_admin:
+    if by == By.MEMBER and not visibility.manages_account(member):
         abort(403)
     span = _latest(_chosen_days())
     days = overview.days(member, span.first, span.last)
@@ -315,9 +315,9 @@ def _tables(figures: Figures, span: Span, member: Member) -> list[Table]:
     """By what the messages are told apart; by member for admins alone, by name and not by count."""
     asked = request.args.get("by", "")
     shown = [By(asked)] if asked in TITLES else list(TITLES)
-    found = [
-        _table(by, figures, span, member) for by in shown if by != By.MEMBER or member.is_admin
-    ]
+    if not visibility.manages_account(member):
+        shown = [by for by in shown if by != By.MEMBER]
+    found = [_table(by, figures, span, member) for by in shown]
     return [table for table in found if table.lines]
 
 
