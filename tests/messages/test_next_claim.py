@@ -192,6 +192,8 @@ def test_a_stop_that_meets_the_claim_of_the_next_stops_the_rest(
         batch = db.session.scalars(sa.select(Batch)).one()
         batches.stop(batch, db.session.scalars(sa.select(Member)).one())
 
+    # While a lane waits for sipgate, whoever waits for the database has its turn.
+    sipgate.world.fail_always("send", Fault(delay_s=0.5, deliver=True))
     with beside(app, stop) as (begin, _), in_joint_write(app, begin) as done:
         work(app)
     assert done
