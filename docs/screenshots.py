@@ -64,14 +64,14 @@ def running_demo() -> Iterator[tuple[str, str]]:
     secret = secrets.token_urlsafe(24)
     with tempfile.TemporaryDirectory() as folder:
         simulator = demo.start_simulator(simulator_port, app_port, secret)
-        app = demo.start_app(simulator_port, app_port, secret, Path(folder))
+        environment = demo.app_environment(simulator_port, app_port, secret, Path(folder))
+        app = demo.start("webapp.server", [], environment)
         try:
             demo.wait_for(simulator_url, simulator)
             demo.wait_for(f"{app_url}/healthz", app)
             yield app_url, simulator_url
         finally:
-            demo.stop(app)
-            demo.stop(simulator)
+            demo.stop_all([app, simulator])
 
 
 def take_all(browser: Browser, app: str, simulator: str) -> None:
