@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from webapp.database import db, end_read
 from webapp.database.audit import AuditEvent
 from webapp.database.models import Batch, BrowserSession, Event, Member, Message, TokenSet
-from webapp.messages import history
+from webapp.messages import history, visibility
 from webapp.rules.outcomes import WAITING
 
 EXPORT_CHUNK = 500
@@ -65,6 +65,10 @@ class Person:
     """How many devices they are signed in on."""
     waiting: int
     """How many of their messages wait."""
+
+    @property
+    def manages_account(self) -> bool:
+        return visibility.manages_account(self.member)
 
 
 def page(which: RecordFilter, member: Member, *, before: Key | None, limit: int) -> list[Entry]:

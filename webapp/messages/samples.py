@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 
 from webapp.database import transaction
 from webapp.database.models import Member, Message, MessageTemplate
-from webapp.messages import overview
-from webapp.rules.outcomes import Outcome, Reason
+from webapp.messages import overview, transitions
+from webapp.rules.outcomes import Actor, Outcome, Reason, first_outcome
 
 ACCOUNT = "1234567"
 WEEKS = 12
@@ -52,6 +52,8 @@ def fill() -> int:
             for moment in _moments(days_ago, dice)
         ]
         session.add_all(made)
+        session.flush()
+        _settle(session, made, dice)
     overview.count_ended_days()
     return len(made)
 
@@ -79,7 +81,6 @@ def _moments(days_ago: int, dice: random.Random) -> list[datetime]:
 def _message(
     moment: datetime, dice: random.Random, people: list[Member], templates: dict[str, str]
 ) -> Message:
-    [(outcome, reason)] = dice.choices(list(FATES), list(FATES.values()))
     name = dice.choice(list(TEXTS))
     writer = dice.choice(people)
     return Message(
@@ -89,10 +90,19 @@ def _message(
         recipient=f"+4917139200{dice.randint(60, 89)}",
         text=TEXTS[name],
         segment_count=1,
-        outcome=outcome,
-        reason=reason,
+        outcome=first_outcome(Outcome.SENDING),
         template_id=templates.get(name),
         created_at=moment,
-        settled_at=moment,
-        done_at=moment if outcome != Outcome.ACCEPTED else None,
     )
+
+
+def _settle(session: Session, messages: list[Message], dice: random.Random) -> None:
+    """Let each end in one of the ways; somebody has seen to what did not go."""
+    fates = dice.choices(list(FATES), list(FATES.values()), k=len(messages))
+    for outcome, reason in FATES:
+        its = zip(messages, fates, strict=True)
+        ids = [message.id for message, fate in its if fate == (outcome, reason)]
+        done_at = None if outcome == Outcome.ACCEPTED else Message.created_at
+        change = transitions.change_to(outcome, Actor.CLAIMANT).where(Message.id.in_(ids))
+        values = {"reason": reason, "settled_at": Message.created_at, "done_at": done_at}
+        session.execute(change.values(values), execution_options={"synchronize_session": False})

@@ -24,7 +24,7 @@ from webapp.database import end_read
 from webapp.database.audit import AuditEvent
 from webapp.database.models import Member
 from webapp.i18n import formats, sentences
-from webapp.messages import changes, history, record
+from webapp.messages import changes, history, record, visibility
 from webapp.messages.record import Entry, RecordFilter
 from webapp.rules.outcomes import Reason
 from webapp.rules.times import now
@@ -97,14 +97,14 @@ def end(id: str, member: Member) -> ResponseReturnValue:
 
 
 def _require_admin(member: Member) -> None:
-    if not member.is_admin:
+    if not visibility.manages_account(member):
         abort(403)
 
 
 def _colleague_or_404(id_: str, member: Member) -> Member:
     """A member of the same account, for its administrators."""
-    found = record.find_person(member, id_) if member.is_admin else None
-    if found is None:
+    found = record.find_person(member, id_)
+    if found is None or not visibility.manages_account(member):
         abort(404)
     return found
 
