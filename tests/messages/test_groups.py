@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -129,6 +130,54 @@ def test_contacts_are_found_by_organization_ticked_and_added_once(
         do(anna, group, "/people", contact=ticked, people="")
     assert 0 < len(numbers(app)) <= len(ticked)
     assert all(row["cells"] for row in stored_rows(app)["group_people"])
+
+
+def between(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], object]) -> None:
+    """Let a colleague `act` after the request has found the group and before it changes it."""
+    change = getattr(groups, name)
+
+    def late(*args: Any) -> Any:
+        monkeypatch.undo()
+        act()
+        return change(*args)
+
+    monkeypatch.setattr(groups, name, late)
+
+
+def test_a_group_that_a_colleague_changes_meanwhile_is_deleted_as_the_page_says(
+    app: Flask, anna: Browser, ben: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = make(anna)
+    add = ben.get(group.path)
+    between(
+        monkeypatch,
+        "transaction",
+        lambda: ben.press(add, f"{group.path}/people", people="0176 04070009"),
+    )
+    assert "Deleted." in anna.follow(do(anna, group, "/delete")).text
+    anna.get(group.path, status=404)
+
+
+@pytest.mark.parametrize(
+    ("what", "fields"),
+    [("/people", {"people": "0176 04070009"}), ("/remove", {"number": "+4917604070001"})],
+)
+def test_a_group_that_a_colleague_deletes_meanwhile_stays_as_it_was(
+    app: Flask,
+    anna: Browser,
+    ben: Browser,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    fields: dict[str, str],
+) -> None:
+    group = make(anna)
+    before = numbers(app)
+    path = f"{group.path}{what}"
+    form = {**anna.get(group.path).fields(path), **fields}
+    page = ben.get(group.path)
+    between(monkeypatch, "transaction", lambda: ben.press(page, f"{group.path}/delete"))
+    anna.post(path, form, status=404)
+    assert numbers(app) == before
 
 
 def test_a_list_is_kept_as_a_group_without_its_appointments(app: Flask, anna: Browser) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -9,6 +10,7 @@ from flask import Flask
 
 from tests.support.pages import Browser, Page
 from tests.web.test_questions import answer
+from webapp.messages import message_templates
 from webapp.rules.text import fill_placeholders, placeholders
 from webapp.simulator.server import Simulator
 
@@ -206,6 +208,25 @@ def test_of_two_who_change_it_at_once_the_second_sees_the_first(
     assert clash.fields(None)["text"] == "From Anna"
     anna.post(f"{path}/edit", {**clash.fields(), "text": "From both"}, status=303)
     assert "From both" in anna.get("/message-templates").text
+
+
+def test_one_that_a_colleague_changes_meanwhile_is_deleted_as_the_page_says(
+    anna: Browser, ben: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(anna) + "/edit"
+    action = path.replace("/edit", "/delete")
+    page = anna.get(path)
+    real = message_templates.transaction
+
+    def late() -> Any:
+        monkeypatch.undo()
+        ben.post(path, {**ben.get(path).fields(), "text": "By Ben"}, status=303)
+        return real()
+
+    monkeypatch.setattr(message_templates, "transaction", late)
+    done = anna.press(page, action)
+    assert "Deleted." in anna.follow(done).text
+    anna.get(path, status=404)
 
 
 def test_a_deleted_one_can_be_brought_back(anna: Browser, ben: Browser) -> None:

@@ -11,7 +11,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.database import db, end_read, insert_missing, rows_changed, transaction
+from webapp.database import db, end_read, insert_missing, locks, rows_changed, transaction
 from webapp.database.audit import AuditEvent, record
 from webapp.database.models import Group, GroupPerson, Member
 from webapp.messages.lists.reading import Column, ListRefused, ReadList, Row
@@ -34,6 +34,10 @@ People = Mapping[str, Mapping[str, str]]
 
 class TooMany(Exception):
     """The account has as many groups, or the group as many people, as there may be."""
+
+
+class Gone(Exception):
+    """A colleague has deleted the group in the meantime."""
 
 
 # --- Finding ----------------------------------------------------------------------------------
@@ -101,24 +105,26 @@ def make(member: Member, name: str, people: People) -> Group:
 
 def rename(group: Group, member: Member, name: str, version: int) -> bool:
     """Returns False if somebody has changed it since this version."""
-    return _write(group, member, AuditEvent.GROUP_CHANGED, {"name": name}, version)
+    as_shown = Group.version == version
+    with transaction() as session:
+        return _write(session, group, member, AuditEvent.GROUP_CHANGED, as_shown, name=name)
 
 
 def add(group: Group, member: Member, people: People) -> int:
     """Add people; of those that are in it, what is known is filled in. Returns how many are new.
-    Raises `TooMany`."""
+    Raises `TooMany` or `Gone`."""
     with transaction() as session:
-        locked = session.get_one(Group, group.id, with_for_update=True, populate_existing=True)
+        locked = _locked(session, group)
         count = _add(session, locked, people)
         _changed(session, locked, member)
     return count
 
 
 def remove(group: Group, member: Member, numbers: Iterable[str]) -> int:
-    """Returns how many were in it."""
+    """Returns how many were in it. Raises `Gone`."""
     which = (GroupPerson.group_id == group.id, GroupPerson.number.in_(list(numbers)))
     with transaction() as session:
-        locked = session.get_one(Group, group.id, with_for_update=True, populate_existing=True)
+        locked = _locked(session, group)
         count = rows_changed(session, sa.delete(GroupPerson).where(*which))
         if count:
             _changed(session, locked, member)
@@ -127,15 +133,18 @@ def remove(group: Group, member: Member, numbers: Iterable[str]) -> int:
 
 def delete(group: Group, member: Member) -> None:
     """It can be restored for a while."""
-    _write(group, member, AuditEvent.GROUP_DELETED, {"deleted_at": now()}, group.version)
+    is_there = Group.deleted_at.is_(None)
+    with transaction() as session:
+        _write(session, group, member, AuditEvent.GROUP_DELETED, is_there, deleted_at=now())
 
 
 def restore(group: Group, member: Member) -> None:
     """Raises `TooMany`."""
     with transaction() as session:
         _require_room(session, member)
-    values = {"deleted_at": None, "used_at": now()}
-    _write(group, member, AuditEvent.GROUP_RESTORED, values, group.version)
+        back = {"deleted_at": None, "used_at": now()}
+        is_deleted = Group.deleted_at.is_not(None)
+        _write(session, group, member, AuditEvent.GROUP_RESTORED, is_deleted, **back)
 
 
 def still_needed(group: Group) -> None:
@@ -174,24 +183,38 @@ def _changed(session: Session, group: Group, member: Member) -> None:
 
 def _require_room(session: Session, member: Member) -> None:
     """Raises `TooMany`. Deleted groups do not count."""
-    # One of an account at a time: two at once would both find room.
-    session.execute(sa.select(Member.id).where(Member.id == member.id).with_for_update())
+    # Two at once would both find room.
+    locks.have_alone(session, f"groups of {member.account_id}")
     mine = (Group.account_id == member.account_id, Group.deleted_at.is_(None))
     count = session.scalar(sa.select(sa.func.count()).select_from(Group).where(*mine))
     if (count or 0) >= MAX_GROUPS:
         raise TooMany
 
 
+def _locked(session: Session, group: Group) -> Group:
+    """The group as it is now; nobody else may change it until this transaction ends."""
+    this = sa.select(Group).where(Group.id == group.id, Group.deleted_at.is_(None))
+    found = session.scalar(this.with_for_update(), execution_options={"populate_existing": True})
+    if found is None:
+        raise Gone
+    return found
+
+
 def _write(
-    group: Group, member: Member, did: AuditEvent, values: Mapping[str, object], version: int
+    session: Session,
+    group: Group,
+    member: Member,
+    did: AuditEvent,
+    if_: sa.ColumnElement[bool],
+    **values: object,
 ) -> bool:
-    this = (Group.id == group.id, Group.version == version)
+    """Change the group's row, unless `if_` is true of it no longer; returns whether it was."""
     change = {"version": Group.version + 1, "changed_at": now(), "changed_by_id": member.id}
-    with transaction() as session:
-        done = rows_changed(session, sa.update(Group).where(*this).values(**values, **change))
-        if done:
-            record(session, did, member, detail=group.id)
-    return done == 1
+    statement = sa.update(Group).where(Group.id == group.id, if_).values(**values, **change)
+    done = rows_changed(session, statement) == 1
+    if done:
+        record(session, did, member, detail=group.id)
+    return done
 
 
 # --- As a list --------------------------------------------------------------------------------

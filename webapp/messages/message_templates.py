@@ -77,12 +77,14 @@ def change(
 ) -> bool:
     """Returns False if somebody has changed it since this version."""
     values: dict[str, object] = {"name": name, "text": text}
-    return _write(template, member, AuditEvent.TEMPLATE_CHANGED, values, version)
+    as_shown = MessageTemplate.version == version
+    return _write(template, member, AuditEvent.TEMPLATE_CHANGED, values, as_shown)
 
 
 def delete(template: MessageTemplate, member: Member) -> None:
     """It can be restored for a while, until `MAX_DELETED` others have been deleted."""
-    _write(template, member, AuditEvent.TEMPLATE_DELETED, {"deleted_at": now()}, template.version)
+    is_there = MessageTemplate.deleted_at.is_(None)
+    _write(template, member, AuditEvent.TEMPLATE_DELETED, {"deleted_at": now()}, is_there)
     with transaction() as session:
         kept = _deleted_of(member).order_by(MessageTemplate.deleted_at.desc(), MessageTemplate.id)
         too_old = list(session.scalars(kept.offset(MAX_DELETED)))
@@ -93,7 +95,8 @@ def restore(template: MessageTemplate, member: Member) -> None:
     """Raises `TooMany`."""
     with transaction() as session:
         _require_room(session, member)
-    _write(template, member, AuditEvent.TEMPLATE_RESTORED, {"deleted_at": None}, template.version)
+    is_deleted = MessageTemplate.deleted_at.is_not(None)
+    _write(template, member, AuditEvent.TEMPLATE_RESTORED, {"deleted_at": None}, is_deleted)
 
 
 def changes(template: MessageTemplate) -> list[Change]:
@@ -148,10 +151,11 @@ def _write(
     member: Member,
     did: AuditEvent,
     values: dict[str, object],
-    version: int,
+    if_: sa.ColumnElement[bool],
 ) -> bool:
+    """Change the template's row, unless `if_` is true of it no longer; returns whether it was."""
     with transaction() as session:
-        this = (MessageTemplate.id == template.id, MessageTemplate.version == version)
+        this = (MessageTemplate.id == template.id, if_)
         statement = sa.update(MessageTemplate).where(*this)
         changed = rows_changed(
             session,

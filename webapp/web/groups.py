@@ -24,7 +24,14 @@ from webapp.database import db
 from webapp.database.models import Group, Member, UploadedList
 from webapp.i18n import sentences
 from webapp.messages import blocked, groups, visibility
-from webapp.messages.groups import MAX_GROUPS, MAX_NAME_CHARACTERS, MAX_PEOPLE, People, TooMany
+from webapp.messages.groups import (
+    MAX_GROUPS,
+    MAX_NAME_CHARACTERS,
+    MAX_PEOPLE,
+    Gone,
+    People,
+    TooMany,
+)
 from webapp.messages.lists import reminders, uploads
 from webapp.rules.cells import cell_text
 from webapp.rules.numbers import RecipientRefused, parse_listed
@@ -91,6 +98,8 @@ def add(id: str, member: Member) -> ResponseReturnValue:
         count = groups.add(group, member, found)
     except TooMany:
         return _group_page(group, member, errors={"people": _too_many()}, status=422)
+    except Gone:
+        abort(404)
     flash(ngettext("%(num)s person was added.", "%(num)s people were added.", count), "success")
     return redirect(url_for("groups.show", id=id), 303)
 
@@ -98,7 +107,10 @@ def add(id: str, member: Member) -> ResponseReturnValue:
 @blueprint.post("/groups/<id>/remove")
 def remove(id: str, member: Member) -> ResponseReturnValue:
     group = _active_or_404(id, member)
-    count = groups.remove(group, member, request.form.getlist("number")[:PAGE_SIZE])
+    try:
+        count = groups.remove(group, member, request.form.getlist("number")[:PAGE_SIZE])
+    except Gone:
+        abort(404)
     flash(ngettext("%(num)s person was removed.", "%(num)s people were removed.", count), "success")
     return redirect(url_for("groups.show", id=id), 303)
 
