@@ -1,8 +1,9 @@
-"""A list from the file to the report: by keyboard, without JavaScript, on a small phone, in both
-languages."""
+"""A list from the file to the report, a list of reminders, and a group: by keyboard, without
+JavaScript, on a small phone, in both languages."""
 
 import gettext
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -12,8 +13,10 @@ from playwright.sync_api import ViewportSize, expect
 from tests.browser.conftest import LiveApp
 from tests.browser.test_keyboard import press, tab_to
 from tests.browser.visitor import Visitor
+from tests.support.rows import stored_rows
 from tests.support.worker import arrived, work
 from webapp.config import PROJECT
+from webapp.rules.times import now
 
 PHONE: ViewportSize = {"width": 320, "height": 640}
 HEADS = ("Handy", "Vorname", "Termin", "Ort")
@@ -124,13 +127,17 @@ def check_and_send(clerk: Clerk) -> None:
         )
     )
     clerk.use("button", clerk.say("Apply"))
-    send = clerk.many("Send %(num)s message", "Send %(num)s messages", 2)
+    confirm(clerk, clerk.many("Send %(num)s message", "Send %(num)s messages", 2))
+    clerk.see(clerk.say("Preparing %(made)s of %(total)s") % {"made": 0, "total": 2})
+
+
+def confirm(clerk: Clerk, send: str) -> None:
+    """Press the button, and the one below what is asked then."""
     clerk.use("button", send)
     clerk.see(clerk.say("Check before sending"))
     press(clerk.visitor, "Tab")
     expect(clerk.page.get_by_role("button", name=send).first).to_be_focused()
     press(clerk.visitor, "Enter")
-    clerk.see(clerk.say("Preparing %(made)s of %(total)s") % {"made": 0, "total": 2})
 
 
 def read_report(clerk: Clerk) -> None:
@@ -163,3 +170,57 @@ def test_a_contact_wants_no_more_texts_by_keyboard(
     clerk.see("+49 171 3920020")
     visitor.go("/contacts?q=Emil")
     clerk.see(clerk.say("wants no texts"))
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
+def test_each_is_reminded_before_their_appointment(
+    signed_in: Callable[..., Visitor], live_app: LiveApp, locale: str
+) -> None:
+    visitor = signed_in(java_script_enabled=False, locale=locale)
+    visitor.page.set_viewport_size(PHONE)
+    clerk = Clerk(visitor, locale[:2])
+    day = now() + timedelta(days=3)
+    visitor.go("/batches/new")
+    rows = [f"0176 0407000{n}\tPerson {n}\t{day:%d.%m.%Y} 1{n}:30" for n in (1, 2)]
+    clerk.type("Or paste the cells", "\n".join(["Handy\tVorname\tTermin", *rows]))
+    clerk.use("button", clerk.say("Read the list"))
+    clerk.type("Message", "Hallo ((Vorname)), bis ((Termin))")
+    clerk.use("button", clerk.say("Check the list"))
+    clerk.field("Now, or at a time")
+    press(visitor, "ArrowDown")
+    expect(visitor.page.get_by_label(clerk.say("Before each appointment"))).to_be_checked()
+    clerk.use("button", clerk.say("Show when each one goes"))
+    clerk.see(clerk.say("When they go"))
+    confirm(clerk, clerk.many("Schedule %(num)s message", "Schedule %(num)s messages", 2))
+    visitor.page.wait_for_url("**/batches/*")
+    work(live_app.app)
+    planned = [row for row in stored_rows(live_app.app)["messages"] if row["outcome"] == "held"]
+    assert len(planned) == 2
+    assert all(row["send_at"] < row["not_after"] for row in planned)
+    assert not arrived(visitor.sipgate)
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "de-DE"])
+def test_a_group_is_made_changed_and_written_to(
+    signed_in: Callable[..., Visitor], live_app: LiveApp, locale: str
+) -> None:
+    visitor = signed_in(java_script_enabled=False, locale=locale)
+    visitor.page.set_viewport_size(PHONE)
+    clerk = Clerk(visitor, locale[:2])
+    visitor.go("/groups")
+    clerk.type("Name", "Chor")
+    rows = [f"0176 0407000{n}\tPerson {n}" for n in (1, 2, 3)]
+    clerk.type("People", "\n".join(rows))
+    clerk.use("button", clerk.say("Make the group"))
+    clerk.see(clerk.many("%(num)s person", "%(num)s people", 3))
+    clerk.leave_out("+49 176 04070002")
+    clerk.use("button", clerk.say("Remove those that are ticked"))
+    clerk.see(clerk.many("%(num)s person", "%(num)s people", 2))
+    clerk.use("button", clerk.say("Write to this group"))
+    clerk.type("Message", "Hallo ((Name))")
+    clerk.use("button", clerk.say("Check the list"))
+    confirm(clerk, clerk.many("Send %(num)s message", "Send %(num)s messages", 2))
+    visitor.page.wait_for_url("**/batches/*")
+    work(live_app.app)
+    assert arrived(visitor.sipgate) == {"+4917604070001": 1, "+4917604070003": 1}
+    assert "Hallo Person 1" in {one.text for one in visitor.sipgate.world.arrivals}
